@@ -1,0 +1,64 @@
+"""The server's errors as the classes of :mod:`kompanion_db.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from .errors import (
+    BY_SQLSTATE,
+    BadArgument,
+    ConnectionFailed,
+    KompanionError,
+    PermissionDenied,
+    StorageFull,
+    TooLarge,
+)
+
+# 08: connection exceptions; 28: login refused; the others: server shutting down, starting up or
+# crashed, no such database, too many connections, idle session ended.
+_CONNECTION_CLASSES = ("08", "28")
+# 22: a value its type cannot hold; 54: beyond a limit of the server.
+_CLASSES: dict[str, type[KompanionError]] = {"22": BadArgument, "54": TooLarge}
+_CONNECTION_STATES = {"57P01", "57P02", "57P03", "57P05", "3D000", "53300"}
+
+
+# The way out where the server names none.
+_HINTS: dict[type[KompanionError], str] = {
+    PermissionDenied: "Ask the owner of schema kompanion to grant the role kompanion_reader, kompanion_writer or "
+    "kompanion_admin to the one that logs in; building indexes takes the owner.",
+    StorageFull: "Make room on the server's disk, then write again.",
+    ConnectionFailed: "See whether the server is up and the URL is right. "
+    "A write that was not answered may have been kept: look before writing it again.",
+}
+
+
+def translate(exc: psycopg.Error) -> KompanionError:
+    """The KompanionError that ``exc`` stands for, by its SQLSTATE; raises nothing.
+
+    A state without a class of its own becomes a plain KompanionError with the server's message;
+    ``__cause__``, set by :func:`translated`, keeps the psycopg error.
+    """
+    state = exc.sqlstate
+    message = exc.diag.message_primary or str(exc).strip() or type(exc).__name__
+    cls = BY_SQLSTATE.get(state or "", KompanionError)
+    if state is None:
+        lost = isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError))
+    else:
+        lost = state.startswith(_CONNECTION_CLASSES) or state in _CONNECTION_STATES
+    if lost:
+        cls = ConnectionFailed
+    elif cls is KompanionError and state is not None and state[:2] in _CLASSES:
+        cls = _CLASSES[state[:2]]
+    return cls(message, detail=exc.diag.message_detail, hint=exc.diag.message_hint or _HINTS.get(cls))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Let errors of psycopg out of the block as KompanionError, chained to the original."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
