@@ -1,0 +1,94 @@
+-- What must be true before anything is created: a new enough server, UTF-8, pgvector; then the roles.
+do $$
+declare
+    v_server integer := current_setting('server_version_num')::integer;
+begin
+    if v_server < 140000 then
+        raise exception using
+            errcode = 'KM013',
+            message = format('PostgreSQL %s is too old for kompanion_db', current_setting('server_version')),
+            hint    = 'Use PostgreSQL 14 or later.';
+    end if;
+    if current_setting('server_encoding') <> 'UTF8' then
+        raise exception using
+            errcode = 'KM013',
+            message = format('the database is encoded in %s, kompanion_db needs UTF8', current_setting('server_encoding')),
+            hint    = 'Create one: create database memory encoding ''UTF8'' template template0;';
+    end if;
+end
+$$;
+
+-- pgvector: created here when the role may; any schema will do when a DBA has created it before.
+do $$
+declare
+    v_version text;
+begin
+    select x.extversion into v_version from pg_extension x where x.extname = 'vector';
+    if v_version is null then
+        begin
+            create extension vector with schema public;
+        exception
+            when insufficient_privilege then
+                raise exception using
+                    errcode = 'KM013',
+                    message = 'the extension vector is missing and this role may not create it',
+                    detail  = format('Role: %I, database: %I.', current_user, current_database()),
+                    hint    = 'Ask a DBA to run in this database: create extension vector;';
+            when undefined_file or feature_not_supported then
+                raise exception using
+                    errcode = 'KM013',
+                    message = 'pgvector is not installed on this server',
+                    hint    = 'Install pgvector 0.6 or later (package postgresql-NN-pgvector), then migrate again.';
+        end;
+        select x.extversion into v_version from pg_extension x where x.extname = 'vector';
+    end if;
+    if (string_to_array(substring(v_version from '^[0-9.]+'), '.')::integer[])[1:2] < array[0, 6] then
+        raise exception using
+            errcode = 'KM013',
+            message = format('pgvector %s is too old for kompanion_db', v_version),
+            hint    = 'Install pgvector 0.6 or later, then run: alter extension vector update;';
+    end if;
+end
+$$;
+
+comment on schema kompanion is
+    'The memory of AI companions and agents: items with revisions, chunks, embeddings, scoped search. Start with \df+ kompanion.*';
+
+-- Three roles without login, to be granted to the roles people and programs log in with.
+-- Roles belong to the whole cluster, so a rollback leaves them.
+do $$
+declare
+    v_role text;
+    v_can  boolean := (select r.rolsuper or r.rolcreaterole from pg_roles r where r.rolname = current_user);
+begin
+    foreach v_role in array array['kompanion_reader', 'kompanion_writer', 'kompanion_admin'] loop
+        if exists (select 1 from pg_roles r where r.rolname = v_role) then
+            continue;
+        elsif v_can then
+            begin
+                execute format('create role %I nologin', v_role);
+            exception when duplicate_object or unique_violation then
+                null;  -- another database of this cluster is being migrated at this moment
+            end;
+        else
+            raise notice 'role % is missing and % may not create it: create it, then run select kompanion.grant_roles();',
+                v_role, current_user;
+        end if;
+    end loop;
+end
+$$;
+
+create function kompanion._install_path()
+    returns text
+    language sql
+    stable
+as $_install_path$
+    -- The search_path every function here is pinned to: our schema, the one that holds pgvector, temporary tables last.
+    select 'kompanion, ' || quote_ident(n.nspname) || ', pg_temp'
+    from pg_catalog.pg_extension x
+    join pg_catalog.pg_namespace n on n.oid = x.extnamespace
+    where x.extname = 'vector'
+$_install_path$;
+revoke all on function kompanion._install_path() from public;
+comment on function kompanion._install_path() is
+    'Internal. The search_path that migrations pin on functions; finds the schema of the extension vector.';

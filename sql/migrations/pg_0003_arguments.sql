@@ -1,0 +1,222 @@
+-- depends: pg_0002_paths
+-- The rules for arguments, each in one place: tags, names, expiry, metadata, pages, cursors.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._normalize_tags(
+    tags  text[],
+    place text default ''
+)
+    returns text[]
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_normalize_tags$
+-- Tags are a set: sorted by code point, each once; NULL is the empty set.
+declare
+    v_tags text[];
+    v_bad  boolean;
+begin
+    if tags is null or tags = '{}' then
+        return '{}';
+    end if;
+    select array_agg(distinct t.tag order by t.tag), bool_or(t.tag is null or length(t.tag) not between 1 and 128)
+    into v_tags, v_bad
+    from (select u collate "C" as tag from unnest(tags) u) t;
+    if v_bad or cardinality(v_tags) > 64 then
+        raise exception using
+            errcode = 'KM007',
+            message = place || 'tags: a tag is null, empty or longer than 128 characters, or there are more than 64',
+            hint    = 'Give at most 64 tags of 1 to 128 characters.';
+    end if;
+    return v_tags;
+end;
+$_normalize_tags$;
+revoke all on function kompanion._normalize_tags(text[], text) from public;
+comment on function kompanion._normalize_tags(text[], text) is
+    'Internal. Tags as a sorted set; KM007 for a null, empty or over-long tag.';
+
+create function kompanion._check_name(
+    argument text,
+    value    text
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_name$
+-- Refuses a key or name that is null, empty or longer than 512 characters (a b-tree entry must stay under 2,700 bytes).
+begin
+    if value is null or value = '' or length(value) > 512 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s: %s', argument, case when value is null then 'is null' when value = '' then 'is empty'
+                             else format('has %s characters, at most 512 are allowed', length(value)) end),
+            hint    = format('Give %s 1 to 512 characters.', argument);
+    end if;
+end;
+$_check_name$;
+revoke all on function kompanion._check_name(text, text) from public;
+comment on function kompanion._check_name(text, text) is
+    'Internal. KM007 unless a key or name has 1 to 512 characters.';
+
+create function kompanion._check_moment(
+    argument text,
+    value    timestamptz
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_moment$
+-- Refuses infinity and what is before year 1 or after 9999: clients cannot read it, and no order of pages can hold it.
+begin
+    if value < timestamptz '0001-01-03 00:00:00+00' or value > timestamptz '9999-12-29 00:00:00+00' then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s: is not between the years 1 and 9999: %s', argument, value),
+            hint    = format('Give a moment in that range, or leave %s out.', argument);
+    end if;
+end;
+$_check_moment$;
+revoke all on function kompanion._check_moment(text, timestamptz) from public;
+comment on function kompanion._check_moment(text, timestamptz) is
+    'Internal. KM007 for infinity and moments outside the years 1 to 9999.';
+
+create function kompanion._expiry(
+    expires_at timestamptz,
+    ttl        interval,
+    place      text default ''
+)
+    returns timestamptz
+    language plpgsql
+    stable
+    set search_path from current
+as $_expiry$
+-- One moment from either form; a moment that is past already is refused, so nothing is born expired.
+declare
+    v_expiry timestamptz := coalesce(_expiry.expires_at, case when _expiry.ttl > interval '7000 years' then 'infinity'
+                                                         when _expiry.ttl <= interval '0' then '-infinity'
+                                                         else now() + _expiry.ttl end);
+begin
+    if _expiry.expires_at is not null and _expiry.ttl is not null then
+        raise exception using
+            errcode = 'KM007',
+            message = place || 'expires_at and ttl are both given',
+            hint    = 'Give one: expires_at is a moment, ttl a duration from now.';
+    elsif v_expiry <= now() then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s%s is in the past: %s', place, case when _expiry.ttl is null then 'expires_at' else 'ttl' end, v_expiry),
+            hint    = 'Give a moment after now; to end an item, call delete_item.';
+    end if;
+    perform kompanion._check_moment(place || case when _expiry.ttl is null then 'expires_at' else 'ttl' end, v_expiry);
+    return v_expiry;
+end;
+$_expiry$;
+revoke all on function kompanion._expiry(timestamptz, interval, text) from public;
+comment on function kompanion._expiry(timestamptz, interval, text) is
+    'Internal. The moment of expiry from expires_at or ttl; KM007 when it is past or both are given.';
+
+create function kompanion._check_metadata(
+    metadata jsonb,
+    argument text default 'metadata'
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_metadata$
+-- Metadata is what filters ask about, not a blob store: a JSON object of at most 1 MiB. NULL passes, it stands for "not given".
+begin
+    if jsonb_typeof(metadata) <> 'object' then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s: is a JSON %s, not an object', argument, jsonb_typeof(metadata)),
+            hint    = 'Give an object, such as {"topic": "x"}.';
+    -- Joined with {}: a value that comes from a table may be compressed, and its size is to be that of all of it.
+    elsif pg_column_size(metadata) > 4000 and pg_column_size(metadata || '{}') > 1048576 then
+        raise exception using
+            errcode = 'KM008',
+            message = format('%s: has %s bytes, at most 1048576 are allowed', argument, pg_column_size(metadata || '{}')),
+            hint    = 'Put long text into content and keep in metadata what filters ask about.';
+    end if;
+end;
+$_check_metadata$;
+revoke all on function kompanion._check_metadata(jsonb, text) from public;
+comment on function kompanion._check_metadata(jsonb, text) is
+    'Internal. KM007 unless metadata is an object, KM008 when it is over 1 MiB.';
+
+create function kompanion._check_page(
+    page_size integer
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_page$
+-- Pages have 1 to 10,000 rows: one page is one answer in memory.
+begin
+    if page_size is null or page_size not between 1 and 10000 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('page_size: %s is not between 1 and 10000', coalesce(page_size::text, 'NULL')),
+            hint    = 'Read page by page: pass the last row''s cursor as after.';
+    end if;
+end;
+$_check_page$;
+revoke all on function kompanion._check_page(integer) from public;
+comment on function kompanion._check_page(integer) is 'Internal. KM007 unless a page has 1 to 10,000 rows.';
+
+create function kompanion._write_cursor(at timestamptz, id uuid)
+    returns text
+    language sql
+    immutable parallel safe
+return (extract(epoch from at) * 1000000)::bigint || '/' || id;
+revoke all on function kompanion._write_cursor(timestamptz, uuid) from public;
+comment on function kompanion._write_cursor(timestamptz, uuid) is
+    'Internal. The place of a row in a list, as text to hand back as after.';
+
+create function kompanion._read_cursor(
+    cursor text,
+    out at timestamptz,
+    out id uuid
+)
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_read_cursor$
+-- The place a cursor names; NULLs for no cursor.
+begin
+    if cursor is not null then
+        at := timestamptz 'epoch' + split_part(cursor, '/', 1)::bigint * interval '1 microsecond';
+        id := split_part(cursor, '/', 2)::uuid;
+    end if;
+exception when data_exception then
+    raise exception using
+        errcode = 'KM007',
+        message = format('after: %L is no cursor', left(cursor, 100)),
+        hint    = 'Pass the cursor of the last row of the page before, as it is.';
+end;
+$_read_cursor$;
+revoke all on function kompanion._read_cursor(text) from public;
+comment on function kompanion._read_cursor(text) is 'Internal. The place a cursor names; KM007 for one that is none.';
+
+create function kompanion._raise_no_item(
+    namespace text,
+    key       text
+)
+    returns void
+    language plpgsql
+    immutable
+    set search_path from current
+as $_raise_no_item$
+-- The one wording for an item that is not there.
+begin
+    raise exception using
+        errcode = 'KM003',
+        message = format('there is no item %s in namespace %L', coalesce(quote_literal(left(key, 200)), 'NULL'), namespace),
+        hint    = 'See list_items(scope); deleted and expired items are hidden, restore_item brings them back.';
+end;
+$_raise_no_item$;
+revoke all on function kompanion._raise_no_item(text, text) from public;
+comment on function kompanion._raise_no_item(text, text) is 'Internal. Raises KM003 for an item that does not exist.';

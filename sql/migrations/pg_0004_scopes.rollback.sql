@@ -1,0 +1,7 @@
+-- Removes the registry of scopes.
+drop function kompanion.set_setting(text, jsonb);
+drop function kompanion.setting(text);
+drop table kompanion.threads;
+drop table kompanion.users;
+drop table kompanion.namespaces;
+drop table kompanion.settings;

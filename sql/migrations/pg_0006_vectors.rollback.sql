@@ -1,0 +1,5 @@
+-- Removes models, chunks, embeddings and the queue.
+drop table kompanion.embedding_queue;
+drop table kompanion.embeddings;
+drop table kompanion.memory_chunks;
+drop table kompanion.embedding_models;

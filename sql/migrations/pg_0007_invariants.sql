@@ -1,0 +1,209 @@
+-- depends: pg_0006_vectors
+-- Row triggers: what must hold even when somebody runs a plain UPDATE. They touch rows of the same namespace only.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._replace_chunks(
+    namespace_id     uuid,
+    item_id          uuid,
+    content_revision integer,
+    texts            text[],
+    starts           integer[],
+    ends             integer[]
+)
+    returns void
+    language plpgsql
+    volatile
+    set search_path from current
+as $_replace_chunks$
+-- Makes the chunks of one item exactly these. A chunk whose text stays keeps its id, and so its embeddings:
+-- old and new are matched by text, the first occurrence to the first, the second to the second.
+begin
+    with wanted as materialized (
+        select t.content, t.start_offset, t.end_offset, (t.n - 1)::integer as ordinal,
+               row_number() over (partition by t.content order by t.n) as nth
+        from unnest(_replace_chunks.texts, _replace_chunks.starts, _replace_chunks.ends)
+             with ordinality as t (content, start_offset, end_offset, n)
+    ), present as materialized (
+        select c.chunk_id, c.content, row_number() over (partition by c.content order by c.ordinal) as nth
+        from memory_chunks c
+        where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id
+    ), dropped as (
+        delete from memory_chunks c
+        using present p
+        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = p.chunk_id
+          and not exists (select 1 from wanted w where w.content = p.content and w.nth = p.nth)
+    ), kept as (
+        update memory_chunks c
+        set ordinal = w.ordinal, start_offset = w.start_offset, end_offset = w.end_offset,
+            content_revision = _replace_chunks.content_revision
+        from present p
+        join wanted w on w.content = p.content and w.nth = p.nth
+        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = p.chunk_id
+    )
+    insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+    select _replace_chunks.namespace_id, _replace_chunks.item_id, w.ordinal, w.content, w.start_offset, w.end_offset,
+           _replace_chunks.content_revision
+    from wanted w
+    where not exists (select 1 from present p where p.content = w.content and p.nth = w.nth)
+    order by w.ordinal;
+end;
+$_replace_chunks$;
+revoke all on function kompanion._replace_chunks(uuid, uuid, integer, text[], integer[], integer[]) from public;
+comment on function kompanion._replace_chunks(uuid, uuid, integer, text[], integer[], integer[]) is
+    'Internal. Makes the chunks of an item exactly these; unchanged text keeps its chunk and its embeddings.';
+
+create function kompanion._enqueue_item(
+    namespace_id uuid,
+    item_id      uuid
+)
+    returns void
+    language plpgsql
+    volatile
+    set search_path from current
+as $_enqueue_item$
+-- Queues every chunk of the item for every model in use that has no vector of it.
+begin
+    insert into embedding_queue (namespace_id, chunk_id, model_id)
+    select c.namespace_id, c.chunk_id, m.model_id
+    from memory_chunks c
+    cross join embedding_models m
+    where c.namespace_id = _enqueue_item.namespace_id and c.item_id = _enqueue_item.item_id
+      and m.retired_at is null
+      and not exists (select 1 from embeddings e
+                      where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = m.model_id)
+    on conflict do nothing;
+end;
+$_enqueue_item$;
+revoke all on function kompanion._enqueue_item(uuid, uuid) from public;
+comment on function kompanion._enqueue_item(uuid, uuid) is
+    'Internal. Queues the chunks of an item for the models that have no vector of them.';
+
+create function kompanion._chunk_whole(
+    namespace_id     uuid,
+    item_id          uuid,
+    content_revision integer,
+    content          text
+)
+    returns void
+    language plpgsql
+    volatile
+    set search_path from current
+as $_chunk_whole$
+-- Content that nobody cut is one chunk; content without a visible character is none.
+begin
+    if content ~ '\S' then
+        perform _replace_chunks(namespace_id, item_id, content_revision, array[content], array[0], array[length(content)]);
+    else
+        perform _replace_chunks(namespace_id, item_id, content_revision, '{}', '{}', '{}');
+    end if;
+end;
+$_chunk_whole$;
+revoke all on function kompanion._chunk_whole(uuid, uuid, integer, text) from public;
+comment on function kompanion._chunk_whole(uuid, uuid, integer, text) is
+    'Internal. One chunk for content that nobody cut.';
+
+create function kompanion._tg_memory_items__before_update()
+    returns trigger
+    language plpgsql
+    volatile
+    set search_path from current
+as $_tg_memory_items__before_update$
+-- Every change is the next revision, at a later time; an update that changes nothing is no update.
+begin
+    if (new.namespace_id, new.item_id) <> (old.namespace_id, old.item_id) then
+        raise exception using
+            errcode = 'KM007',
+            message = 'namespace_id, item_id: the identity of an item never changes',
+            hint    = 'Write the item under the other name and delete this one.';
+    end if;
+    if (new.key, new.content, new.metadata, new.tags, new.thread_id, new.user_id, new.created_at, new.expires_at, new.deleted_at)
+       is not distinct from
+       (old.key, old.content, old.metadata, old.tags, old.thread_id, old.user_id, old.created_at, old.expires_at, old.deleted_at) then
+        return null;
+    end if;
+    new.revision         := old.revision + 1;
+    new.content_revision := case when new.content = old.content then old.content_revision else new.revision end;
+    new.updated_at       := greatest(clock_timestamp(), old.updated_at + interval '1 microsecond');
+    return new;
+end;
+$_tg_memory_items__before_update$;
+revoke all on function kompanion._tg_memory_items__before_update() from public;
+comment on function kompanion._tg_memory_items__before_update() is
+    'Internal. Revision and updated_at grow with every change, also under a plain UPDATE.';
+
+create function kompanion._tg_memory_items__after_update()
+    returns trigger
+    language plpgsql
+    volatile
+    set search_path from current
+as $_tg_memory_items__after_update$
+-- Keeps the superseded revision; keeps chunks and vectors in step with the item.
+begin
+    insert into memory_item_revisions (namespace_id, item_id, revision, key, content, metadata, tags, thread_id, user_id,
+                                       actor, updated_at, superseded_at, expires_at, deleted_at)
+    values (old.namespace_id, old.item_id, old.revision, old.key, old.content, old.metadata, old.tags, old.thread_id,
+            old.user_id, old.actor, old.updated_at, new.updated_at, old.expires_at, old.deleted_at);
+
+    if new.content <> old.content then
+        -- upsert_item stores the chunks of the new content before it updates the item; all others are of the old one.
+        delete from memory_chunks c
+        where c.namespace_id = new.namespace_id and c.item_id = new.item_id
+          and c.content_revision <> new.content_revision;
+        if not exists (select 1 from memory_chunks c
+                       where c.namespace_id = new.namespace_id and c.item_id = new.item_id) then
+            perform _chunk_whole(new.namespace_id, new.item_id, new.content_revision, new.content);
+            perform _enqueue_item(new.namespace_id, new.item_id);
+        end if;
+    end if;
+
+    if (new.thread_id, new.tags, new.expires_at, new.deleted_at)
+       is distinct from (old.thread_id, old.tags, old.expires_at, old.deleted_at) then
+        update embeddings e
+        set thread_id = new.thread_id, tags = new.tags, expires_at = new.expires_at, deleted_at = new.deleted_at
+        where e.namespace_id = new.namespace_id and e.item_id = new.item_id
+          and e.model_id = any (array(select m.model_id from embedding_models m));  -- all of embeddings_scope_ix
+    end if;
+    return null;
+end;
+$_tg_memory_items__after_update$;
+revoke all on function kompanion._tg_memory_items__after_update() from public;
+comment on function kompanion._tg_memory_items__after_update() is
+    'Internal. Keeps history, and chunks and vectors in step with the item, also under a plain UPDATE.';
+
+create function kompanion._tg_memory_chunks__update()
+    returns trigger
+    language plpgsql
+    volatile
+    set search_path from current
+as $_tg_memory_chunks__update$
+-- A chunk with another text is another revision; the vectors of the former text go.
+begin
+    if tg_when = 'BEFORE' then
+        new.revision := old.revision + 1;
+        return new;
+    end if;
+    delete from embeddings e where e.namespace_id = new.namespace_id and e.chunk_id = new.chunk_id;
+    -- A worker may hold the former text: what it brings is stale, so the chunk is free for another at once.
+    delete from embedding_queue q where q.namespace_id = new.namespace_id and q.chunk_id = new.chunk_id;
+    perform _enqueue_item(new.namespace_id, new.item_id);
+    return null;
+end;
+$_tg_memory_chunks__update$;
+revoke all on function kompanion._tg_memory_chunks__update() from public;
+comment on function kompanion._tg_memory_chunks__update() is
+    'Internal. A changed chunk never keeps an old vector, also under a plain UPDATE.';
+
+create trigger memory_items_100_before_update before update on kompanion.memory_items
+    for each row execute function kompanion._tg_memory_items__before_update();
+create trigger memory_items_900_after_update after update on kompanion.memory_items
+    for each row execute function kompanion._tg_memory_items__after_update();
+create trigger memory_chunks_100_before_update before update of content on kompanion.memory_chunks
+    for each row when (old.content is distinct from new.content)
+    execute function kompanion._tg_memory_chunks__update();
+create trigger memory_chunks_900_after_update after update of content on kompanion.memory_chunks
+    for each row when (old.content is distinct from new.content)
+    execute function kompanion._tg_memory_chunks__update();
+comment on trigger memory_items_100_before_update on kompanion.memory_items is 'Revision and updated_at grow.';
+comment on trigger memory_items_900_after_update on kompanion.memory_items is 'History is kept; chunks and vectors stay in step.';
+comment on trigger memory_chunks_100_before_update on kompanion.memory_chunks is 'The revision of a chunk grows with its text.';
+comment on trigger memory_chunks_900_after_update on kompanion.memory_chunks is 'Vectors of a former text go.';
