@@ -1,0 +1,157 @@
+-- depends: pg_0010_users_threads
+-- Embedding models: registered, switched online, retired. Several live side by side.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._model(
+    name text,
+    out model_id integer,
+    out model    text,
+    out dim      integer,
+    out metric   text
+)
+    language plpgsql
+    stable
+    set search_path from current
+as $_model$
+-- The model of a name that is in use; without a name, the default one.
+begin
+    select m.model_id, m.name, m.dim, m.metric
+    into _model.model_id, model, dim, metric
+    from embedding_models m
+    where m.retired_at is null and case when _model.name is null then m.is_default else m.name = _model.name end;
+    if not found then
+        raise exception using
+            errcode = 'KM005',
+            message = case when _model.name is null then 'model: none is named and none is the default'
+                      else format('model: %L is not registered, or retired', left(_model.name, 200)) end,
+            detail  = (select 'Models in use: ' || coalesce(string_agg(m.name, ', ' order by m.name), 'none') || '.'
+                       from embedding_models m where m.retired_at is null),
+            hint    = 'Register it: register_model(name, dim), or choose a default: set_default_model(name).';
+    end if;
+end;
+$_model$;
+revoke all on function kompanion._model(text) from public;
+comment on function kompanion._model(text) is 'Internal. A model in use by name, the default one for NULL; KM005 when there is none.';
+
+create function kompanion._check_vector(
+    argument text,
+    value    vector,
+    dim      integer,
+    metric   text
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_vector$
+-- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them.
+begin
+    if value is null or vector_dims(value) <> dim then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: %s, the model has dimension %s', argument,
+                             case when value is null then 'is null' else format('has dimension %s', vector_dims(value)) end, dim),
+            hint    = 'Embed with the model that is named, or name the model it was made with.';
+    elsif metric = 'cosine' and vector_norm(value) = 0 then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: is the zero vector, which has no direction to compare under cosine', argument),
+            hint    = 'Leave out what has no embedding, or register the model with metric l2 or inner_product.';
+    end if;
+end;
+$_check_vector$;
+revoke all on function kompanion._check_vector(text, vector, integer, text) from public;
+comment on function kompanion._check_vector(text, vector, integer, text) is
+    'Internal. KM004 for a vector of another dimension, or a zero one under cosine.';
+
+create function kompanion.register_model(
+    name         text,
+    dim          integer,
+    metric       text    default 'cosine',
+    make_default boolean default false
+)
+    returns table (model_id integer, model text, is_default boolean, queued bigint)
+    language plpgsql
+    volatile
+    set search_path from current
+as $register_model$
+-- Makes a model known and queues every chunk for it. The first model becomes the default; the same call again changes nothing.
+declare
+    v_id     integer;
+    v_same   boolean;
+    v_fresh  boolean;
+    v_queued bigint := 0;
+begin
+    -- One registration at a time, so that two first models do not both become the default; readers go on.
+    lock table embedding_models in share row exclusive mode;
+    perform _check_name('name', name);
+    if dim is null or dim not between 1 and 16000 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('dim: %s is not between 1 and 16000', coalesce(dim::text, 'NULL')),
+            hint    = 'Give the number of elements of the model''s vectors.';
+    elsif metric is null or metric not in ('cosine', 'l2', 'inner_product') then
+        raise exception using
+            errcode = 'KM007',
+            message = format('metric: %s is unknown', coalesce(quote_literal(metric), 'NULL')),
+            hint    = 'Use cosine, l2 or inner_product.';
+    end if;
+
+    insert into embedding_models as m (name, dim, metric)
+    values (register_model.name, register_model.dim, register_model.metric)
+    on conflict on constraint embedding_models_name_uq do nothing
+    returning m.model_id into v_id;
+    v_fresh := found;
+
+    select m.model_id, m.dim = register_model.dim and m.metric = register_model.metric, v_fresh or m.retired_at is not null
+    into v_id, v_same, v_fresh
+    from embedding_models m
+    where m.name = register_model.name
+    for update;
+    if not v_same then
+        raise exception using
+            errcode = 'KM012',
+            message = format('model %L is registered with another dimension or metric', name),
+            detail  = (select format('Registered: dim %s, metric %s.', m.dim, m.metric) from embedding_models m where m.model_id = v_id),
+            hint    = 'Give the new one a name of its own, such as a version; both live side by side.';
+    end if;
+    if v_fresh then
+        update embedding_models m set retired_at = null where m.model_id = v_id;
+        v_queued := enqueue_missing(name);
+    end if;
+    if make_default or not exists (select 1 from embedding_models m where m.is_default) then
+        -- The first default may be chosen before its vectors are there; a switch must not shorten answers.
+        perform set_default_model(name, require_complete => exists (select 1 from embedding_models m where m.is_default));
+    end if;
+    return query
+    select m.model_id, m.name, m.is_default, v_queued from embedding_models m where m.model_id = v_id;
+end;
+$register_model$;
+revoke all on function kompanion.register_model(text, integer, text, boolean) from public;
+comment on function kompanion.register_model(text, integer, text, boolean) is
+    'Make an embedding model known, queue all chunks for it; the first one becomes the default. Repeating it changes nothing; KM012 when dim or metric differ.';
+
+create function kompanion._vector_index(
+    model_id  integer,
+    out name  text,
+    out kind  text,
+    out lists integer,
+    out valid boolean
+)
+    language plpgsql
+    stable
+    set search_path from current
+as $_vector_index$
+-- The vector index of a model as the catalog has it; NULLs when there is none. A build that broke off leaves an invalid one.
+begin
+    select c.relname, a.amname, (select o.option_value::integer from pg_options_to_table(c.reloptions) o where o.option_name = 'lists'),
+           x.indisvalid
+    into name, kind, lists, valid
+    from pg_index x
+    join pg_class c on c.oid = x.indexrelid
+    join pg_am a on a.oid = c.relam
+    where x.indexrelid = to_regclass('kompanion.embeddings_ann_' || model_id);
+end;
+$_vector_index$;
+revoke all on function kompanion._vector_index(integer) from public;
+comment on function kompanion._vector_index(integer) is 'Internal. The vector index of a model: name, kind, lists, whether it is valid.';

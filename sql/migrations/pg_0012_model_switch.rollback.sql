@@ -1,0 +1,5 @@
+-- Removes the switching of models.
+drop function kompanion.list_models();
+drop function kompanion.retire_model(text, boolean);
+drop function kompanion.set_default_model(text, boolean);
+drop function kompanion.enqueue_missing(text);

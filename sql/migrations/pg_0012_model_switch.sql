@@ -1,0 +1,128 @@
+-- depends: pg_0011_models
+-- Switching models online: the backlog, the default, and retirement.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion.enqueue_missing(
+    model text default null
+)
+    returns bigint
+    language plpgsql
+    volatile
+    set search_path from current
+as $enqueue_missing$
+-- Queues every chunk that has no vector of the model. Writing functions queue what they write; this finds what
+-- was written around them, or by a transaction that ran while the model was being registered.
+declare
+    v_model integer := (select m.model_id from _model(enqueue_missing.model) m);
+    v_count bigint;
+begin
+    insert into embedding_queue (namespace_id, chunk_id, model_id)
+    select c.namespace_id, c.chunk_id, v_model
+    from memory_chunks c
+    where not exists (select 1 from embeddings e
+                      where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model)
+    on conflict do nothing;
+    get diagnostics v_count = row_count;
+    return v_count;
+end;
+$enqueue_missing$;
+revoke all on function kompanion.enqueue_missing(text) from public;
+comment on function kompanion.enqueue_missing(text) is
+    'Queue every chunk that has no vector of the model; returns how many were added. Repairs the queue after rows were written by hand.';
+
+create function kompanion.set_default_model(
+    name             text,
+    require_complete boolean default true
+)
+    returns text
+    language plpgsql
+    volatile
+    set search_path from current
+as $set_default_model$
+-- Switches the model that is meant when none is named. A model that still lacks vectors would give short answers,
+-- so it is refused until its backfill is done.
+declare
+    v_model   integer;
+    v_former  text;
+    v_missing bigint := 0;
+begin
+    lock table embedding_models in share row exclusive mode;  -- one switch at a time; readers go on
+    select m.model_id into v_model from _model(coalesce(set_default_model.name, '')) m;
+    if require_complete then
+        select count(*) into v_missing
+        from live_chunks c
+        where not exists (select 1 from embeddings e
+                          where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model);
+    end if;
+    if v_missing > 0 then
+        raise exception using
+            errcode = 'KM012',
+            message = format('model %L still lacks the vectors of %s live chunks', name, v_missing),
+            hint    = 'Embed what pending_embeddings(model) hands out first, or pass require_complete => false.';
+    end if;
+    update embedding_models m set is_default = false where m.is_default and m.model_id <> v_model
+    returning m.name into v_former;
+    update embedding_models m set is_default = true where m.model_id = v_model and not m.is_default;
+    return v_former;
+end;
+$set_default_model$;
+revoke all on function kompanion.set_default_model(text, boolean) from public;
+comment on function kompanion.set_default_model(text, boolean) is
+    'Switch the default model; returns the former one, so the same call switches back. KM012 while live chunks lack its vectors.';
+
+create function kompanion.retire_model(
+    name           text,
+    delete_vectors boolean default false
+)
+    returns bigint
+    language plpgsql
+    volatile
+    set search_path from current
+as $retire_model$
+-- Takes a model out of use: no more searched nor embedded for. Its vectors stay until asked away; registering it again revives it.
+declare
+    v_model   integer;
+    v_default boolean;
+    v_deleted bigint := 0;
+begin
+    select m.model_id, m.is_default into v_model, v_default from embedding_models m where m.name = retire_model.name for update;
+    if not found then
+        perform _model(coalesce(retire_model.name, ''));
+    elsif v_default then
+        raise exception using
+            errcode = 'KM012',
+            message = format('model %L is the default', name),
+            hint    = 'Switch to another one first: set_default_model(name).';
+    end if;
+    update embedding_models m set retired_at = now() where m.model_id = v_model and m.retired_at is null;
+    delete from embedding_queue q where q.model_id = v_model;
+    if delete_vectors then
+        delete from embeddings e where e.model_id = v_model;
+        get diagnostics v_deleted = row_count;
+    end if;
+    return v_deleted;
+end;
+$retire_model$;
+revoke all on function kompanion.retire_model(text, boolean) from public;
+comment on function kompanion.retire_model(text, boolean) is
+    'Take a model out of use; delete_vectors => true also removes its vectors. Returns how many were removed. KM012 for the default model.';
+
+create function kompanion.list_models()
+    returns table (model text, dim integer, metric text, is_default boolean, index_kind text, index_lists integer,
+                   index_rows bigint, queued bigint, created_at timestamptz, retired_at timestamptz)
+    language plpgsql
+    stable
+    set search_path from current
+as $list_models$
+-- Every model, in the order they were registered, with how many chunks wait for it.
+begin
+    return query
+    select m.name, m.dim, m.metric, m.is_default, coalesce(x.kind, 'none'), x.lists, m.index_rows,
+           (select count(*) from embedding_queue q where q.model_id = m.model_id), m.created_at, m.retired_at
+    from embedding_models m
+    cross join lateral _vector_index(m.model_id) x
+    order by m.model_id;
+end;
+$list_models$;
+revoke all on function kompanion.list_models() from public;
+comment on function kompanion.list_models() is 'The models: dimension, metric, default, index, and how many chunks wait for a vector.';

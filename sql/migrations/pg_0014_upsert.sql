@@ -1,0 +1,234 @@
+-- depends: pg_0013_embeddings
+-- Writing one item: insert, revise or leave unchanged, with its chunks and vectors, in one call.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._lock_item(
+    namespace_id      uuid,
+    namespace         text,
+    key               text,
+    expected_revision integer,
+    out item_id  uuid,
+    out revision integer,
+    out content  text,
+    out is_live  boolean
+)
+    language plpgsql
+    volatile
+    set search_path from current
+as $_lock_item$
+-- Locks an item against other writers and checks that it is where the caller expects it. NULLs when there is none.
+-- Expecting 0 means "no live item of that name"; a deleted or expired one also answers to its own revision.
+begin
+    select i.item_id, i.revision, i.content, is_live(i.deleted_at, i.expires_at)
+    into _lock_item.item_id, _lock_item.revision, _lock_item.content, _lock_item.is_live
+    from memory_items i
+    where i.namespace_id = _lock_item.namespace_id and i.key = _lock_item.key
+    for no key update;
+
+    if expected_revision < 0 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('expected_revision: %s is negative', expected_revision),
+            hint    = 'Give the revision you read, or 0 for an item that must not exist yet.';
+    elsif expected_revision is null
+       or expected_revision = coalesce(_lock_item.revision, 0)
+       or expected_revision = 0 and not _lock_item.is_live then
+        return;
+    end if;
+    raise exception using
+        errcode = 'KM001',
+        message = format('expected_revision: %L in %L is at revision %s, not %s', left(key, 200), namespace,
+                         coalesce(_lock_item.revision, 0), expected_revision),
+        detail  = case when _lock_item.revision is null then 'There is no such item.'
+                  when _lock_item.is_live then format('Current: %s. Expected: %s.', _lock_item.revision, expected_revision)
+                  else 'It is deleted or expired.' end,
+        hint    = 'Somebody else wrote in between: read the item again and decide anew.';
+end;
+$_lock_item$;
+revoke all on function kompanion._lock_item(uuid, text, text, integer) from public;
+comment on function kompanion._lock_item(uuid, text, text, integer) is
+    'Internal. Locks an item and checks expected_revision; KM001 when it is at another one.';
+
+create function kompanion._check_content(
+    content  text,
+    argument text default 'content'
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_content$
+-- Content is text of at most 16 MiB: beyond, it is a document store one wants, and a pointer to it here.
+begin
+    if content is null then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s: is null', argument),
+            hint    = 'Give the text to remember; to end an item, call delete_item.';
+    elsif octet_length(content) > 16777216 then
+        raise exception using
+            errcode = 'KM008',
+            message = format('%s: has %s bytes, at most 16777216 are allowed', argument, octet_length(content)),
+            hint    = 'Split it into several items, or remember where it is kept.';
+    end if;
+end;
+$_check_content$;
+revoke all on function kompanion._check_content(text, text) from public;
+comment on function kompanion._check_content(text, text) is 'Internal. KM007 for NULL, KM008 for content over 16 MiB.';
+
+create function kompanion._put_item_vectors(
+    namespace_id uuid,
+    item_id      uuid,
+    vectors      vector[],
+    model_id     integer
+)
+    returns void
+    language plpgsql
+    volatile
+    set search_path from current
+as $_put_item_vectors$
+-- Stores the vectors of an item the caller has locked, in the order of its chunks; NULL keeps what a chunk has.
+declare
+    v_chunks integer;
+begin
+    insert into embeddings as e (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, vector)
+    select c.namespace_id, c.chunk_id, _put_item_vectors.model_id, c.item_id, i.thread_id, i.tags, i.expires_at, i.deleted_at, v.vector
+    from unnest(vectors) with ordinality as v (vector, n)
+    join memory_chunks c on c.namespace_id = _put_item_vectors.namespace_id and c.item_id = _put_item_vectors.item_id
+                        and c.ordinal = v.n - 1
+    join memory_items i on i.namespace_id = c.namespace_id and i.item_id = c.item_id
+    where v.vector is not null
+    on conflict on constraint embeddings_pk do update
+        set vector = excluded.vector, created_at = excluded.created_at
+        where e.vector <> excluded.vector;
+    select count(*) into v_chunks
+    from memory_chunks c
+    where c.namespace_id = _put_item_vectors.namespace_id and c.item_id = _put_item_vectors.item_id;
+    if v_chunks <> cardinality(vectors) then
+        raise exception using
+            errcode = 'KM007',
+            message = format('vectors: %s vectors for %s chunks', cardinality(vectors), v_chunks),
+            hint    = 'Give one vector for each chunk, in their order; content without chunks given is one chunk.';
+    end if;
+    delete from embedding_queue q
+    using memory_chunks c, embeddings e
+    where c.namespace_id = _put_item_vectors.namespace_id and c.item_id = _put_item_vectors.item_id
+      and q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id = _put_item_vectors.model_id
+      and e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = q.model_id;
+end;
+$_put_item_vectors$;
+revoke all on function kompanion._put_item_vectors(uuid, uuid, vector[], integer) from public;
+comment on function kompanion._put_item_vectors(uuid, uuid, vector[], integer) is
+    'Internal. The vectors of an item in the order of its chunks, NULL to keep; KM007 when their numbers differ.';
+
+create function kompanion.upsert_item(
+    namespace         text,
+    key               text,
+    content           text,
+    metadata          jsonb       default '{}',
+    tags              text[]      default '{}',
+    thread            text        default null,
+    user_key          text        default null,
+    expires_at        timestamptz default null,
+    ttl               interval    default null,
+    expected_revision integer     default null,
+    actor             text        default null,
+    created_at        timestamptz default null,
+    chunks            text[]      default null,
+    chunk_starts      integer[]   default null,
+    chunk_ends        integer[]   default null,
+    vectors           vector[]    default null,
+    model             text        default null
+)
+    returns table (item_id uuid, revision integer, status text)
+    language plpgsql
+    volatile
+    set search_path from current
+as $upsert_item$
+-- Makes the item of that name exactly this: inserted, revised, or unchanged and then no new revision.
+-- The row is locked first, so writers of one name queue and revisions have no gaps.
+declare
+    v_namespace_id uuid := ensure_namespace(namespace);
+    v_item_id      uuid := gen_random_uuid();
+    v_key          text := coalesce(key, v_item_id::text);
+    v_tags         text[] := _normalize_tags(tags);
+    v_expires_at   timestamptz := _expiry(expires_at, ttl);
+    v_thread_id    uuid;
+    v_user_id      uuid;
+    v_model        record;
+    v_texts        text[] := chunks;
+    v_starts       integer[] := chunk_starts;
+    v_ends         integer[] := chunk_ends;
+    v_rechunk      boolean;
+    v_item         record;
+begin
+    perform _check_name('key', v_key);
+    perform _check_content(content);
+    perform _check_metadata(metadata);
+    perform _check_moment('created_at', created_at);
+    if cardinality(chunks) > 0 then
+        perform _check_chunks(content, chunks, chunk_starts, chunk_ends);
+    elsif content ~ '\S' then
+        v_texts := array[content]; v_starts := array[0]; v_ends := array[length(content)];
+    end if;
+    if vectors is not null then
+        select * into v_model from _model(model);
+        perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric)
+        from unnest(vectors) with ordinality v (vector, n) where v.vector is not null;
+    end if;
+    v_thread_id := _thread_id(v_namespace_id, thread);
+    v_user_id := _user_id(v_namespace_id, user_key);
+
+    loop
+        select * into v_item from _lock_item(v_namespace_id, namespace, v_key, expected_revision);
+        if v_item.item_id is not null then
+            v_rechunk := cardinality(chunks) > 0 or vectors is not null or v_item.content <> upsert_item.content;
+            if v_rechunk then
+                perform _replace_chunks(v_namespace_id, v_item.item_id,
+                    case when v_item.content = upsert_item.content
+                         then (select i.content_revision from memory_items i
+                               where i.namespace_id = v_namespace_id and i.item_id = v_item.item_id)
+                         else v_item.revision + 1 end, coalesce(v_texts, '{}'), v_starts, v_ends);
+            end if;
+            update memory_items i
+            set content = upsert_item.content, metadata = coalesce(upsert_item.metadata, '{}'), tags = v_tags,
+                thread_id = v_thread_id, user_id = v_user_id, actor = upsert_item.actor,
+                expires_at = v_expires_at, deleted_at = null
+            where i.namespace_id = v_namespace_id and i.item_id = v_item.item_id
+            returning i.item_id, i.revision, 'revised' into item_id, revision, status;
+            if not found then
+                item_id := v_item.item_id; revision := v_item.revision; status := 'unchanged';
+            end if;
+            exit;
+        end if;
+
+        insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor,
+                                       created_at, expires_at)
+        values (v_namespace_id, v_item_id, v_key, upsert_item.content, coalesce(upsert_item.metadata, '{}'), v_tags, v_thread_id, v_user_id,
+                upsert_item.actor, coalesce(upsert_item.created_at, clock_timestamp()), v_expires_at)
+        on conflict on constraint memory_items_namespace_key_uq do nothing
+        returning i.item_id, i.revision, 'inserted' into item_id, revision, status;
+        if found then
+            insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+            select v_namespace_id, upsert_item.item_id, t.n - 1, t.content, t.s, t.e, 1
+            from unnest(v_texts, v_starts, v_ends) with ordinality as t (content, s, e, n);
+            v_rechunk := true;
+            exit;
+        end if;
+        -- Another writer inserted the name in this moment: lock what it wrote.
+    end loop;
+
+    if vectors is not null then
+        perform _put_item_vectors(v_namespace_id, item_id, vectors, v_model.model_id);
+    end if;
+    if v_rechunk then
+        perform _enqueue_item(v_namespace_id, item_id);
+    end if;
+    return next;
+end;
+$upsert_item$;
+revoke all on function kompanion.upsert_item(text, text, text, jsonb, text[], text, text, timestamptz, interval, integer, text,
+    timestamptz, text[], integer[], integer[], vector[], text) from public;
+comment on function kompanion.upsert_item(text, text, text, jsonb, text[], text, text, timestamptz, interval, integer, text,
+    timestamptz, text[], integer[], integer[], vector[], text) is
+    'Write an item whole; status inserted, revised or unchanged. A NULL key becomes the item_id. expected_revision 0 means it must not exist; KM001 when it is stale. Content not cut into chunks is one chunk; vectors, one a chunk, may come along; NULL keeps the one a chunk of unchanged text has.';

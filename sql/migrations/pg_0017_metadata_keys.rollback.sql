@@ -1,0 +1,15 @@
+-- Removes hot metadata keys, with the indexes that were made for them.
+do $$
+declare
+    v_name text;
+begin
+    for v_name in select c.relname from pg_class c
+                  where c.relnamespace = 'kompanion'::regnamespace and c.relkind = 'i' and c.relname ~ '^memory_items_metadata_(text|number)_' loop
+        execute format('drop index kompanion.%I', v_name);
+    end loop;
+end
+$$;
+drop function kompanion.index_metadata_key(text, text, boolean);
+drop function kompanion._indexed_ranges(jsonb);
+drop function kompanion.metadata_text(jsonb, text[]);
+drop function kompanion.metadata_number(jsonb, text[]);
