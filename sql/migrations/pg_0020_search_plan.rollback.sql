@@ -1,0 +1,3 @@
+-- Removes the planning of searches.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+drop function kompanion._plan_search(text, vector, text, integer, text, text[], text[], text[], jsonb, double precision);

@@ -1,0 +1,173 @@
+-- depends: pg_0021_search_paths
+-- The search itself: the nearest of a scope, exactly min(k, matches) of them, and what it did.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._run_search(
+    plan      kompanion._search_plan,
+    query     vector,
+    per_chunk boolean,
+    out hits      kompanion._search_hit[],
+    out topped_up boolean
+)
+    language plpgsql
+    stable
+    set search_path from current
+as $_run_search$
+-- The k nearest in order of distance, one chunk an item unless chunks are asked for. Several near chunks of one item
+-- take places: then more are fetched. When the index has no more to give, the rest is found exactly: never short.
+declare
+    v_exact   boolean := plan.path = 'exact';
+    v_fetch   integer := case when per_chunk then plan.k else 2 * plan.k end;
+    v_fetched integer;
+begin
+    topped_up := false;
+    loop
+        if not v_exact then
+            hits := array(select (n.namespace_id, n.item_id, n.chunk_id, n.distance)::_search_hit
+                          from _nearest_by_index(plan, query, v_fetch) n);
+        elsif plan.by_item and v_fetch <= 2 * plan.k and plan.matches <= plan.threshold then
+            hits := plan.nearest;  -- counting has seen them all
+            v_fetch := 2 * plan.k;
+        elsif plan.by_item then
+            select s.nearest into hits from _scan_items(plan, query, null, v_fetch) s;
+        else
+            hits := array(select (n.namespace_id, n.item_id, n.chunk_id, n.distance)::_search_hit
+                          from _nearest_exact(plan, query, v_fetch) n);
+        end if;
+        v_fetched := cardinality(hits);
+        if not per_chunk then
+            hits := array(select (b.namespace_id, b.item_id, b.chunk_id, b.distance)::_search_hit
+                          from (select distinct on (h.namespace_id, h.item_id) h.*
+                                from unnest(hits) with ordinality h (namespace_id, item_id, chunk_id, distance, n)
+                                order by h.namespace_id, h.item_id, h.n) b
+                          order by b.n);
+        end if;
+
+        exit when cardinality(hits) >= plan.k or v_exact and v_fetched < v_fetch;
+        if v_fetched < v_fetch then
+            v_exact := true;
+            topped_up := true;
+        else
+            v_fetch := v_fetch * 4;
+        end if;
+    end loop;
+    hits := hits[1:plan.k];
+end;
+$_run_search$;
+revoke all on function kompanion._run_search(kompanion._search_plan, vector, boolean) from public;
+comment on function kompanion._run_search(kompanion._search_plan, vector, boolean) is
+    'Internal. Runs a planned search; topped_up tells that the index gave too few and the rest was found exactly.';
+
+create function kompanion.search(
+    scope         text,
+    query         vector,
+    k             integer          default 10,
+    model         text             default null,
+    thread        text             default null,
+    tags_any      text[]           default null,
+    tags_all      text[]           default null,
+    tags_none     text[]           default null,
+    filter        jsonb            default null,
+    target_recall double precision default null,
+    per_chunk     boolean          default false
+)
+    returns table (rank integer, namespace text, namespace_id uuid, item_id uuid, key text, chunk_id bigint, ordinal integer,
+                   chunk text, metadata jsonb, tags text[], item_thread text, revision integer, distance double precision,
+                   score double precision, created_at timestamptz, updated_at timestamptz, expires_at timestamptz)
+    language plpgsql
+    stable
+    set search_path from current
+as $search$
+-- The min(k, matches) nearest items of a scope, each by its best chunk, in order of distance.
+-- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
+declare
+    v_plan _search_plan := _plan_search(scope, query, model, k, thread, tags_any, tags_all, tags_none, filter, target_recall);
+    v_hits _search_hit[];
+begin
+    select r.hits into v_hits from _run_search(v_plan, query, per_chunk) r;
+    return query
+    select h.n::integer, n.path, h.namespace_id, h.item_id, i.key, h.chunk_id, c.ordinal, c.content, i.metadata, i.tags, t.key,
+           i.revision, h.distance,
+           case v_plan.metric when 'cosine' then 1 - h.distance when 'l2' then 1 / (1 + h.distance) else -h.distance end,
+           i.created_at, i.updated_at, i.expires_at
+    from unnest(v_hits) with ordinality as h (namespace_id, item_id, chunk_id, distance, n)
+    join memory_items i on i.namespace_id = h.namespace_id and i.item_id = h.item_id
+    join memory_chunks c on c.namespace_id = h.namespace_id and c.chunk_id = h.chunk_id
+    join namespaces n on n.namespace_id = h.namespace_id
+    left join threads t on t.namespace_id = i.namespace_id and t.thread_id = i.thread_id
+    order by h.n;
+end;
+$search$;
+revoke all on function kompanion.search(text, vector, integer, text, text, text[], text[], text[], jsonb, double precision, boolean) from public;
+comment on function kompanion.search(text, vector, integer, text, text, text[], text[], text[], jsonb, double precision, boolean) is
+    'The nearest live items of a scope: exactly min(k, matches) rows, nearest first, one per item by its best chunk (or per_chunk). '
+    'distance is the metric''s (inner_product: negative); score grows with nearness: 1 - distance for cosine, 1 / (1 + distance) for l2, the product itself for inner_product. '
+    'scope is a namespace with all below it, or ''*''. KM002 bad scope, KM004 bad vector, KM005 unknown model, KM006 bad filter, KM007 bad k.';
+
+create function kompanion.explain_search(
+    scope         text,
+    query         vector,
+    k             integer          default 10,
+    model         text             default null,
+    thread        text             default null,
+    tags_any      text[]           default null,
+    tags_all      text[]           default null,
+    tags_none     text[]           default null,
+    filter        jsonb            default null,
+    target_recall double precision default null,
+    per_chunk     boolean          default false
+)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path from current
+as $explain_search$
+-- Runs the search and tells how it went: what was counted, which path was taken and why, what was visited.
+declare
+    v_plan    _search_plan := _plan_search(scope, query, model, k, thread, tags_any, tags_all, tags_none, filter, target_recall);
+    v_run     record;
+    v_former  jsonb;
+    v_node    jsonb;
+    v_visited bigint := v_plan.matches;
+    v_start   timestamptz := clock_timestamp();
+    v_ms      numeric;
+begin
+    select r.hits, r.topped_up into v_run from _run_search(v_plan, query, per_chunk) r;
+    v_ms := round(extract(epoch from clock_timestamp() - v_start) * 1000, 3);
+    if v_plan.path = 'index' then
+        v_former := _apply_settings(_index_settings(v_plan, k));
+        execute 'explain (analyze, timing off, costs off, format json) ' || _index_statement(v_plan) into v_node
+            using query, v_plan, case when per_chunk then k else 2 * k end;
+        perform _apply_settings(v_former);
+        v_visited := (
+            with recursive node as (
+                select v_node -> 0 -> 'Plan' as p
+                union all
+                select c from node, jsonb_array_elements(node.p -> 'Plans') c
+            )
+            select sum((p ->> 'Actual Rows')::numeric + coalesce((p ->> 'Rows Removed by Filter')::numeric, 0))
+            from node where p ->> 'Index Name' = v_plan.index_name);
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object(
+        'path', case when v_plan.path = 'index' and v_run.topped_up then 'index, topped up exactly' else v_plan.path end,
+        'reason', v_plan.reason,
+        'model', v_plan.model, 'metric', v_plan.metric, 'k', k, 'returned', cardinality(v_run.hits),
+        'namespaces', cardinality(v_plan.namespace_ids),
+        'matches', least(v_plan.matches, v_plan.threshold),
+        'matches_counted', case when v_plan.matches > v_plan.threshold then 'more than the threshold' else 'all' end,
+        'threshold', v_plan.threshold,
+        'filter', v_plan.filter::text,
+        'index', v_plan.index_name, 'index_kind', v_plan.index_kind, 'lists', v_plan.lists,
+        case v_plan.index_kind when 'hnsw' then 'ef_search' else 'probes' end, v_plan.knob,
+        'iterative_scan', v_plan.iterative,
+        'index_used', case when v_plan.path = 'index' then v_visited is not null end,
+        'rows_visited', v_visited,
+        'target_recall', v_plan.target_recall,
+        'expected_recall', case when v_plan.path = 'exact' or v_run.topped_up then 1.0 end,
+        'expected_recall_from', case when v_plan.path = 'exact' or v_run.topped_up then 'exact search' else 'not measured yet: safe defaults are used' end,
+        'milliseconds', v_ms));
+end;
+$explain_search$;
+revoke all on function kompanion.explain_search(text, vector, integer, text, text, text[], text[], text[], jsonb, double precision, boolean) from public;
+comment on function kompanion.explain_search(text, vector, integer, text, text, text[], text[], text[], jsonb, double precision, boolean) is
+    'Run a search and tell how it went, as JSON: path and reason, matches counted, threshold, index, lists, probes, rows visited, expected recall and where that number comes from.';

@@ -1,0 +1,3 @@
+-- Removes the import.
+drop function kompanion.import_documents(jsonb);
+drop function kompanion._import_registry(jsonb);

@@ -1,0 +1,189 @@
+-- depends: pg_0027_export
+-- Moving in: documents of an export, written as they were.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._import_registry(
+    documents jsonb
+)
+    returns bigint
+    language plpgsql
+    volatile
+    set search_path from current
+as $_import_registry$
+-- Models, namespaces, users and threads as they were; what is there already stays as it is.
+declare
+    v_count bigint := 0;
+    v_rows  bigint;
+    r       record;
+begin
+    for r in select d.* from jsonb_array_elements(documents) e
+             cross join lateral jsonb_to_record(e) as d (kind text, name text, dim integer, metric text, is_default boolean,
+                                                         created_at timestamptz, retired_at timestamptz)
+             where d.kind = 'model' loop
+        if not exists (select 1 from embedding_models m where m.name = r.name and m.dim = r.dim and m.metric = r.metric) then
+            perform register_model(r.name, r.dim, r.metric);
+            update embedding_models m set created_at = coalesce(r.created_at, m.created_at) where m.name = r.name;
+        end if;
+        v_count := v_count + 1;
+        if r.is_default then
+            update embedding_models m set is_default = false where m.is_default and m.name <> r.name
+                and not exists (select 1 from embeddings e limit 1);
+            update embedding_models m set is_default = true
+            where m.name = r.name and not exists (select 1 from embedding_models o where o.is_default);
+        end if;
+    end loop;
+    -- After the loop: until the default has had its turn, the first model is the default, and may be a retired one.
+    update embedding_models m set retired_at = d.retired_at
+    from jsonb_array_elements(documents) e
+    cross join lateral jsonb_to_record(e) as d (kind text, name text, retired_at timestamptz)
+    where d.kind = 'model' and d.retired_at is not null and m.name = d.name and not m.is_default;
+
+    insert into namespaces (namespace_id, path, segments, created_at, deleted_at)
+    select namespace_id(d.path), d.path, namespace_segments(d.path), d.created_at, d.deleted_at
+    from jsonb_array_elements(documents) e
+    cross join lateral jsonb_to_record(e) as d (kind text, path text, created_at timestamptz, deleted_at timestamptz)
+    where d.kind = 'namespace'
+    on conflict do nothing;
+    get diagnostics v_rows = row_count; v_count := v_count + v_rows;
+
+    insert into users (namespace_id, user_id, key, display_name, metadata, created_at)
+    select namespace_id(d.namespace), d.user_id, d.key, d.display_name, d.metadata, d.created_at
+    from jsonb_array_elements(documents) e
+    cross join lateral jsonb_to_record(e) as d (kind text, namespace text, user_id uuid, key text, display_name text,
+                                                metadata jsonb, created_at timestamptz)
+    where d.kind = 'user'
+    on conflict do nothing;
+    get diagnostics v_rows = row_count; v_count := v_count + v_rows;
+
+    insert into threads (namespace_id, thread_id, key, title, metadata, created_at, closed_at)
+    select namespace_id(d.namespace), d.thread_id, d.key, d.title, d.metadata, d.created_at, d.closed_at
+    from jsonb_array_elements(documents) e
+    cross join lateral jsonb_to_record(e) as d (kind text, namespace text, thread_id uuid, key text, title text,
+                                                metadata jsonb, created_at timestamptz, closed_at timestamptz)
+    where d.kind = 'thread'
+    on conflict do nothing;
+    get diagnostics v_rows = row_count;
+    return v_count + v_rows;
+end;
+$_import_registry$;
+revoke all on function kompanion._import_registry(jsonb) from public;
+comment on function kompanion._import_registry(jsonb) is 'Internal. Imports models, namespaces, users and threads.';
+
+create function kompanion.import_documents(
+    documents jsonb
+)
+    returns table (registry bigint, items bigint, skipped bigint)
+    language plpgsql
+    volatile
+    set search_path from current
+as $import_documents$
+-- Writes documents of export_registry and export_items as they were, with ids, revisions and times. An item whose name
+-- is taken is skipped, so a broken import is simply run again.
+declare
+    v_given bigint;
+begin
+    if jsonb_typeof(documents) is distinct from 'array' then
+        raise exception using
+            errcode = 'KM007', message = 'documents: is not a JSON list', hint = 'Give a list of what export_registry and export_items returned.';
+    elsif exists (select 1 from jsonb_array_elements(documents) e
+                  where coalesce(e ->> 'kind', '') not in ('model', 'namespace', 'user', 'thread', 'item')) then
+        raise exception using
+            errcode = 'KM007', message = 'documents: one has no kind, or an unknown one',
+            hint    = 'A document has a kind of model, namespace, user, thread or item.';
+    end if;
+    if exists (select 1 from jsonb_array_elements(documents) e
+               cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
+               cross join lateral jsonb_to_record(d) as f (created_at timestamptz, updated_at timestamptz, superseded_at timestamptz,
+                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz)
+               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) < '0001-01-03 00:00:00+00'
+                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) > '9999-12-29 00:00:00+00')
+    then
+        perform _check_moment('documents: a time', 'infinity');
+    end if;
+    registry := _import_registry(documents);
+    if exists (select 1 from jsonb_array_elements(documents) e
+               cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
+               where e ->> 'kind' = 'item'
+                 and (d ? 'thread' and not exists (select 1 from threads t where t.namespace_id = namespace_id(e ->> 'namespace')
+                                                                             and t.key = d ->> 'thread')
+                      or d ? 'user_key' and not exists (select 1 from users u where u.namespace_id = namespace_id(e ->> 'namespace')
+                                                                                and u.key = d ->> 'user_key'))) then
+        raise exception using
+            errcode = 'KM007', message = 'documents: an item names a thread or a user that is not there',
+            hint    = 'Import what export_registry returned first.';
+    end if;
+    select count(*) into v_given from jsonb_array_elements(documents) e where e ->> 'kind' = 'item';
+
+    with given as materialized (
+        select e as d, namespace_id(e ->> 'namespace') as space, i.*
+        from jsonb_array_elements(documents) e
+        cross join lateral jsonb_to_record(e) as i (
+            item_id uuid, key text, content text, metadata jsonb, tags text[], thread text, user_key text, actor text, revision integer,
+            content_revision integer, created_at timestamptz, updated_at timestamptz, expires_at timestamptz, deleted_at timestamptz)
+        where e ->> 'kind' = 'item'
+    ), fresh as materialized (
+        insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, revision,
+                                       content_revision, created_at, updated_at, expires_at, deleted_at)
+        select g.space, g.item_id, g.key, g.content, g.metadata, _normalize_tags(g.tags), t.thread_id, u.user_id, g.actor, g.revision,
+               g.content_revision, g.created_at, g.updated_at, g.expires_at, g.deleted_at
+        from given g
+        left join threads t on t.namespace_id = g.space and t.key = g.thread
+        left join users u on u.namespace_id = g.space and u.key = g.user_key
+        order by g.space, g.key
+        on conflict do nothing
+        returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at, i.deleted_at
+    ), history as (
+        insert into memory_item_revisions (namespace_id, item_id, revision, key, content, metadata, tags, thread_id, user_id, actor,
+                                           updated_at, superseded_at, expires_at, deleted_at)
+        select f.namespace_id, f.item_id, r.revision, r.key, r.content, r.metadata, _normalize_tags(r.tags), t.thread_id, u.user_id,
+               r.actor, r.updated_at, r.superseded_at, r.expires_at, r.deleted_at
+        from fresh f
+        join given g on g.space = f.namespace_id and g.item_id = f.item_id
+        cross join lateral jsonb_to_recordset(g.d -> 'revisions') as r (
+            revision integer, key text, content text, metadata jsonb, tags text[], thread text, user_key text, actor text,
+            updated_at timestamptz, superseded_at timestamptz, expires_at timestamptz, deleted_at timestamptz)
+        left join threads t on t.namespace_id = f.namespace_id and t.key = r.thread
+        left join users u on u.namespace_id = f.namespace_id and u.key = r.user_key
+    ), pieces as materialized (
+        select f.*, c.*
+        from fresh f
+        join given g on g.space = f.namespace_id and g.item_id = f.item_id
+        cross join lateral jsonb_to_recordset(g.d -> 'chunks') as c (
+            ordinal integer, content text, start_offset integer, end_offset integer, revision integer, content_revision integer,
+            created_at timestamptz, vectors jsonb)
+    ), chunks as (
+        insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, revision, content_revision, created_at)
+        select p.namespace_id, p.item_id, p.ordinal, p.content, p.start_offset, p.end_offset, p.revision, p.content_revision, p.created_at
+        from pieces p
+        returning k.namespace_id, k.item_id, k.chunk_id, k.ordinal
+    ), vectors as (
+        insert into embeddings as e (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, vector, created_at)
+        select k.namespace_id, k.chunk_id, m.model_id, k.item_id, p.thread_id, p.tags, p.expires_at, p.deleted_at,
+               -- A model that is not known, and a zero vector under cosine, end in a NULL and are refused.
+               case when m.metric <> 'cosine' or vector_norm(w.vector) > 0 then w.vector end, v.created_at
+        from chunks k
+        join pieces p on p.namespace_id = k.namespace_id and p.item_id = k.item_id and p.ordinal = k.ordinal
+        cross join lateral jsonb_to_recordset(p.vectors) as v (model text, vector jsonb, created_at timestamptz)
+        cross join lateral (select v.vector::text::vector as vector offset 0) w
+        left join embedding_models m on m.name = v.model
+        returning e.namespace_id, e.chunk_id, e.model_id
+    ), queued as (
+        insert into embedding_queue (namespace_id, chunk_id, model_id)
+        select k.namespace_id, k.chunk_id, m.model_id
+        from chunks k
+        cross join embedding_models m
+        where m.retired_at is null
+          and not exists (select 1 from vectors v
+                          where v.namespace_id = k.namespace_id and v.chunk_id = k.chunk_id and v.model_id = m.model_id)
+    )
+    select count(*), v_given - count(*) into items, skipped from fresh;
+    return next;
+exception when data_exception or integrity_constraint_violation then
+    raise exception using
+        errcode = 'KM007', message = format('documents: one is not of the form of an export: %s', sqlerrm),
+        hint    = 'Give what export_registry and export_items returned, the registry first.';
+end;
+$import_documents$;
+revoke all on function kompanion.import_documents(jsonb) from public;
+comment on function kompanion.import_documents(jsonb) is
+    'Write documents of an export as they were, ids, revisions and times included; items whose name is taken are skipped. Returns counts.';
