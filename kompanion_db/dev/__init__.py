@@ -1,0 +1,4 @@
+"""Generators for the files under sql/ that are made, not written: install.psql, schema.sql, API.md.
+
+Each runs as ``python -m kompanion_db.dev.<name>`` and with ``--check`` only compares.
+"""

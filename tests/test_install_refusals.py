@@ -1,0 +1,128 @@
+"""An installation that cannot work is refused with the way out; one that can work needs no superuser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import catalog
+import pytest
+import servers
+
+from kompanion_db import embedded
+from kompanion_db.errors import PermissionDenied, UnsupportedServer
+from kompanion_db.migrate import migrate, migration_ids, rollback
+
+IDS = list(migration_ids())
+
+
+@pytest.fixture
+def owner(empty_db: servers.Database) -> Iterator[str]:
+    """A login role without any attribute; what it owns goes with the test."""
+    name = f"{empty_db.name}_owner"
+    empty_db.server.run(f"create role {name} login")
+    yield name
+    with empty_db.connect() as conn:
+        conn.execute(f"reassign owned by {name} to current_user; drop owned by {name}; drop role {name}")
+
+
+def url_as(db: servers.Database, role: str) -> str:
+    return db.server.url(db.name, user=role)
+
+
+def test_a_missing_extension_that_the_role_may_not_create_is_asked_of_a_dba(
+    empty_db: servers.Database, owner: str
+) -> None:
+    # A role with CREATE on the database may create it itself where pgvector is marked trusted.
+    with empty_db.connect() as conn:
+        conn.execute(f"create schema kompanion authorization {owner}")
+    with pytest.raises(UnsupportedServer, match="create extension vector") as caught:
+        migrate(url_as(empty_db, owner))
+    assert caught.value.sqlstate == "KM013"
+    assert caught.value.hint
+    assert owner in (caught.value.detail or "")
+    assert catalog.history(empty_db) == []
+
+
+def test_a_pgvector_older_than_0_6_is_refused(empty_db: servers.Database) -> None:
+    with empty_db.connect() as conn:
+        conn.execute("create extension vector")
+        conn.execute("update pg_extension set extversion = '0.5.1' where extname = 'vector'")
+    with pytest.raises(UnsupportedServer, match=r"pgvector 0\.5\.1 is too old") as caught:
+        migrate(empty_db.url)
+    assert caught.value.hint
+    assert catalog.history(empty_db) == []
+
+
+def test_a_pgvector_of_two_digits_is_not_taken_for_an_old_one(one_empty_db: servers.Database) -> None:
+    with one_empty_db.connect() as conn:
+        conn.execute("create extension vector")
+        conn.execute("update pg_extension set extversion = '0.10.0' where extname = 'vector'")
+    assert migrate(one_empty_db.url) == IDS
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_is_not_utf8_is_refused(one_server: servers.Server, encoding: str) -> None:
+    db = one_server.create(options=f"encoding '{encoding}' lc_collate 'C' lc_ctype 'C'")
+    try:
+        with pytest.raises(UnsupportedServer, match=f"encoded in {encoding}") as caught:
+            migrate(db.url)
+        assert caught.value.hint
+        assert catalog.history(db) == []
+    finally:
+        db.drop()
+
+
+def test_the_extension_may_live_in_a_schema_of_its_own(empty_db: servers.Database) -> None:
+    with empty_db.connect() as conn:
+        conn.execute("create schema extensions")
+        conn.execute("create extension vector schema extensions")
+        assert migrate(empty_db.url) == IDS
+        paths = conn.execute(
+            """select distinct s from pg_proc p, unnest(p.proconfig) s
+               where p.pronamespace = 'kompanion'::regnamespace and s like 'search_path=%'"""
+        ).fetchall()
+        assert paths == [("search_path=kompanion, extensions, pg_temp",)]
+        column = "select atttypid::regtype::text from pg_attribute where attrelid = %s::regclass and attname = %s"
+        assert conn.execute(column, ("kompanion.embeddings", "vector")).fetchone() == ("extensions.vector",)
+    assert rollback(empty_db.url, to="zero") == IDS[::-1]
+    assert catalog.objects(empty_db) == []
+
+
+def test_an_owner_who_is_no_superuser_installs_once_a_dba_has_made_the_extension(
+    empty_db: servers.Database, owner: str
+) -> None:
+    with empty_db.connect() as conn:
+        conn.execute("create extension vector")
+        conn.execute(f"alter database {empty_db.name} owner to {owner}")
+    assert migrate(url_as(empty_db, owner)) == IDS
+    assert rollback(url_as(empty_db, owner), to="zero") == IDS[::-1]
+    assert migrate(url_as(empty_db, owner)) == IDS
+
+
+def test_the_right_to_create_in_the_database_is_enough(empty_db: servers.Database, owner: str) -> None:
+    with empty_db.connect() as conn:
+        conn.execute("create extension vector")
+        with pytest.raises(PermissionDenied):
+            migrate(url_as(empty_db, owner))
+        conn.execute(f"grant create on database {empty_db.name} to {owner}")
+    assert migrate(url_as(empty_db, owner)) == IDS
+    assert migrate(empty_db.url) == []
+
+
+def test_an_owner_who_may_not_create_roles_installs_on_a_cluster_without_ours(tmp_path: Path) -> None:
+    # A cluster of its own: the roles are shared by all databases of the test servers.
+    with embedded.start(tmp_path / "data") as own:
+        server = servers.Server("own", own.bin_dir, {"user": "postgres", "host": _host(own.url())})
+        server.run("create role plain login")
+        db = server.create(options="owner plain")
+        with db.connect() as conn:
+            conn.execute("create extension vector")
+            assert migrate(url_as(db, "plain")) == IDS
+            names = "select count(*) from pg_roles where rolname like 'kompanion%'"
+            assert conn.execute(names).fetchone() == (0,)
+        assert rollback(url_as(db, "plain"), to="zero") == IDS[::-1]
+
+
+def _host(url: str) -> str:
+    return url.split("host=", 1)[1]
