@@ -1,0 +1,118 @@
+"""What an embedder is, and the checks on what goes into one and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from kompanion_db.errors import BadArgument, EmbedderError
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Anything that turns texts into vectors of one fixed dimension.
+
+    A plain class with these four members is an embedder; nothing needs to be inherited.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the embedding model, as registered in the database.
+
+        Two embedders whose vectors may not be compared need two names.
+        """
+
+    @property
+    def dim(self) -> int:
+        """Number of elements of each vector."""
+
+    def embed_documents(self, texts: Sequence[str]) -> FloatArray:
+        """Vectors of ``texts``, in their order: shape ``(len(texts), dim)``, float32.
+
+        Raises ``EmbedderError`` when the model fails, ``BadArgument`` for an empty text.
+        """
+
+    def embed_query(self, text: str) -> FloatArray:
+        """Vector of a search text: shape ``(dim,)``, float32.
+
+        Apart from ``embed_documents`` because many models want another prefix for a query.
+        Raises ``EmbedderError`` when the model fails, ``BadArgument`` for an empty text.
+        """
+
+
+def check_texts(texts: Sequence[str]) -> list[str]:
+    """``texts`` as a list, each one fit to be embedded.
+
+    Raises ``BadArgument`` when ``texts`` is a single string, or holds something that is not a
+    string, is empty or only white space, or cannot be written as UTF-8.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise BadArgument("texts must be a sequence of texts, not one text.", hint="Put it in a list.")
+    checked = list(texts)
+    for position, text in enumerate(checked):
+        where = f"texts[{position}]"
+        if not isinstance(text, str):
+            raise BadArgument(f"{where} must be a str.", detail=f"It is of type {type(text).__name__}.")
+        if not text or text.isspace():
+            raise BadArgument(
+                f"{where} is empty.",
+                detail="A text without content has no direction, so it has no vector.",
+                hint="Leave it out, or store the item without a vector.",
+            )
+        # The fast look at ASCII saves encoding most texts.
+        if not text.isascii():
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError as exc:
+                raise BadArgument(
+                    f"{where} is not valid Unicode text.",
+                    detail=f"There is a lone surrogate at character {exc.start}.",
+                    hint="Decode the source with errors='replace'.",
+                ) from None
+    return checked
+
+
+def check_vectors(vectors: Any, n: int, dim: int, name: str) -> FloatArray:
+    """``vectors`` as a C-contiguous float32 array of shape ``(n, dim)``.
+
+    ``vectors`` is what the embedder called ``name`` returned for ``n`` texts: an array or nested
+    lists. Raises ``EmbedderError``, which names the embedder, when the shape is another, when an
+    element is missing, NaN, infinite or beyond float32, or when a vector is all zero (it has no
+    direction, so cosine distance is undefined).
+    """
+    try:
+        # Overflow to infinity is found below, where the message can say which vector.
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise EmbedderError(
+            f"Embedder '{name}' returned something that is not {n} vectors of {dim} numbers.",
+            detail=f"{type(exc).__name__}: {str(exc)[:200]}",
+        ) from None
+    # n == 0 gets through as [] too, whose second axis numpy cannot know.
+    if n == 0 and array.size == 0:
+        return np.zeros((0, dim), dtype=np.float32)
+    if array.shape != (n, dim):
+        raise EmbedderError(
+            f"Embedder '{name}' returned vectors of the wrong shape.",
+            detail=f"Expected {(n, dim)}, got {array.shape}.",
+            hint="Check that the model is the one registered under this name.",
+        )
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        raise EmbedderError(
+            f"Embedder '{name}' returned a vector with a missing, NaN or infinite element.",
+            detail=f"It is the vector of text {int(np.argmin(finite))} of {n}, counted from 0.",
+        )
+    nonzero = array.any(axis=1)
+    if not nonzero.all():
+        raise EmbedderError(
+            f"Embedder '{name}' returned a vector that is all zero.",
+            detail=f"It is the vector of text {int(np.argmin(nonzero))} of {n}, counted from 0.",
+        )
+    return array
