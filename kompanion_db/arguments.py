@@ -1,0 +1,206 @@
+"""Checks of arguments that would otherwise fail inside the driver, where no message could name them.
+
+Rules about meaning (paths, filters, revisions) are the database's; here is only what cannot be sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from .errors import BadArgument, BadFilter, BadVector, TooLarge
+from .types import Vector
+
+METADATA_MAX_BYTES = 1 << 20
+"""Limit of metadata; the database measures its own form of it, this is the first check."""
+
+FILTER_MAX_DEPTH = 32
+"""Limit of the nesting of a filter, as in compile_filter."""
+
+# A \u0000 in JSON text: an odd number of backslashes before u0000.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def text(name: str, value: Any) -> str | None:
+    """``value`` when it is text PostgreSQL can store, or None; BadArgument otherwise."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadArgument(f"{name}: is {type(value).__name__}, not text", hint="Give a str.")
+    if "\x00" in value:
+        raise BadArgument(
+            f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadArgument(
+            f"{name}: holds a lone surrogate, which is no character",
+            hint="Decode the bytes it came from again, with errors='replace'.",
+        ) from None
+    return value
+
+
+def texts(name: str, values: Sequence[str] | None) -> list[str] | None:
+    """A list of texts, or None; BadArgument names the element that is none."""
+    if values is None:
+        return None
+    if isinstance(values, (str, bytes)) or not isinstance(values, (Sequence, set, frozenset)):
+        raise BadArgument(
+            f"{name}: is {type(values).__name__}, not a list of texts", hint='Give a list, such as ["x"].'
+        )
+    return [text(f"{name}[{n}]", value) or "" for n, value in enumerate(values)]
+
+
+def sequence(name: str, values: Any, of: str) -> Sequence[Any]:
+    """A list or tuple; BadArgument otherwise."""
+    if not isinstance(values, (list, tuple)):
+        raise BadArgument(f"{name}: is {type(values).__name__}, not a list of {of}", hint="Give a list.")
+    return values
+
+
+def integer(name: str, value: Any) -> int | None:
+    """A whole number of 32 bits, or None; BadArgument otherwise."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise BadArgument(f"{name}: {value!r} is no whole number", hint="Give an int.")
+    if not -(2**31) <= value < 2**31:
+        raise BadArgument(f"{name}: is out of range", hint="Give a whole number of 32 bits.")
+    return int(value)
+
+
+def number(name: str, value: Any) -> float | None:
+    """A finite number, or None; BadArgument otherwise."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not abs(value) < 1e300:
+        raise BadArgument(f"{name}: {value!r} is no finite number", hint="Give a float, such as 0.95.")
+    return float(value)
+
+
+def moment(name: str, value: Any) -> datetime | None:
+    """A datetime with a time zone, or None; BadArgument otherwise, since a naive one would be guessed at."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise BadArgument(
+            f"{name}: {value!r} is no datetime with a time zone",
+            hint="For example datetime.now(timezone.utc) + timedelta(days=30).",
+        )
+    return value
+
+
+def duration(name: str, value: Any) -> timedelta | None:
+    """A timedelta, or None; BadArgument otherwise."""
+    if value is None or isinstance(value, timedelta):
+        return value
+    raise BadArgument(f"{name}: {value!r} is no timedelta", hint="For example timedelta(days=30).")
+
+
+def json_object(name: str, value: Any) -> str | None:
+    """A JSON object as text, or None; BadArgument for what is none, TooLarge over 1 MiB."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise BadArgument(
+            f"{name}: is {type(value).__name__}, not an object", hint='Give a dict, such as {"topic": "x"}.'
+        )
+    return _dump(name, dict(value))
+
+
+def json_list(name: str, values: Any) -> str:
+    """A list as JSON text of any size; BadArgument for what is none."""
+    return _dump(name, list(sequence(name, values, "JSON documents")), limit=None)
+
+
+def json_filter(name: str, value: Any) -> str | None:
+    """A filter as JSON text, or None; BadFilter when it is nested too deep to be sent."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise BadFilter(
+            f"{name}: expected an object, found {type(value).__name__}",
+            hint='Give a dict, such as {"topic": "x"}.',
+        )
+    level: list[Any] = [value]
+    for _ in range(2 * FILTER_MAX_DEPTH + 2):  # a level of the grammar is at most an object in a list
+        level = [
+            child
+            for node in level
+            if isinstance(node, (Mapping, list, tuple))
+            for child in (node.values() if isinstance(node, Mapping) else node)
+        ]
+        if not level:
+            break
+    else:
+        raise BadFilter(
+            f"{name}: it is nested deeper than {FILTER_MAX_DEPTH} levels",
+            hint="Join conditions with $and or $or.",
+        )
+    return _dump(name, value)
+
+
+def _dump(name: str, value: Any, limit: int | None = METADATA_MAX_BYTES) -> str:
+    try:
+        dumped = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except RecursionError:
+        raise BadArgument(f"{name}: is nested too deep", hint="Keep a few levels, or a reference.") from None
+    except (TypeError, ValueError) as exc:
+        raise BadArgument(
+            f"{name}: cannot be written as JSON: {exc}", hint="Use text, finite numbers, lists and dicts."
+        ) from None
+    if _NUL.search(dumped):
+        raise BadArgument(
+            f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."
+        )
+    if limit is not None and len(dumped) > limit:
+        raise TooLarge(
+            f"{name}: has {len(dumped)} characters, at most {limit} bytes are allowed",
+            hint="Put long text into content and keep in metadata what filters ask about.",
+        )
+    text(name, dumped)
+    return dumped
+
+
+def vector(name: str, value: Any) -> Vector:
+    """A vector as shape (dim,) float32; BadVector when it is empty, not flat, or not finite in float32."""
+    return _floats(name, value, 1)
+
+
+def vectors(name: str, values: Any) -> list[Vector | None]:
+    """Vectors as a list of shape (dim,) float32, None where an element is None; BadVector otherwise."""
+    if isinstance(values, np.ndarray):
+        return list(_floats(name, values, 2))
+    if not isinstance(values, (list, tuple)):
+        raise BadVector(
+            f"{name}: is {type(values).__name__}, not a list of vectors or an array",
+            hint="Give an array of shape (n, dim), or a list of vectors.",
+        )
+    return [None if v is None else vector(f"{name}[{n}]", v) for n, v in enumerate(values)]
+
+
+def _floats(name: str, value: Any, axes: int) -> Vector:
+    try:
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise BadVector(f"{name}: is no array of numbers", hint="Give a list of floats or a numpy array.") from None
+    if array.ndim != axes:
+        raise BadVector(
+            f"{name}: has {array.ndim} axes, expected {axes}",
+            hint="Give shape (dim,)." if axes == 1 else "Give shape (n, dim).",
+        )
+    if array.shape[-1] == 0:
+        raise BadVector(f"{name}: is empty", hint="Leave out what has no embedding.")
+    if not np.isfinite(array).all():
+        raise BadVector(
+            f"{name}: holds NaN or infinity in float32",
+            hint="Embed again, and look at what the embedder got.",
+        )
+    return array

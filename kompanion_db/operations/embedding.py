@@ -1,0 +1,189 @@
+"""Chunks and their vectors: replaced, claimed, embedded, stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from .. import arguments as check
+from ..chunking import Chunk, chunk_text
+from ..embedders.base import Embedder, check_vectors
+from ..errors import BadArgument, PermissionDenied
+from ..requests import EmbedDocuments, EmbedQuery, Steps, rows_of
+from ..types import EmbeddingResult, PendingChunk, StoredChunk, Vector
+
+
+@dataclass(frozen=True)
+class Context:
+    """What operations on text need from their store: the embedder, and how content is cut."""
+
+    embedder: Embedder | None = None
+    max_characters: int = 1200
+    overlap: int = 0
+
+
+def need_embedder(context: Context, what: str) -> Embedder:
+    """The store's embedder; BadArgument when it has none."""
+    if context.embedder is None:
+        raise BadArgument(
+            f"{what}: this store has no embedder",
+            hint="connect(url, embedder=HashEmbedder()), or give vectors.",
+        )
+    return context.embedder
+
+
+Given = tuple[str | None, str | None, str, Sequence[Chunk] | None]
+"""An item to be embedded: namespace, key, content, its chunks when the caller has cut it already."""
+
+Cut = tuple[list[Chunk], list[Vector | None]]
+"""The chunks of an item and their vectors, None where a chunk of that text has one already."""
+
+
+def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
+    """Cut items into chunks and embed, in one go, only the texts that have no vector yet."""
+    embedder = need_embedder(context, "content")
+    cut = [
+        list(chunks) if chunks is not None else chunk_text(content, context.max_characters, context.overlap)
+        for _, _, content, chunks in items
+    ]
+    rows = yield from rows_of(
+        "embedded_chunks",
+        namespaces=[namespace for namespace, _, _, _ in items],
+        keys=[key for _, key, _, _ in items],
+        model=embedder.name,
+    )
+    known = {(row["ord"] - 1, row["content"]) for row in rows}
+    wanted = list(
+        dict.fromkeys(chunk.text for n, chunks in enumerate(cut) for chunk in chunks if (n, chunk.text) not in known)
+    )
+    vectors: dict[str, Vector] = {}
+    if wanted:
+        embedded = yield EmbedDocuments(wanted)
+        vectors = dict(zip(wanted, check_vectors(embedded, len(wanted), embedder.dim, embedder.name), strict=True))
+    return [
+        (chunks, [None if (n, chunk.text) in known else vectors[chunk.text] for chunk in chunks])
+        for n, chunks in enumerate(cut)
+    ]
+
+
+def embed_query(context: Context, text: str) -> Steps[Vector]:
+    """The vector of a question by the store's embedder, checked."""
+    embedder = need_embedder(context, "query")
+    vector = yield EmbedQuery(check.text("query", text) or "")
+    return check.vector("query", check_vectors(vector[None, :], 1, embedder.dim, embedder.name)[0])
+
+
+def put_chunks(
+    namespace: str, key: str, chunks: Sequence[Chunk], *, content_revision: int | None = None
+) -> Steps[list[StoredChunk]]:
+    """Replace the chunks of an item in one step; unchanged texts keep their vectors, the others wait for new ones.
+
+    Raises NotFound, BadArgument; StaleChunk when ``content_revision`` is given and no longer current.
+    """
+    rows = yield from rows_of(
+        "put_chunks",
+        False,
+        namespace=check.text("namespace", namespace),
+        key=check.text("key", key),
+        **chunk_arguments("texts", "starts", "ends", chunks),
+        content_revision=check.integer("content_revision", content_revision),
+    )
+    return [StoredChunk(**row) for row in rows]
+
+
+def chunk_arguments(texts: str, starts: str, ends: str, chunks: Sequence[Chunk] | None) -> dict[str, Any]:
+    """Chunks as the three arrays SQL takes, under the given argument names."""
+    if chunks is None:
+        return {texts: None, starts: None, ends: None}
+    for n, chunk in enumerate(check.sequence("chunks", chunks, "chunks")):
+        if not isinstance(chunk, Chunk):
+            raise BadArgument(
+                f"chunks[{n}]: is {type(chunk).__name__}, not a Chunk", hint="Give what chunk_text returned."
+            )
+    return {
+        texts: check.texts("chunks", [c.text for c in chunks]),
+        starts: [check.integer("chunks: start", c.start) for c in chunks],
+        ends: [check.integer("chunks: end", c.end) for c in chunks],
+    }
+
+
+def pending_embeddings(
+    model: str | None = None, *, batch: int = 100, worker: str | None = None, lease: timedelta | None = None
+) -> Steps[list[PendingChunk]]:
+    """Claim a batch of chunks that need a vector; several workers never get the same until a lease ends.
+
+    Raises UnknownModel, BadArgument.
+    """
+    rows = yield from rows_of(
+        "pending_embeddings",
+        False,
+        model=check.text("model", model),
+        batch=check.integer("batch", batch),
+        worker=check.text("worker", worker),
+        lease=check.duration("lease", lease),
+    )
+    return [PendingChunk(**row) for row in rows]
+
+
+def put_embeddings(
+    chunks: Sequence[PendingChunk], vectors: Any, *, model: str | None = None
+) -> Steps[list[EmbeddingResult]]:
+    """Store a vector for each chunk that ``pending_embeddings`` handed out; shape (len(chunks), dim), float32.
+
+    A chunk whose text has changed since is ``stale`` and left alone. Raises BadVector, and then stores none;
+    UnknownModel, BadArgument.
+    """
+    rows = yield from rows_of(
+        "put_embeddings",
+        False,
+        namespace_ids=[c.namespace_id for c in _pending(chunks)],
+        chunk_ids=[c.chunk_id for c in chunks],
+        chunk_revisions=[c.chunk_revision for c in chunks],
+        vectors=check.vectors("vectors", vectors),
+        model=check.text("model", model),
+    )
+    return [EmbeddingResult(**row) for row in rows]
+
+
+def _pending(chunks: Sequence[PendingChunk]) -> Sequence[PendingChunk]:
+    for n, chunk in enumerate(check.sequence("chunks", chunks, "chunks")):
+        if not isinstance(chunk, PendingChunk):
+            raise BadArgument(
+                f"chunks[{n}]: is {type(chunk).__name__}, not a PendingChunk",
+                hint="Give what pending_embeddings returned.",
+            )
+    return chunks
+
+
+def embed_pending(context: Context, *, batch: int = 100, worker: str | None = None) -> Steps[int]:
+    """Embed one batch of waiting chunks with the store's embedder; return how many were stored, 0 when none waits.
+
+    Call it in a loop, in as many workers as you like: that is the backfill of a new model.
+    Raises EmbedderError, UnknownModel, BadArgument.
+    """
+    embedder = need_embedder(context, "embed_pending")
+    chunks = yield from pending_embeddings(embedder.name, batch=batch, worker=worker)
+    if not chunks:
+        return 0
+    vectors = yield EmbedDocuments([c.content for c in chunks])
+    checked = check_vectors(vectors, len(chunks), embedder.dim, embedder.name)
+    results = yield from put_embeddings(chunks, checked, model=embedder.name)
+    return sum(r.status == "stored" for r in results)
+
+
+def adopt_embedder(context: Context) -> Steps[None]:
+    """Make the model of the store's embedder known, once; ModelConflict when it is known with another dimension."""
+    if context.embedder is not None:
+        rows = yield from rows_of("list_models")
+        known = {(row["model"], row["dim"]) for row in rows if row["retired_at"] is None}
+        if (context.embedder.name, context.embedder.dim) not in known:
+            name, dim = context.embedder.name, context.embedder.dim
+            try:
+                yield from rows_of("register_model", False, name=name, dim=dim)
+            except PermissionDenied as exc:
+                raise PermissionDenied(
+                    f"embedder: its model {name!r} is not registered, and this role may not register it",
+                    hint=f"Once, as the owner or a kompanion_admin: select kompanion.register_model('{name}', {dim});",
+                ) from exc

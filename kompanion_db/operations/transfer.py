@@ -1,0 +1,43 @@
+"""Export and import of a whole scope, as JSON documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import arguments as check
+from ..requests import Steps, rows_of
+from ..types import Imported
+
+
+def export_registry(scope: str = "*") -> Steps[list[dict[str, Any]]]:
+    """Models, namespaces, users and threads of a scope as documents, deleted ones too. Raises BadNamespace."""
+    rows = yield from rows_of("export_registry", scope=check.text("scope", scope))
+    return [row["document"] for row in rows]
+
+
+def export_items(
+    scope: str = "*", *, page_size: int = 100, after: str | None = None
+) -> Steps[tuple[list[dict[str, Any]], str | None]]:
+    """One page of items as documents, whole: revisions, chunks, vectors, times; deleted and expired ones too.
+
+    Returns the documents and the cursor to pass as ``after`` for the next page, None after the last one.
+    Raises BadNamespace, BadArgument.
+    """
+    rows = yield from rows_of(
+        "export_items",
+        scope=check.text("scope", scope),
+        page_size=check.integer("page_size", page_size),
+        after=check.text("after", after),
+    )
+    return [row["document"] for row in rows], rows[-1]["cursor"] if len(rows) == page_size else None
+
+
+def import_documents(documents: Sequence[dict[str, Any]]) -> Steps[Imported]:
+    """Write documents of an export as they were, in one transaction; items whose name is taken are skipped.
+
+    Raises BadArgument, BadNamespace, ModelConflict.
+    """
+    dumped = check.json_list("documents", documents)
+    rows = yield from rows_of("import_documents", False, documents=dumped)
+    return Imported(**rows[0])

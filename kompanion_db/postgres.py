@@ -1,0 +1,184 @@
+"""The store on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import islice
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from . import embedded, pg_protocol
+from .errors import ConnectionFailed
+from .migrate import migrate as run_migrations
+from .migrate import require_installed
+from .operations.embedding import Context, adopt_embedder, need_embedder
+from .pg_errors import translated
+from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .store import Store
+
+Conn = psycopg.Connection[DictRow]
+
+
+class PostgresStore(Store):
+    """A store in a PostgreSQL database, over a pool of connections. Made by :func:`kompanion_db.connect`."""
+
+    def __init__(
+        self,
+        url: str,
+        context: Context,
+        *,
+        migrate: bool | None = None,
+        min_size: int = 1,
+        max_size: int = 4,
+        prepare: bool = True,
+        timeout: float = 30.0,
+    ) -> None:
+        self.context = context
+        self._server: embedded.EmbeddedServer | None = None
+        folder = embedded.folder_of(url)
+        if folder is not None:
+            self._server = embedded.start(folder)
+            url = self._server.url()
+        self.url = url
+        self._pool: ConnectionPool[Conn] | None = None
+        # Merges run beside the making of the next batch; the thread starts with the first of them.
+        self._merger = ThreadPoolExecutor(1, thread_name_prefix="kompanion-merge")
+        self._bound: ContextVar[Conn | None] = ContextVar("kompanion_transaction", default=None)
+        try:
+            # An embedded server has no DBA but us.
+            if migrate or (migrate is None and folder is not None):
+                run_migrations(url)
+            kwargs = pg_protocol.connection_kwargs(url, prepare)
+            # One plain connection first: a pool would report a wrong password only as a timeout.
+            with translated(), psycopg.connect(**kwargs) as conn:
+                require_installed(conn)
+                found = conn.cursor(row_factory=dict_row).execute(pg_protocol.VECTOR_TYPE_SQL).fetchone()
+            self._vector = pg_protocol.vector_type(found)
+            self._pool = ConnectionPool(
+                connection_class=psycopg.Connection[DictRow],
+                kwargs={**kwargs, "row_factory": dict_row},
+                min_size=min_size,
+                max_size=max_size,
+                timeout=timeout,
+                configure=self._configure,
+                open=True,
+            )
+            self.run(adopt_embedder(context))
+        except BaseException:
+            self.close()
+            raise
+
+    def _configure(self, conn: Conn) -> None:
+        pg_protocol.register_types(conn, self._vector)
+
+    def close(self) -> None:
+        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        self._merger.shutdown()
+        if self._pool is not None:
+            self._pool.close()
+        if self._server is not None:
+            self._server.release()
+
+    @property
+    def bin_dir(self) -> str | None:
+        """Folder of psql and pg_dump when the server is embedded, else None."""
+        return str(self._server.bin_dir) if self._server else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[PostgresStore]:
+        """Make the calls inside one transaction: all are kept or, when the block raises, none.
+
+        Per thread (or task). Nests as savepoints. Inside, a lost connection is never retried.
+        """
+        bound = self._bound.get()
+        if bound is not None:
+            with translated(), bound.transaction():
+                yield self
+            return
+        with self._connection() as conn, translated(), conn.transaction():
+            token = self._bound.set(conn)
+            try:
+                yield self
+            finally:
+                self._bound.reset(token)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Conn]:
+        bound = self._bound.get()
+        if bound is not None:
+            yield bound
+            return
+        if self._pool is None or self._pool.closed:
+            raise ConnectionFailed("the store is closed", hint="connect(url) again.")
+        try:
+            with self._pool.connection() as conn:
+                try:
+                    yield conn
+                finally:
+                    # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
+                    if conn.broken:
+                        self._pool.check()
+        except PoolTimeout as exc:
+            raise ConnectionFailed(
+                f"no connection in {self._pool.timeout:g} s",
+                hint="Raise max_size, or see whether the server is up.",
+            ) from exc
+
+    def answer(self, request: Request) -> Any:
+        """Carry out one request of an operation; its answer."""
+        match request:
+            case Call():
+                return self._call(request)
+            case EmbedDocuments():
+                return need_embedder(self.context, "content").embed_documents(request.texts)
+            case EmbedQuery():
+                return need_embedder(self.context, "query").embed_query(request.text)
+            case Pull():
+                source = iter(request.source)
+                return source, list(islice(source, request.size))
+            case Merge():
+                if self._bound.get() is not None:  # the caller's transaction is this thread's
+                    done: Future[list[DictRow]] = Future()
+                    done.set_result(self._merge(request))
+                    return done
+                return self._merger.submit(self._merge, request)
+            case Join():
+                return request.merging.result()
+            case RunAll():
+                with self._connection() as conn, translated():
+                    for text in request.statements:
+                        conn.execute(text)
+                return None
+
+    def _call(self, call: Call) -> list[DictRow]:
+        statement, arguments = pg_protocol.statement(call)
+        # A read whose connection turns out to be lost is sent again on another one; each that is lost leaves the pool.
+        tries = self._pool.max_size + 1 if call.reads and self._pool and self._bound.get() is None else 1
+        while True:
+            tries -= 1
+            with self._connection() as conn, translated():
+                try:
+                    return conn.execute(statement, arguments, binary=True).fetchall()
+                except psycopg.OperationalError:
+                    if tries == 0 or not conn.broken:
+                        raise
+
+    def _merge(self, merge: Merge) -> list[DictRow]:
+        with self._connection() as conn, translated(), conn.transaction():
+            items, chunks = pg_protocol.staging_types(conn, self._vector)
+            conn.execute("select kompanion.begin_staging()")
+            with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
+                copy.set_types(items)
+                for row in merge.items:
+                    copy.write_row(row)
+            with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
+                copy.set_types(chunks)
+                for row in merge.chunks:
+                    copy.write_row(row)
+            return conn.execute("select * from kompanion.merge_staged(%s)", (merge.model,), binary=True).fetchall()

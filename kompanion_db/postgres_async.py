@@ -1,0 +1,194 @@
+"""The store on PostgreSQL, for asyncio. Statements, types and operations are those of the sync store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from itertools import islice
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from . import embedded, pg_protocol
+from .errors import ConnectionFailed
+from .migrate import migrate as run_migrations
+from .migrate import require_installed_async
+from .operations.embedding import Context, adopt_embedder, need_embedder
+from .pg_errors import translated
+from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .store import AsyncStore
+
+Conn = psycopg.AsyncConnection[DictRow]
+
+
+class AsyncPostgresStore(AsyncStore):
+    """A store in a PostgreSQL database, over a pool. Made by :func:`kompanion_db.connect_async`."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.url = ""
+        self._server: embedded.EmbeddedServer | None = None
+        self._pool: AsyncConnectionPool[Conn] | None = None
+        self._bound: ContextVar[Conn | None] = ContextVar("kompanion_async_transaction", default=None)
+
+    async def open(
+        self,
+        url: str,
+        *,
+        migrate: bool | None = None,
+        min_size: int = 1,
+        max_size: int = 4,
+        prepare: bool = True,
+        timeout: float = 30.0,
+    ) -> AsyncPostgresStore:
+        """Connect, as :func:`kompanion_db.connect_async` says."""
+        folder = embedded.folder_of(url)
+        try:
+            if folder is not None:
+                self._server = await asyncio.to_thread(embedded.start, folder)
+                url = self._server.url()
+            self.url = url
+            if migrate or (migrate is None and folder is not None):
+                await asyncio.to_thread(run_migrations, url)
+            kwargs = pg_protocol.connection_kwargs(url, prepare)
+            with translated():
+                async with await psycopg.AsyncConnection.connect(**kwargs) as conn:
+                    await require_installed_async(conn)
+                    cursor = await conn.cursor(row_factory=dict_row).execute(pg_protocol.VECTOR_TYPE_SQL)
+                    self._vector = pg_protocol.vector_type(await cursor.fetchone())
+            self._pool = AsyncConnectionPool(
+                connection_class=psycopg.AsyncConnection[DictRow],
+                kwargs={**kwargs, "row_factory": dict_row},
+                min_size=min_size,
+                max_size=max_size,
+                timeout=timeout,
+                configure=self._configure,
+                open=False,
+            )
+            await self._pool.open()
+            await self.run(adopt_embedder(self.context))
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _configure(self, conn: Conn) -> None:
+        pg_protocol.register_types(conn, self._vector)
+
+    async def close(self) -> None:
+        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        if self._pool is not None:
+            await self._pool.close()
+        if self._server is not None:
+            await asyncio.to_thread(self._server.release)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncPostgresStore]:
+        """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
+        bound = self._bound.get()
+        if bound is not None:
+            with translated():
+                async with bound.transaction():
+                    yield self
+            return
+        async with self._connection() as conn:
+            with translated():
+                async with conn.transaction():
+                    token = self._bound.set(conn)
+                    try:
+                        yield self
+                    finally:
+                        self._bound.reset(token)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Conn]:
+        bound = self._bound.get()
+        if bound is not None:
+            yield bound
+            return
+        if self._pool is None or self._pool.closed:
+            raise ConnectionFailed("the store is closed", hint="connect_async(url) again.")
+        try:
+            async with self._pool.connection() as conn:
+                try:
+                    yield conn
+                finally:
+                    # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
+                    if conn.broken:
+                        await self._pool.check()
+        except PoolTimeout as exc:
+            raise ConnectionFailed(
+                f"no connection in {self._pool.timeout:g} s",
+                hint="Raise max_size, or see whether the server is up.",
+            ) from exc
+
+    async def answer(self, request: Request) -> Any:
+        """Carry out one request of an operation; its answer."""
+        match request:
+            case Call():
+                return await self._call(request)
+            case EmbedDocuments():
+                embedder = need_embedder(self.context, "content")
+                return await asyncio.to_thread(embedder.embed_documents, request.texts)
+            case EmbedQuery():
+                return await asyncio.to_thread(need_embedder(self.context, "query").embed_query, request.text)
+            case Pull():
+                return await _pull(request)
+            case Merge():
+                return asyncio.create_task(self._merge(request))
+            case Join():
+                return await request.merging
+            case RunAll():
+                async with self._connection() as conn:
+                    with translated():
+                        for text in request.statements:
+                            await conn.execute(text)
+                return None
+
+    async def _call(self, call: Call) -> list[DictRow]:
+        statement, arguments = pg_protocol.statement(call)
+        # As in the sync store: only a read whose connection was lost is sent again.
+        tries = self._pool.max_size + 1 if call.reads and self._pool and self._bound.get() is None else 1
+        while True:
+            tries -= 1
+            async with self._connection() as conn:
+                with translated():
+                    try:
+                        return await (await conn.execute(statement, arguments, binary=True)).fetchall()
+                    except psycopg.OperationalError:
+                        if tries == 0 or not conn.broken:
+                            raise
+
+    async def _merge(self, merge: Merge) -> list[DictRow]:
+        async with self._connection() as conn:
+            with translated():
+                async with conn.transaction():
+                    items, chunks = pg_protocol.staging_types(conn, self._vector)
+                    await conn.execute("select kompanion.begin_staging()")
+                    async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
+                        copy.set_types(items)
+                        for row in merge.items:
+                            await copy.write_row(row)
+                    async with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
+                        copy.set_types(chunks)
+                        for row in merge.chunks:
+                            await copy.write_row(row)
+                    cursor = await conn.execute("select * from kompanion.merge_staged(%s)", (merge.model,), binary=True)
+                    return await cursor.fetchall()
+
+
+async def _pull(request: Pull) -> tuple[Any, list[Any]]:
+    if not isinstance(request.source, AsyncIterable):
+        source = iter(request.source)
+        return source, list(islice(source, request.size))
+    async_source = aiter(request.source)
+    batch: list[Any] = []
+    async for element in async_source:
+        batch.append(element)
+        if len(batch) == request.size:
+            break
+    return async_source, batch
