@@ -1,0 +1,20 @@
+"""The command line, ``kompanion-db``. Each module adds the commands of one theme to ``app``."""
+
+from __future__ import annotations
+
+# The order of the commands in --help.
+# isort: off
+from . import schema
+from . import items
+from . import searching
+from . import transfer
+from . import upkeep
+from . import models
+from . import server
+from . import showing
+
+# isort: on
+from .app import app
+from .run import main
+
+__all__ = ["app", "items", "main", "models", "schema", "searching", "server", "showing", "transfer", "upkeep"]
