@@ -1,0 +1,182 @@
+"""Chunks and vectors: unchanged text keeps its vector, changed text never does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import servers
+
+import kompanion_db
+from kompanion_db.chunking import Chunk
+from kompanion_db.errors import BadArgument, BadVector, NotFound, StaleChunk, UnknownModel
+
+
+def _cut(content: str) -> list[Chunk]:
+    """At the words; every word of the tests occurs once, or its first place will do."""
+    return [
+        Chunk(n, word, content.index(word), content.index(word) + len(word)) for n, word in enumerate(content.split())
+    ]
+
+
+def _vectors(store: kompanion_db.Store) -> dict[str, list[float]]:
+    """The vector of each chunk that has one, found by asking for all of them."""
+    hits = store.search("*", [1.0, 0.0], 100, per_chunk=True)
+    return {h.chunk: [round(1 - h.distance, 3)] for h in hits}
+
+
+def _write(store: kompanion_db.Store, content: str, **rest: object) -> None:
+    store.upsert_item("acme", "k", content, **rest)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def one(store: kompanion_db.Store) -> kompanion_db.Store:
+    """A store with a model."""
+    store.register_model("m", 2)
+    return store
+
+
+def test_content_that_nobody_cut_is_one_chunk(one: kompanion_db.Store) -> None:
+    _write(one, "all of it", vectors=[[1.0, 0.0]])
+    (hit,) = one.search("acme", [1.0, 0.0])
+    assert (hit.chunk, hit.ordinal, hit.distance, hit.score) == ("all of it", 0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\n\t"])
+def test_content_without_a_visible_character_has_no_chunk(
+    db: servers.Database, one: kompanion_db.Store, blank: str
+) -> None:
+    _write(one, blank)
+    _write(one, "text")
+    _write(one, blank)
+    assert one.pending_embeddings() == []
+    with db.connect() as conn:
+        conn.execute("update kompanion.memory_items set content = 'text'")
+        conn.execute("update kompanion.memory_items set content = %s", (blank,))
+    assert one.pending_embeddings() == []
+    item = one.get_item("acme", "k")
+    assert item is not None
+    assert item.content == blank
+
+
+def test_a_chunk_whose_text_stays_keeps_its_vector_when_the_content_changes(one: kompanion_db.Store) -> None:
+    _write(one, "ant bee cat", chunks=_cut("ant bee cat"), vectors=[[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    before = {h.chunk: h.chunk_id for h in one.search("acme", [1.0, 0.0], per_chunk=True)}
+    _write(one, "bee dog ant", chunks=_cut("bee dog ant"))
+    after = {h.chunk: (h.chunk_id, h.ordinal) for h in one.search("acme", [1.0, 0.0], per_chunk=True)}
+    assert after == {"ant": (before["ant"], 2), "bee": (before["bee"], 0)}
+    assert [c.content for c in one.pending_embeddings()] == ["dog"]
+
+
+def test_the_same_text_twice_is_two_chunks_that_keep_their_own_vectors(one: kompanion_db.Store) -> None:
+    _write(one, "ant ant", chunks=_cut("ant ant"), vectors=[[1.0, 0.0], [0.0, 1.0]])
+    _write(one, "bee ant ant", chunks=_cut("bee ant ant"))
+    found = [(h.ordinal, round(h.distance, 3)) for h in one.search("acme", [1.0, 0.0], per_chunk=True)]
+    assert found == [(1, 0.0), (2, 1.0)]
+
+
+def test_changed_content_never_keeps_an_old_vector(db: servers.Database, one: kompanion_db.Store) -> None:
+    _write(one, "a", vectors=[[1.0, 0.0]])
+    _write(one, "b")
+    assert _vectors(one) == {}
+    _write(one, "b", vectors=[[1.0, 0.0]])
+    assert _vectors(one) == {"b": [1.0]}
+    with db.connect() as conn:
+        conn.execute("update kompanion.memory_items set content = 'c'")
+    assert _vectors(one) == {}
+    assert [c.content for c in one.pending_embeddings()] == ["c"]
+    _write(one, "c", vectors=[[1.0, 0.0]])
+    with db.connect() as conn:
+        conn.execute("update kompanion.memory_chunks set content = 'd'")
+    assert _vectors(one) == {}
+    assert [c.content for c in one.pending_embeddings()] == ["d"]
+
+
+def test_a_change_of_anything_else_keeps_chunks_and_vectors(one: kompanion_db.Store) -> None:
+    _write(one, "ant bee", chunks=_cut("ant bee"), vectors=[[1.0, 0.0], [0.0, 1.0]])
+    _write(one, "ant bee", tags=["t"], metadata={"n": 1})
+    assert set(_vectors(one)) == {"ant", "bee"}
+
+
+def test_put_chunks_replaces_them_and_tells_which_have_vectors(one: kompanion_db.Store) -> None:
+    _write(one, "ant bee cat", chunks=_cut("ant bee cat"), vectors=[[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    stored = one.put_chunks("acme", "k", [Chunk(0, "cat", 8, 11), Chunk(1, "ant bee", 0, 7)])
+    assert [(c.ordinal, c.embedded) for c in stored] == [(0, ["m"]), (1, [])]
+    assert set(_vectors(one)) == {"cat"}
+    assert one.put_chunks("acme", "k", []) == []
+    assert _vectors(one) == {}
+    item = one.get_item("acme", "k")
+    assert item is not None
+    assert (item.content, item.revision) == ("ant bee cat", 1)
+
+
+def test_chunks_cut_from_content_that_has_changed_are_refused(one: kompanion_db.Store) -> None:
+    _write(one, "a")
+    _write(one, "b", tags=["t"])
+    _write(one, "b")
+    with pytest.raises(StaleChunk, match="revision 1"):
+        one.put_chunks("acme", "k", _cut("a"), content_revision=1)
+    assert len(one.put_chunks("acme", "k", _cut("b"), content_revision=2)) == 1
+    with pytest.raises(NotFound):
+        one.put_chunks("acme", "nobody", _cut("b"))
+
+
+@pytest.mark.parametrize("chunk", [Chunk(0, "", 0, 0), Chunk(0, "a", -1, 0), Chunk(0, "a", 2, 1), Chunk(0, "a", 0, 99)])
+def test_chunks_outside_the_content_are_refused(one: kompanion_db.Store, chunk: Chunk) -> None:
+    _write(one, "abc", vectors=[[1.0, 0.0]])
+    for call in (
+        lambda: one.put_chunks("acme", "k", [chunk]),
+        lambda: one.upsert_item("acme", "l", "abc", chunks=[chunk]),
+        lambda: one.upsert_items([{"namespace": "acme", "key": "l", "content": "abc", "chunks": [chunk]}]),
+    ):
+        with pytest.raises(BadArgument, match="chunks"):
+            call()
+    assert set(_vectors(one)) == {"abc"}
+
+
+def test_one_bad_vector_and_none_is_stored(one: kompanion_db.Store) -> None:
+    for key in "ab":
+        one.upsert_item("acme", key, key)
+    claimed = one.pending_embeddings()
+    for bad in ([0.0, 0.0], [1.0, 2.0, 3.0], [float("nan"), 1.0], [float("inf"), 1.0], [1e39, 1.0], []):
+        with pytest.raises(BadVector):
+            one.put_embeddings(claimed, [[1.0, 0.0], bad])
+        with pytest.raises(BadVector):
+            one.upsert_item("acme", "new", "text", vectors=[bad])
+    with pytest.raises(BadArgument):
+        one.put_embeddings(claimed, [[1.0, 0.0]])
+    with pytest.raises(UnknownModel):
+        one.put_embeddings(claimed, [[1.0, 0.0], [1.0, 0.0]], model="nobody")
+    with pytest.raises(BadArgument, match="2 vectors for 1 chunks"):
+        one.upsert_item("acme", "new", "text", vectors=np.ones((2, 2), np.float32))
+    assert _vectors(one) == {}
+    assert one.get_item("acme", "new") is None
+
+
+def test_vectors_hide_and_return_with_their_item(db: servers.Database, one: kompanion_db.Store) -> None:
+    """What a search filters by is carried on the vector's row; it stays in step, also under a plain UPDATE."""
+    _write(one, "a", vectors=[[1.0, 0.0]], tags=["x"], thread="today")
+    steps = [
+        ("one.delete_item", lambda: one.delete_item("acme", "k")),
+        ("one.restore_item", lambda: one.restore_item("acme", "k")),
+        ("tags", lambda: _write(one, "a", tags=["y", "z"])),
+        ("thread", lambda: _write(one, "a", thread="later")),
+    ]
+    with db.connect() as conn:
+        plain = [
+            "tags = '{q}'", "thread_id = null", "expires_at = now() - interval '1 hour'", "expires_at = null",
+            "deleted_at = now()", "deleted_at = null, tags = '{r}'",
+        ]  # fmt: skip
+        changes = [
+            *[each for _, each in steps],
+            *[(lambda a=a: conn.execute(f"update kompanion.memory_items set {a}")) for a in plain],
+        ]
+        for change in changes:
+            change()
+            rows = conn.execute(
+                """select (e.tags, e.thread_id, e.expires_at, e.deleted_at) is not distinct from
+                          (i.tags, i.thread_id, i.expires_at, i.deleted_at)
+                   from kompanion.embeddings e join kompanion.memory_items i using (namespace_id, item_id)"""
+            ).fetchall()
+            assert rows == [(True,)]
+            visible = one.get_item("acme", "k") is not None
+            assert len(one.search("acme", [1.0, 0.0])) == visible

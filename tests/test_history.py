@@ -1,0 +1,198 @@
+"""History: every revision is kept as it was, and can be looked back to and gone back to, until its retention is over."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import servers
+
+import kompanion_db
+from kompanion_db.errors import BadArgument, NotFound
+
+TICK = timedelta(microseconds=1)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _write(store: kompanion_db.Store, *contents: str) -> None:
+    for content in contents:
+        store.upsert_item("acme", "k", content)
+
+
+def test_history_tells_who_changed_what_and_when(store: kompanion_db.Store) -> None:
+    store.upsert_item("acme", "k", "a", metadata={"n": 1}, tags=["x"], thread="today", user_key="ann", actor="ann")
+    store.upsert_item("acme", "k", "b", actor="bob")
+    store.delete_item("acme", "k", actor="eve")
+    one, two, three = store.item_history("acme", "k")
+    assert (one.content, one.metadata, one.tags, one.thread, one.user_key) == ("a", {"n": 1}, ["x"], "today", "ann")
+    assert [r.actor for r in (one, two, three)] == ["ann", "bob", "eve"]
+    assert [r.revision for r in (one, two, three)] == [1, 2, 3]
+    assert one.updated_at < two.updated_at < three.updated_at
+    assert (one.superseded_at, two.superseded_at) == (two.updated_at, three.updated_at)
+    assert three.superseded_at is None
+    assert [r.deleted_at is not None for r in (one, two, three)] == [False, False, True]
+    assert store.item_history("acme", "nobody") == []
+
+
+def test_an_item_is_looked_back_at_as_it_was_at_the_very_moment(store: kompanion_db.Store) -> None:
+    _write(store, "a", "b")
+    store.delete_item("acme", "k")
+    _write(store, "c")
+    one, two, three, four = store.item_history("acme", "k")
+
+    def at(moment: datetime) -> int | None:
+        found = store.item_as_of("acme", "k", moment)
+        return found.revision if found else None
+
+    assert [at(one.updated_at - TICK), at(one.updated_at)] == [None, 1]
+    assert [at(two.updated_at - TICK), at(two.updated_at)] == [1, 2]
+    assert [at(three.updated_at - TICK), at(three.updated_at)] == [2, None]
+    assert [at(four.updated_at - TICK), at(four.updated_at), at(_now() + timedelta(days=1))] == [None, 4, 4]
+    elsewhere = one.updated_at.astimezone(timezone(timedelta(hours=9)))
+    assert at(elsewhere) == 1
+
+
+def test_looking_back_sees_an_item_until_the_very_moment_it_expired(store: kompanion_db.Store) -> None:
+    expires = _now() + timedelta(hours=1)
+    store.upsert_item("acme", "k", "a", expires_at=expires)
+    assert store.item_as_of("acme", "k", expires - TICK) is not None
+    assert store.item_as_of("acme", "k", expires) is None
+
+
+def test_reverting_is_a_new_revision_with_the_old_state(store: kompanion_db.Store) -> None:
+    store.upsert_item("acme", "k", "a", metadata={"n": 1}, tags=["x"], thread="today", user_key="ann")
+    _write(store, "b")
+    reverted = store.revert_item("acme", "k", 1, actor="ann")
+    assert (reverted.status, reverted.revision) == ("revised", 3)
+    item = store.get_item("acme", "k")
+    assert item is not None
+    assert (item.content, item.metadata, item.tags, item.thread, item.user_key, item.actor) == (
+        "a", {"n": 1}, ["x"], "today", "ann", "ann"
+    )  # fmt: skip
+    again = store.revert_item("acme", "k", 1)
+    assert (again.status, again.revision) == ("unchanged", 3)
+
+
+def test_reverting_brings_back_a_deleted_item_but_goes_to_no_deletion(store: kompanion_db.Store) -> None:
+    _write(store, "a")
+    store.delete_item("acme", "k")
+    for missing in (0, 2, 3):
+        with pytest.raises(NotFound):
+            store.revert_item("acme", "k", missing)
+    assert store.revert_item("acme", "k", 1).revision == 3
+    with pytest.raises(NotFound):
+        store.revert_item("acme", "nobody", 1)
+
+
+def test_reverting_to_an_expiry_that_is_past_lifts_it(db: servers.Database, store: kompanion_db.Store) -> None:
+    _write(store, "a")
+    with db.connect() as conn:
+        conn.execute("update kompanion.memory_items set expires_at = now() - interval '1 hour'")
+    _write(store, "b")
+    assert store.revert_item("acme", "k", 2).status == "revised"
+    item = store.get_item("acme", "k")
+    assert item is not None
+    assert (item.content, item.expires_at) == ("a", None)
+
+
+def test_reverted_content_waits_for_vectors_of_its_own(store: kompanion_db.Store) -> None:
+    store.register_model("m", 2)
+    store.upsert_item("acme", "k", "a", vectors=[[1.0, 0.0]])
+    store.upsert_item("acme", "k", "b", vectors=[[0.0, 1.0]])
+    store.revert_item("acme", "k", 1)
+    assert store.search("acme", [1.0, 0.0]) == []
+    assert [c.content for c in store.pending_embeddings()] == ["a"]
+
+
+def test_trimming_keeps_the_current_revision_and_as_many_before_it_as_asked(store: kompanion_db.Store) -> None:
+    _write(store, *"abcde")
+    assert store.trim_history() == 0
+    assert store.trim_history(keep_for=timedelta(hours=1)) == 0
+    assert store.trim_history(keep_for=timedelta(0), keep_last=2, batch=1) == 1
+    assert store.trim_history(keep_for=timedelta(0), keep_last=2) == 1
+    assert [r.revision for r in store.item_history("acme", "k")] == [3, 4, 5]
+    assert store.trim_history(keep_for=timedelta(0)) == 2
+    assert [r.revision for r in store.item_history("acme", "k")] == [5]
+    with pytest.raises(NotFound):
+        store.revert_item("acme", "k", 1)
+    _write(store, "f")
+    assert [r.revision for r in store.item_history("acme", "k")] == [5, 6]
+    for wrong in ({"keep_last": -1}, {"keep_for": timedelta(seconds=-1)}, {"batch": 0}):
+        with pytest.raises(BadArgument):
+            store.trim_history(**wrong)  # type: ignore[arg-type]
+
+
+def _set(db: servers.Database, name: str, value: str) -> None:
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting(%s, %s::jsonb)", (name, value))
+
+
+def test_purge_removes_what_is_past_its_retention_and_nothing_else(
+    db: servers.Database, store: kompanion_db.Store
+) -> None:
+    store.register_model("m", 2)
+    for key in ("live", "deleted", "expired"):
+        store.upsert_item("acme", key, key, vectors=[[1.0, 1.0]])
+    store.upsert_item("acme", "live", "changed")
+    store.upsert_item("acme2:u", "k", "in a deleted namespace")
+    store.delete_item("acme", "deleted")
+    store.delete_namespace("acme2")
+    with db.connect() as conn:
+        conn.execute("update kompanion.memory_items set expires_at = now() - interval '1 hour' where key = 'expired'")
+    assert store.purge() == kompanion_db.Purged(items=0, revisions=0, namespaces=0)
+    _set(db, "retention_expired", '"0 seconds"')
+    assert store.purge() == kompanion_db.Purged(items=1, revisions=0, namespaces=0)
+    _set(db, "retention_deleted", '"0 seconds"')
+    assert store.purge() == kompanion_db.Purged(items=2, revisions=0, namespaces=2)
+    _set(db, "retention_revisions", '"0 seconds"')
+    assert store.purge() == kompanion_db.Purged(items=0, revisions=1, namespaces=0)
+    assert store.purge() == kompanion_db.Purged(items=0, revisions=0, namespaces=0)
+    assert [i.key for i in store.list_items("*")] == ["live"]
+    with pytest.raises(NotFound):
+        store.restore_item("acme", "deleted")
+    assert store.upsert_item("acme2:u", "k", "anew").revision == 1
+    with db.connect() as conn:
+        assert conn.execute("select count(*) from kompanion.memory_chunks").fetchone() == (2,)
+
+
+def test_purge_takes_no_more_than_a_batch_of_each_kind(db: servers.Database, store: kompanion_db.Store) -> None:
+    _set(db, "retention_deleted", '"0 seconds"')
+    for n in range(5):
+        store.upsert_item("acme", str(n), "a")
+        store.delete_item("acme", str(n))
+    assert [store.purge(batch=2).items for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_a_plain_update_is_a_revision_like_any_other(db: servers.Database, store: kompanion_db.Store) -> None:
+    _write(store, "a")
+    with db.connect() as conn:
+        conn.execute("update kompanion.memory_items set tags = '{x}', revision = 77, updated_at = 'epoch'")
+        conn.execute("update kompanion.memory_items set tags = '{x}'")
+        conn.execute("update kompanion.memory_items set deleted_at = now()")
+        conn.execute("update kompanion.memory_items set deleted_at = null, content = 'b'")
+    history = store.item_history("acme", "k")
+    assert [(r.revision, r.content, r.tags) for r in history] == [
+        (1, "a", []), (2, "a", ["x"]), (3, "a", ["x"]), (4, "b", ["x"])
+    ]  # fmt: skip
+    times = [r.updated_at for r in history]
+    assert times == sorted(set(times))
+    assert [r.superseded_at for r in history] == [*times[1:], None]
+
+
+def test_a_plain_delete_takes_chunks_vectors_and_history_along(db: servers.Database, store: kompanion_db.Store) -> None:
+    store.register_model("m", 2)
+    store.upsert_item("acme", "k", "a", vectors=[[1.0, 1.0]])
+    _write(store, "b")
+    with db.connect() as conn:
+        conn.execute("delete from kompanion.memory_items")
+        for table in ("memory_item_revisions", "memory_chunks", "embeddings", "embedding_queue"):
+            assert conn.execute(f"select count(*) from kompanion.{table}").fetchone() == (0,)
+
+
+def test_the_identity_of_an_item_never_changes(db: servers.Database, store: kompanion_db.Store) -> None:
+    _write(store, "a")
+    with db.connect() as conn, pytest.raises(Exception, match="identity of an item never changes"):
+        conn.execute("update kompanion.memory_items set item_id = gen_random_uuid()")

@@ -1,0 +1,89 @@
+"""Pages: together they are the whole list, once each, in one order, whatever happens between them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+import kompanion_db
+from kompanion_db.errors import BadArgument
+
+SAME = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def _all(call: Any, size: int, **rest: Any) -> list[Any]:
+    found: list[Any] = []
+    after = None
+    while page := call(page_size=size, after=after, **rest):
+        assert len(page) <= size
+        found += page
+        after = getattr(page[-1], "cursor", None) or page[-1].namespace
+    return found
+
+
+def _fill(store: kompanion_db.Store, count: int = 60) -> None:
+    """Three namespaces; many items were made at the very same time."""
+    store.upsert_items(
+        {
+            "namespace": ["acme", "acme:ann", "acme:bob"][n % 3],
+            "key": str(n),
+            "content": "text",
+            "metadata": {"n": n},
+            "tags": [f"t{n % 2}"],
+            "created_at": SAME + timedelta(days=n // 25),
+        }
+        for n in range(count)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 60, 1000])
+def test_pages_are_complete_and_without_doubles_though_times_are_equal(store: kompanion_db.Store, size: int) -> None:
+    _fill(store)
+    found = _all(lambda **a: store.list_items("acme", **a), size)
+    assert sorted(int(i.key) for i in found) == list(range(60))
+    assert [i.created_at for i in found] == sorted((i.created_at for i in found), reverse=True)
+    assert found == _all(lambda **a: store.list_items("*", **a), 1000)
+
+
+def test_pages_of_a_condition_are_the_pages_of_what_matches(store: kompanion_db.Store) -> None:
+    _fill(store)
+    found = _all(lambda **a: store.list_items("acme", **a), 4, filter={"n": {"$gte": 30}}, tags_any=["t0"])
+    assert sorted(int(i.key) for i in found) == list(range(30, 60, 2))
+
+
+def test_pages_go_on_where_they_were_though_items_come_and_go(store: kompanion_db.Store) -> None:
+    _fill(store)
+    first = store.list_items("acme", page_size=20)
+    store.upsert_item("acme", "newer", "text")
+    store.delete_item(first[-1].namespace, first[-1].key)
+    rest = _all(lambda **a: store.list_items("acme", **{**a, "after": a["after"] or first[-1].cursor}), 20)
+    assert sorted(int(i.key) for i in [*first, *rest]) == list(range(60))
+
+
+def test_namespaces_and_threads_come_in_pages_too(store: kompanion_db.Store) -> None:
+    for n in range(25):
+        store.ensure_thread(f"acme:{n % 5}", str(n))
+    paths = _all(store.list_namespaces, 2)
+    assert [n.namespace for n in paths] == [f"acme:{n}" for n in range(5)]
+    threads = _all(lambda **a: store.list_threads("acme", **a), 4)
+    assert sorted(int(t.thread) for t in threads) == list(range(25))
+    store.delete_namespace("acme:3")
+    assert len(_all(store.list_namespaces, 2)) == 4
+    assert len(_all(store.list_namespaces, 2, include_deleted=True)) == 5
+    assert len(_all(lambda **a: store.list_threads("acme", **a), 4)) == 20
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "1/x", "x/1", "1/", "99999999999999999999/" + "0" * 32])
+def test_what_is_no_cursor_is_refused(store: kompanion_db.Store, wrong: str) -> None:
+    for call in (store.list_items, store.list_threads, store.export_items):
+        with pytest.raises(BadArgument, match="after"):
+            call("*", after=wrong)
+
+
+@pytest.mark.parametrize("size", [0, -1, 10_001])
+def test_a_page_has_one_to_ten_thousand_rows(store: kompanion_db.Store, size: int) -> None:
+    for call in (store.list_items, store.list_threads, store.list_namespaces):
+        with pytest.raises(BadArgument, match="page_size"):
+            call("*", page_size=size)

@@ -1,0 +1,203 @@
+"""A scope holds the namespaces whose leading segments are its own, and never a look-alike."""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+
+import pytest
+import servers
+from oracle import below
+
+import kompanion_db
+from kompanion_db import namespaces
+from kompanion_db.errors import BadNamespace
+
+SEGMENTS = [
+    "acme", "acme2", "acm", "Acme", "ACME", "a_b", "axb", "a-b", "a.b", "ab", "a", "A", "1", "10", "01", "_", "__", "-", ".",
+    "@", "+", "=", "é", "e", "É", "ß", "ss", "ä", "İ", "i", "ı", "日本", "日本語", "Ω", "ѐ", "x" * 127, "x" * 128,
+    "acme_", "acme-", "acme.", "acme@", "acme=", "acme+", "acme0", "acmeé",
+]  # fmt: skip
+SCOPES = 150
+
+
+def _paths(rng: random.Random, count: int) -> list[str]:
+    """Namespaces that differ from each other in as little as possible, up to eight segments deep."""
+    paths = {
+        "acme",
+        "acme2",
+        "a_b",
+        "axb",
+        ":".join(["a"] * 8),
+        ":".join(["a"] * 7),
+        "acme:u1",
+        "acme:u10",
+        "acme:u1:t",
+    }
+    while len(paths) < count:
+        base = rng.choice(sorted(paths)).split(":")
+        kind = rng.random()
+        if kind < 0.4 and len(base) < 8:
+            base.append(rng.choice(SEGMENTS))
+        elif kind < 0.6:
+            base[rng.randrange(len(base))] = rng.choice(SEGMENTS)
+        elif kind < 0.8 and len(base[-1]) < 128:
+            base[-1] += rng.choice("a1_-.@+=é")
+        else:
+            base[-1] = base[-1].swapcase()
+        paths.add(unicodedata.normalize("NFC", ":".join(base)))
+    return [p for p in sorted(paths) if all(len(s) <= 128 for s in p.split(":"))]
+
+
+@pytest.fixture(scope="module")
+def crowd(server: servers.Server) -> Iterator[tuple[kompanion_db.Store, servers.Database, list[str]]]:
+    """A few hundred namespaces with one item in each."""
+    database = server.create(server.template)
+    rng = random.Random(20)
+    paths = _paths(rng, 300)
+    with kompanion_db.connect(database.url) as store:
+        store.register_model("m", 2)
+        store.upsert_items(
+            {"namespace": path, "key": "k", "content": path, "vectors": [[1.0, rng.random()]]} for path in paths
+        )
+        yield store, database, paths
+    database.drop()
+
+
+Crowd = tuple[kompanion_db.Store, servers.Database, list[str]]
+
+VIEWS = """
+    select array_agg(distinct namespace) from kompanion.live_{view}
+    where namespace_id in (select n.namespace_id from kompanion.live_namespaces n where n.segments[1:%s] = %s)"""
+
+
+def _seen(crowd: Crowd, scope: str) -> list[set[str]]:
+    """The namespaces that each way to read shows in a scope."""
+    store, database, _ = crowd
+    segments = scope.split(":")
+    with database.connect() as conn:
+        views = [
+            conn.execute(VIEWS.format(view=view), (len(segments), segments)).fetchone()  # type: ignore[arg-type]
+            for view in ("items", "chunks", "embeddings")
+        ]
+    return [
+        {hit.namespace for hit in store.search(scope, [1.0, 0.0], 1000)},
+        {item.namespace for item in store.list_items(scope, page_size=1000)},
+        {each.namespace for each in store.list_namespaces(scope, page_size=1000)},
+        *[set(row[0] or ()) if row else set() for row in views],
+    ]
+
+
+def test_every_way_to_read_shows_exactly_the_namespaces_below_a_scope(
+    crowd: Crowd, figure: Callable[[str], None]
+) -> None:
+    _, database, paths = crowd
+    rng = random.Random(7)
+    prefixes = {":".join(p.split(":")[:n]) for p in paths for n in range(1, 9)}
+    strangers = {p[:-1] for p in paths if not p[:-1].endswith(":") and len(p) > 1} | {
+        p + "2" for p in paths if len(p) < 100
+    }
+    scopes = [*rng.sample(sorted(prefixes), SCOPES * 2 // 3), *rng.sample(sorted(strangers), SCOPES // 3)]
+    for scope in {*scopes, "acme", "acme2", "a_b", "axb", "Acme", "acm"}:
+        expected = {path for path in paths if below(scope, path)}
+        for seen in _seen(crowd, scope):
+            assert seen == expected, scope
+    figure(f"{database.server.key}: scope and namespace pairs checked: {len(scopes) * len(paths)}")
+
+
+def test_everything_is_asked_for_with_a_star_only(crowd: Crowd) -> None:
+    store, _, paths = crowd
+    assert {i.namespace for i in store.list_items("*", page_size=1000)} == set(paths)
+    assert {h.namespace for h in store.search("*", [1.0, 0.0], 1000)} == set(paths)
+    for scope in ("", "acme:*", "*:acme", "acme:", ":acme", "%", "acme%", "acme:%", "**"):
+        for call in (store.list_items, store.list_namespaces, store.stats, store.list_threads):
+            with pytest.raises(BadNamespace):
+                call(scope)
+        with pytest.raises(BadNamespace):
+            store.search(scope, [1.0, 0.0])
+
+
+def test_deleted_namespaces_are_in_no_scope_and_their_look_alikes_stay(crowd: Crowd) -> None:
+    store, _, paths = crowd
+    gone = {p for p in paths if below("acme", p)}
+    assert store.delete_namespace("acme") == len(gone)
+    try:
+        for scope in ("acme2", "Acme", "a_b", "a"):
+            for seen in _seen(crowd, scope):
+                assert seen == {p for p in paths if below(scope, p)}
+        assert all(seen == set() for seen in _seen(crowd, "acme"))
+        assert {i.namespace for i in store.list_items("*", page_size=1000)} == set(paths) - gone
+        assert {h.namespace for h in store.search("*", [1.0, 0.0], 1000)} == set(paths) - gone
+    finally:
+        assert store.restore_namespace("acme") == len(gone)
+
+
+def test_stats_are_of_the_namespaces_below_a_scope(crowd: Crowd) -> None:
+    store, _, paths = crowd
+    for scope in ("acme", "a_b", "acme:u1"):
+        assert {s.namespace for s in store.stats(scope)} == {p for p in paths if below(scope, p)}
+
+
+def test_the_id_of_a_path_is_the_same_in_python_and_in_sql(crowd: Crowd) -> None:
+    _, database, paths = crowd
+    many = paths + _paths(random.Random(3), 1500)
+    with database.connect() as conn:
+        rows = conn.execute("select kompanion.namespace_id(p) from unnest(%s::text[]) p", (many,)).fetchall()
+        split = conn.execute("select kompanion.namespace_segments(p) from unnest(%s::text[]) p", (many,)).fetchall()
+    assert [row[0] for row in rows] == [kompanion_db.namespace_id(path) for path in many]
+    assert [row[0] for row in split] == [kompanion_db.namespace_segments(path) for path in many]
+
+
+VERDICT = """
+create function pg_temp.verdict(path text) returns text language plpgsql as $$
+begin
+    perform kompanion.namespace_segments(path);
+    return 'valid';
+exception when sqlstate 'KM002' then
+    return sqlerrm;
+end $$"""
+
+ALPHABET = "aZ09_-.@+=: :%*/\\'\"$é\u0301\u0130ßß日\u0660²½ª\u200d\ufe0f\u00a0\ud7fb\U0001f600\U00020000\t"
+
+
+RULES = ("is empty", "NFC", "empty segment", "characters, at most", "segments, at most", "other than letters")
+
+
+def _rule(verdict: str) -> str:
+    """Which rule a refusal names, without the values in it."""
+    return next((rule for rule in RULES if rule in verdict), verdict)
+
+
+def test_python_and_sql_refuse_a_path_for_the_same_reason(crowd: Crowd) -> None:
+    _, database, paths = crowd
+    rng = random.Random(11)
+    tried = ["", ":", "a:", ":a", "a::b", "a" * 129, "a" * 5000, ":".join("a" * 9), "e\u0301", " ", *paths[:50]]
+    for _ in range(3000):
+        path = list(rng.choice(paths))
+        for _ in range(rng.randrange(1, 4)):
+            path.insert(rng.randrange(len(path) + 1), rng.choice(ALPHABET))
+        tried.append("".join(path))
+    with database.connect() as conn:
+        conn.execute(VERDICT)
+        rows = conn.execute("select pg_temp.verdict(p) from unnest(%s::text[]) p", (tried,)).fetchall()
+    met = set()
+    for path, (told,) in zip(tried, rows, strict=True):
+        try:
+            namespaces.namespace_segments(path)
+            verdict = "valid"
+        except BadNamespace as exc:
+            verdict = exc.message
+        assert _rule(verdict) == _rule(told), path
+        met.add(_rule(told))
+    assert met == {"valid", *RULES}
+
+
+def test_the_letters_a_segment_may_hold_are_the_same_table_in_python_and_sql(crowd: Crowd) -> None:
+    _, database, _ = crowd
+    with database.connect() as conn:
+        found = conn.execute("select kompanion._segment_letters()").fetchone()
+    table = found[0] if found else ""
+    code = lambda m: chr(int(m.group(1) or m.group(2), 16))  # noqa: E731
+    assert re.sub(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})", code, table) == namespaces._LETTERS
