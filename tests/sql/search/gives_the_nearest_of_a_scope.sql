@@ -1,0 +1,14 @@
+-- The nearest comes first, and only from the scope.
+begin;
+do $$
+begin
+    perform kompanion.register_model('small', 3);
+    perform kompanion.upsert_item('acme:ann', 'tea', 'Ann drinks green tea', '{"n": 1}', array['taste'], vectors => array['[1,0,0]']::vector[]);
+    perform kompanion.upsert_item('acme:bob', 'milk', 'Bob drinks milk', '{"n": 2}', vectors => array['[0,1,0]']::vector[]);
+    assert array(select key from kompanion.search('*', '[1,0.1,0]')) = array['tea', 'milk'];
+    assert array(select key from kompanion.search('acme:bob', '[1,0.1,0]')) = array['milk'];
+    assert array(select key from kompanion.search('*', '[1,0.1,0]', filter => '{"n": 2}')) = array['milk'];
+    assert array(select key from kompanion.search('*', '[0,1,0]', 1)) = array['milk'];
+end
+$$;
+rollback;

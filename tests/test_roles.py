@@ -1,0 +1,220 @@
+"""Roles and row security, with real logins: each may what is declared, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import samples
+import servers
+
+import kompanion_db
+from kompanion_db import embedded
+from kompanion_db.errors import PermissionDenied
+from kompanion_db.migrate import migrate, migration_ids, rollback
+
+
+@contextmanager
+def login(db: servers.Database, group: str | None) -> Iterator[str]:
+    """The URL of a new login that is a member of ``group``; it goes with the block."""
+    name = f"{db.name}_{group or 'nobody'}"[:63]
+    with db.connect() as conn:
+        conn.execute(f"create role {name} login")
+        if group:
+            conn.execute(f"grant {group} to {name}")
+    try:
+        yield db.server.url(db.name, user=name)
+    finally:
+        with db.connect() as conn:
+            conn.execute(f"drop owned by {name} cascade; drop role {name}")
+
+
+@pytest.fixture
+def filled(db: servers.Database) -> servers.Database:
+    with kompanion_db.connect(db.url) as store:
+        samples.fill(store)
+    return db
+
+
+READS: dict[str, Any] = {
+    "search": lambda s: s.search("acme", [1, 0, 0], model="small"),
+    "explain_search": lambda s: s.explain_search("acme", [1, 0, 0], model="small", filter={"n": 1}),
+    "list_items": lambda s: s.list_items("acme", filter={"n": {"$gte": 3}}, tags_any=["note"]),
+    "get_item": lambda s: s.get_item("acme:ann", "note-1"),
+    "item_history": lambda s: s.item_history("acme:ann", "note-1"),
+    "list_namespaces": lambda s: s.list_namespaces(),
+    "list_threads": lambda s: s.list_threads("acme"),
+    "list_models": lambda s: s.list_models(),
+    "stats": lambda s: s.stats(),
+    "index_advice": lambda s: s.index_advice() or True,
+    "export_registry": lambda s: s.export_registry(),
+    "export_items": lambda s: s.export_items()[0],
+}
+WRITES: dict[str, Any] = {
+    "upsert_item": lambda s: s.upsert_item("new:space", "k", "c", vectors=[[1, 0, 0]], thread="t", user_key="u"),
+    "revise_item": lambda s: s.upsert_item("acme:ann", "note-1", "changed"),
+    "upsert_items": lambda s: s.upsert_items([samples.bulk_item(1), samples.bulk_item(2)]),
+    "upsert_items_again": lambda s: s.upsert_items([samples.bulk_item(1), samples.bulk_item(3)]),
+    "delete_item": lambda s: s.delete_item("acme:ann", "note-3"),
+    "restore_item": lambda s: s.restore_item("acme:bob", "note-2"),
+    "revert_item": lambda s: s.revert_item("acme:ann", "note-1", 1),
+    "ensure_namespace": lambda s: s.ensure_namespace("new:other"),
+    "ensure_user": lambda s: s.ensure_user("acme:ann", "new", metadata={}),
+    "ensure_thread": lambda s: s.ensure_thread("acme:ann", "new"),
+    "close_thread": lambda s: s.close_thread("acme:ann", "daily"),
+    "put_chunks": lambda s: s.put_chunks("acme:ann", "note-5", []) == [],
+    "pending_embeddings": lambda s: s.pending_embeddings("large", batch=1),
+    "put_embeddings": lambda s: s.put_embeddings(s.pending_embeddings("large", batch=1), [[1, 1, 1, 1]], model="large"),
+}
+ADMINISTERS: dict[str, Any] = {
+    "register_model": lambda s: s.register_model("third", 5).model,
+    "set_default_model": lambda s: s.set_default_model("third", require_complete=False),
+    "retire_model": lambda s: s.retire_model("small", delete_vectors=True),
+    "enqueue_missing": lambda s: s.enqueue_missing("third") == 0,
+    "delete_namespace": lambda s: s.delete_namespace("acme"),
+    "restore_namespace": lambda s: s.restore_namespace("acme"),
+    "trim_history": lambda s: s.trim_history() == 0,
+    "purge": lambda s: s.purge(),
+    "import_documents": lambda s: s.import_documents([{"kind": "namespace", "path": "x", "created_at": "2020-01-01Z"}]),
+}
+OWNS: dict[str, Any] = {
+    "ensure_index": lambda s: s.ensure_index("large", kind="hnsw"),
+    "ensure_index_at_once": lambda s: s.ensure_index("large", kind="hnsw", concurrently=False),
+    "index_metadata_key": lambda s: s.index_metadata_key("n", type="number"),
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [
+        ("kompanion_reader", READS),
+        ("kompanion_writer", READS | WRITES),
+        ("kompanion_admin", READS | WRITES | ADMINISTERS),
+    ],
+)
+def test_a_login_may_do_what_its_role_says_and_is_refused_the_rest(
+    filled: servers.Database, role: str, may: dict[str, Any]
+) -> None:
+    everything = READS | WRITES | ADMINISTERS | OWNS
+    with login(filled, role) as url, kompanion_db.connect(url) as store:
+        for name in [name for name in everything if name not in may]:
+            with filled.connect() as conn:
+                before = samples.contents(conn)
+                with pytest.raises(PermissionDenied):
+                    everything[name](store)
+                assert samples.contents(conn) == before, name
+        for name, call in may.items():
+            assert call(store), name
+
+
+@pytest.mark.parametrize("role", ["kompanion_reader", "kompanion_writer"])
+def test_settings_are_the_admins_to_change(one_db: servers.Database, role: str) -> None:
+    change = "select kompanion.set_setting('target_recall', '0.9')"
+    direct = "update kompanion.settings set value = '0.1'"
+    with login(one_db, role) as url, psycopg.connect(url, autocommit=True) as conn:
+        for sql in (change, direct, "drop table kompanion.users", "truncate kompanion.memory_items"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute(sql)
+    with login(one_db, "kompanion_admin") as url, psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(change)
+
+
+def test_a_login_without_a_role_sees_nothing(one_db: servers.Database) -> None:
+    with login(one_db, None) as url:
+        with psycopg.connect(url) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("select kompanion.namespace_id('a')")
+        with pytest.raises(PermissionDenied):
+            kompanion_db.connect(url)
+
+
+def test_roles_that_were_missing_at_installation_are_granted_later(tmp_path: Path) -> None:
+    # A cluster of its own: the roles are shared by all databases of the test servers.
+    with embedded.start(tmp_path / "data") as own:
+        base = {"user": "postgres", "host": own.url().split("host=", 1)[1]}
+        server = servers.Server("own", own.bin_dir, base)
+        server.run("create role plain login")
+        db = server.create(options="owner plain")
+        with db.connect() as conn:
+            conn.execute("create extension vector")
+        plain = server.url(db.name, user="plain")
+        assert migrate(plain) == list(migration_ids())
+        with kompanion_db.connect(plain) as store:  # the owner needs no role
+            samples.fill(store)
+        server.run("create role kompanion_reader; create role kompanion_writer; create role kompanion_admin")
+        with psycopg.connect(plain, autocommit=True) as conn:
+            assert conn.execute("select kompanion.grant_roles()").fetchone() == (3,)
+        with login(db, "kompanion_writer") as url, kompanion_db.connect(url) as store:
+            for call in (READS | WRITES).values():
+                assert call(store)
+            with pytest.raises(PermissionDenied):
+                store.register_model("m", 3)
+        rollback(plain, to="zero")
+
+
+def test_row_security_by_namespace_can_be_added_without_touching_a_function(filled: servers.Database) -> None:
+    if filled.server.connect().info.server_version < 150000:
+        pytest.skip("views see the caller from PostgreSQL 15 on")
+    tables = (
+        "namespaces",
+        "users",
+        "threads",
+        "memory_items",
+        "memory_item_revisions",
+        "memory_chunks",
+        "embeddings",
+        "embedding_queue",
+    )
+    with filled.connect() as conn, login(filled, "kompanion_writer") as url:
+        for table in tables:
+            conn.execute(f"alter table kompanion.{table} enable row level security")
+            conn.execute(
+                f"""create policy own_namespace on kompanion.{table} to kompanion_writer
+                    using (namespace_id = kompanion.namespace_id('acme:ann'))"""
+            )
+        with kompanion_db.connect(url) as store:
+            everything = store.list_items("*")
+            assert {item.namespace for item in everything} == {"acme:ann"}
+            assert [item.key for item in store.list_items("acme")] == [item.key for item in everything]
+            assert store.list_items("acme:bob") == []
+            hits = store.search("*", [1, 0, 0], 100, model="small")
+            assert {hit.namespace for hit in hits} == {"acme:ann"}
+            assert {row.namespace for row in store.stats()} == {"acme:ann"}
+            assert store.explain_search("*", [1, 0, 0], model="small")["matches"] == len(
+                store.search("*", [1, 0, 0], 100, model="small", per_chunk=True)
+            )
+            assert store.get_item("acme:bob", "note-4") is None
+            assert store.item_history("acme:bob", "note-2") == []
+            assert store.upsert_item("acme:ann", "note-1", "mine").status == "revised"
+            for call in (
+                lambda: store.upsert_item("acme:bob", "note-4", "theirs"),
+                lambda: store.upsert_item("other", "k", "c"),
+                lambda: store.upsert_items([samples.bulk_item(1)]),
+            ):
+                with pytest.raises(PermissionDenied):
+                    call()
+            assert {document["namespace"] for document in store.export_items()[0]} == {"acme:ann"}
+        with psycopg.connect(url) as mine:
+            for view in ("live_items", "live_chunks", "live_embeddings", "live_namespaces"):
+                column = "path" if view == "live_namespaces" else "namespace"
+                assert mine.execute(f"select distinct {column} from kompanion.{view}").fetchall() == [("acme:ann",)]
+
+
+def test_row_security_holds_on_the_index_path(one_db: servers.Database) -> None:
+    with one_db.connect() as conn, kompanion_db.connect(one_db.url) as owner, login(one_db, "kompanion_reader") as url:
+        owner.register_model("small", 3)
+        owner.upsert_items(samples.bulk_item(n) for n in range(2000))
+        conn.execute("select kompanion.set_setting('exact_threshold', '100')")
+        owner.ensure_index("small", kind="hnsw")
+        conn.execute("alter table kompanion.embeddings enable row level security")
+        conn.execute(
+            """create policy own_namespace on kompanion.embeddings to kompanion_reader
+               using (namespace_id = kompanion.namespace_id('load:3'))"""
+        )
+        with kompanion_db.connect(url) as store:
+            assert store.explain_search("*", [1, 0, 0.5], 20)["path"].startswith("index")
+            hits = store.search("*", [1, 0, 0.5], 20)
+    assert [hit.namespace for hit in hits] == ["load:3"] * 20
