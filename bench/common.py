@@ -44,13 +44,10 @@ def server(key: str) -> Iterator[str]:
         install = "pginstall18" if major == 18 else "pginstall"
         pg_ctl = Path(library.__file__).parent / install / "bin" / "pg_ctl"
         user = {"user": running.system_user} if running.system_user else {}
-        # The bundled libraries start the server with these options; a restart has to repeat them.
-        options = (Path(root) / "data" / "postmaster.opts").read_text().split('"', 1)[1]
         subprocess.run(
             [pg_ctl, "-D", Path(root) / "data", "-w", "-m", "fast", "-l", Path(root) / "data" / "log", "restart"],
             check=True, stdout=subprocess.DEVNULL, **user,
         )  # fmt: skip
-        del options
         yield running.get_uri()
 
 

@@ -14,7 +14,7 @@ from pgvector.psycopg import register_vector
 
 import kompanion_db
 
-from . import common
+from . import common, picture
 
 
 def bare_copy(url: str, vectors: Any) -> float:
@@ -108,7 +108,7 @@ def main() -> None:
     print(f"  bare binary COPY of the vectors   {bare:10,.0f} rows/s")
     print(f"  upsert_items                      {ours:10,.0f} items/s   {ours / bare:.2f} of COPY")
     print(f"  client memory rose by at most {max(record['client_mb']):.0f} MB while loading")
-    print(common.save(f"ingest_{args.server}", record))
+    print(common.save(f"ingest_{args.server}", record), picture.ingest(record))
 
 
 if __name__ == "__main__":

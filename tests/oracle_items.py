@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -69,7 +70,7 @@ def below(scope: str, namespace: str) -> bool:
     return scope == "*" or namespace.split(":")[: len(wanted)] == wanted
 
 
-class Items:
+class Items(ABC):
     def __init__(self) -> None:
         self.namespaces: dict[str, int | None] = {}  # path -> None, or which deletion it went with
         self.threads: dict[Name, bool] = {}  # -> whether it is closed
@@ -244,14 +245,17 @@ class Items:
         item.actors.append(actor)
         return True
 
+    @abstractmethod
     def _cut(self, item: Item, texts: Sequence[str]) -> None:
-        raise NotImplementedError
+        """Makes the chunks of an item exactly these."""
 
+    @abstractmethod
     def _model(self, name: str | None) -> str:
-        raise NotImplementedError
+        """The model of that name, or the default one."""
 
+    @abstractmethod
     def _check_vector(self, vector: Vector | None, model: str) -> None:
-        raise NotImplementedError
+        """Refuses what is no vector of the model."""
 
     def visible(self, scope: str = "*") -> Iterator[tuple[str, str, Item]]:
         """Live items of live namespaces in a scope."""
