@@ -25,6 +25,8 @@ FILTER_MAX_DEPTH = 32
 # A \u0000 in JSON text: an odd number of backslashes before u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+
 
 def text(name: str, value: Any) -> str | None:
     """``value`` when it is text PostgreSQL can store, or None; BadArgument otherwise."""
@@ -36,6 +38,8 @@ def text(name: str, value: Any) -> str | None:
         raise BadArgument(
             f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."
         )
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -54,7 +58,10 @@ def texts(name: str, values: Sequence[str] | None) -> list[str] | None:
         raise BadArgument(
             f"{name}: is {type(values).__name__}, not a list of texts", hint='Give a list, such as ["x"].'
         )
-    return [text(f"{name}[{n}]", value) or "" for n, value in enumerate(values)]
+    given = list(values)
+    if all(type(value) is str and value.isascii() and "\x00" not in value for value in given):
+        return given
+    return [text(f"{name}[{n}]", value) or "" for n, value in enumerate(given)]
 
 
 def sequence(name: str, values: Any, of: str) -> Sequence[Any]:
@@ -148,14 +155,14 @@ def json_filter(name: str, value: Any) -> str | None:
 
 def _dump(name: str, value: Any, limit: int | None = METADATA_MAX_BYTES) -> str:
     try:
-        dumped = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        dumped = _ENCODER.encode(value)
     except RecursionError:
         raise BadArgument(f"{name}: is nested too deep", hint="Keep a few levels, or a reference.") from None
     except (TypeError, ValueError) as exc:
         raise BadArgument(
             f"{name}: cannot be written as JSON: {exc}", hint="Use text, finite numbers, lists and dicts."
         ) from None
-    if _NUL.search(dumped):
+    if "u0000" in dumped and _NUL.search(dumped):
         raise BadArgument(
             f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."
         )

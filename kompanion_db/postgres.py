@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
@@ -14,13 +14,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from . import embedded, pg_protocol
-from .errors import ConnectionFailed
+from .errors import ConnectionFailed, KompanionError
 from .migrate import migrate as run_migrations
 from .migrate import require_installed
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .store import Store
+from .turns import PATIENCE, Merging
 
 Conn = psycopg.Connection[DictRow]
 
@@ -47,8 +48,8 @@ class PostgresStore(Store):
             url = self._server.url()
         self.url = url
         self._pool: ConnectionPool[Conn] | None = None
-        # Merges run beside the making of the next batch; the thread starts with the first of them.
-        self._merger = ThreadPoolExecutor(1, thread_name_prefix="kompanion-merge")
+        # Two merges run side by side, beside the making of the next batch; a connection is left to the other callers.
+        self._merger = ThreadPoolExecutor(min(2, max(1, max_size - 1)), thread_name_prefix="kompanion-merge")
         self._bound: ContextVar[Conn | None] = ContextVar("kompanion_transaction", default=None)
         try:
             # An embedded server has no DBA but us.
@@ -143,15 +144,17 @@ class PostgresStore(Store):
                 source = iter(request.source)
                 return source, list(islice(source, request.size))
             case Merge():
-                if self._bound.get() is not None:  # the caller's transaction is this thread's
-                    done: Future[list[DictRow]] = Future()
-                    done.set_result(self._merge(request))
-                    return done
-                return self._merger.submit(self._merge, request)
-            case Join():
-                return request.merging.result()
+                merging = Merging(request.first)
+                if self._bound.get() is None:
+                    merging.future = self._merger.submit(self._merge_in_turn, request, merging)
+                else:  # the caller's transaction is this thread's
+                    merging.future.set_result(self._merge(request))
+                return merging
+            case Join(merging=Merging() as merging):
+                merging.keep()
+                return merging.future.result()
             case RunAll():
-                with self._connection() as conn, translated():
+                with self._connection() as conn, translated(), pg_protocol.told(conn, request.progress):
                     for text in request.statements:
                         conn.execute(text)
                 return None
@@ -162,23 +165,46 @@ class PostgresStore(Store):
         tries = self._pool.max_size + 1 if call.reads and self._pool and self._bound.get() is None else 1
         while True:
             tries -= 1
-            with self._connection() as conn, translated():
+            with self._connection() as conn, translated(), pg_protocol.told(conn, call.progress):
                 try:
                     return conn.execute(statement, arguments, binary=True).fetchall()
                 except psycopg.OperationalError:
                     if tries == 0 or not conn.broken:
                         raise
 
+    def _merge_in_turn(self, merge: Merge, turn: Merging) -> list[DictRow]:
+        if not turn.kept:
+            try:
+                with self._connection() as conn, translated(), conn.transaction():
+                    rows = self._stage_and_merge(conn, merge)
+                    if turn.come(PATIENCE):
+                        return rows
+                    raise psycopg.Rollback
+            except ConnectionFailed:
+                raise
+            except KompanionError:  # of the batch before it, perhaps: at its turn it will show
+                pass
+            if not turn.come():
+                return []
+        return self._merge(merge)
+
     def _merge(self, merge: Merge) -> list[DictRow]:
         with self._connection() as conn, translated(), conn.transaction():
-            items, chunks = pg_protocol.staging_types(conn, self._vector)
-            conn.execute("select kompanion.begin_staging()")
-            with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
-                copy.set_types(items)
-                for row in merge.items:
-                    copy.write_row(row)
-            with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
+            return self._stage_and_merge(conn, merge)
+
+    def _stage_and_merge(self, conn: Conn, merge: Merge) -> list[DictRow]:
+        items, chunks = pg_protocol.staging_types(conn, self._vector)
+        conn.execute("select kompanion.begin_staging()")
+        with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
+            copy.set_types(items)
+            for row in merge.items:
+                copy.write_row(row)
+        with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
+            if (blocks := pg_protocol.whole_contents(merge.chunks)) is not None:
+                for block in blocks:
+                    copy.write(block)
+            else:
                 copy.set_types(chunks)
                 for row in merge.chunks:
                     copy.write_row(row)
-            return conn.execute("select * from kompanion.merge_staged(%s)", (merge.model,), binary=True).fetchall()
+        return conn.execute(pg_protocol.MERGE_SQL, (merge.model,), binary=True).fetchall()

@@ -14,13 +14,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from . import embedded, pg_protocol
-from .errors import ConnectionFailed
+from .errors import ConnectionFailed, KompanionError
 from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .store import AsyncStore
+from .turns import PATIENCE, AsyncMerging
 
 Conn = psycopg.AsyncConnection[DictRow]
 
@@ -139,12 +140,18 @@ class AsyncPostgresStore(AsyncStore):
             case Pull():
                 return await _pull(request)
             case Merge():
-                return asyncio.create_task(self._merge(request))
-            case Join():
-                return await request.merging
+                merging = AsyncMerging(request.first)
+                if self._bound.get() is None:
+                    merging.task = asyncio.create_task(self._merge_in_turn(request, merging))
+                else:  # the caller's transaction has one connection
+                    merging.task.set_result(await self._merge(request))
+                return merging
+            case Join(merging=AsyncMerging() as merging):
+                merging.keep()
+                return await merging.task
             case RunAll():
                 async with self._connection() as conn:
-                    with translated():
+                    with translated(), pg_protocol.told(conn, request.progress):
                         for text in request.statements:
                             await conn.execute(text)
                 return None
@@ -156,29 +163,53 @@ class AsyncPostgresStore(AsyncStore):
         while True:
             tries -= 1
             async with self._connection() as conn:
-                with translated():
+                with translated(), pg_protocol.told(conn, call.progress):
                     try:
                         return await (await conn.execute(statement, arguments, binary=True)).fetchall()
                     except psycopg.OperationalError:
                         if tries == 0 or not conn.broken:
                             raise
 
+    async def _merge_in_turn(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
+        if not turn.kept:
+            try:
+                async with self._connection() as conn:
+                    with translated():
+                        async with conn.transaction():
+                            rows = await self._stage_and_merge(conn, merge)
+                            if await turn.come(PATIENCE):
+                                return rows
+                            raise psycopg.Rollback
+            except ConnectionFailed:
+                raise
+            except KompanionError:  # of the batch before it, perhaps: at its turn it will show
+                pass
+            if not await turn.come():
+                return []
+        return await self._merge(merge)
+
     async def _merge(self, merge: Merge) -> list[DictRow]:
         async with self._connection() as conn:
             with translated():
                 async with conn.transaction():
-                    items, chunks = pg_protocol.staging_types(conn, self._vector)
-                    await conn.execute("select kompanion.begin_staging()")
-                    async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
-                        copy.set_types(items)
-                        for row in merge.items:
-                            await copy.write_row(row)
-                    async with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
-                        copy.set_types(chunks)
-                        for row in merge.chunks:
-                            await copy.write_row(row)
-                    cursor = await conn.execute("select * from kompanion.merge_staged(%s)", (merge.model,), binary=True)
-                    return await cursor.fetchall()
+                    return await self._stage_and_merge(conn, merge)
+
+    async def _stage_and_merge(self, conn: Conn, merge: Merge) -> list[DictRow]:
+        items, chunks = pg_protocol.staging_types(conn, self._vector)
+        await conn.execute("select kompanion.begin_staging()")
+        async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
+            copy.set_types(items)
+            for row in merge.items:
+                await copy.write_row(row)
+        async with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
+            if (blocks := pg_protocol.whole_contents(merge.chunks)) is not None:
+                for block in blocks:
+                    await copy.write(block)
+            else:
+                copy.set_types(chunks)
+                for row in merge.chunks:
+                    await copy.write_row(row)
+        return await (await conn.execute(pg_protocol.MERGE_SQL, (merge.model,), binary=True)).fetchall()
 
 
 async def _pull(request: Pull) -> tuple[Any, list[Any]]:

@@ -6,9 +6,9 @@ so the sync and the async store run the very same code; only the drivers differ.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,22 @@ T = TypeVar("T")
 
 Row = dict[str, Any]
 
+Progress = Callable[[str], None]
+"""Is called with each message of the server while a long call runs."""
+
 
 @dataclass(frozen=True)
 class Call:
     """Call one SQL function by name with named arguments; the answer is its rows.
 
     ``reads``: the function changes nothing, so it may be sent again when a pool connection was lost.
+    ``progress`` is told the server's notices as they come.
     """
 
     function: str
     arguments: Mapping[str, Any]
     reads: bool = True
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,35 @@ class EmbedQuery:
     text: str
 
 
+class Turn(Protocol):
+    """A merge in progress. It is kept only after ``keep``, so that batches can be merged side by side."""
+
+    def keep(self) -> None:
+        """It is this one's turn: it may commit."""
+
+    def abandon(self) -> None:
+        """It is to be rolled back, unless it was kept already."""
+
+    def done(self) -> bool:
+        """Whether it was kept, or has failed."""
+
+
 @dataclass(frozen=True)
 class Merge:
-    """Start to stage rows by COPY and merge them, in one transaction; the answer is what Join takes."""
+    """Start to stage rows by COPY and merge them, in one transaction that is kept at its turn; the answer is a Turn."""
 
     items: Sequence[Sequence[Any]]
     chunks: Sequence[Sequence[Any]]
     model: str | None
+    first: bool
+    """Whether no other merge is before it, so that it is its turn already."""
 
 
 @dataclass(frozen=True)
 class Join:
-    """Wait for a merge to end; the answer is the rows of merge_staged."""
+    """Wait for a merge whose turn it is to be kept; the answer is the number of items by status, as rows."""
 
-    merging: Any
+    merging: Turn
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,7 @@ class RunAll:
     """Run the statements of index_statements one by one, each in a transaction of its own."""
 
     statements: Sequence[str]
+    progress: Progress | None = None
 
 
 Request = Call | EmbedDocuments | EmbedQuery | Join | Merge | Pull | RunAll
@@ -86,9 +107,9 @@ Steps = Generator[Request, Any, T]
 Vectors = NDArray[np.float32]
 
 
-def rows_of(function: str, reads: bool = True, **arguments: Any) -> Steps[list[Row]]:
+def rows_of(function: str, reads: bool = True, progress: Progress | None = None, **arguments: Any) -> Steps[list[Row]]:
     """Call a function; its rows, as dicts."""
-    rows: list[Row] = yield Call(function, arguments, reads)
+    rows: list[Row] = yield Call(function, arguments, reads, progress)
     return rows
 
 

@@ -10,7 +10,7 @@ from functools import wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from .operations import bulk, embedding, models, namespaces, reading, searching, transfer, writing
+from .operations import bulk, embedding, models, namespaces, reading, searching, transfer, tuning, writing
 from .operations.embedding import Context
 from .requests import Request, Steps
 
@@ -117,6 +117,8 @@ class Store(ABC):
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            operation.close()  # broken off: what it has under way ends too
 
     @abstractmethod
     def transaction(self: S) -> AbstractContextManager[S]:
@@ -165,6 +167,9 @@ class Store(ABC):
     enqueue_missing = _bind(models.enqueue_missing)
     ensure_index = _bind(models.ensure_index)
     index_advice = _bind(models.index_advice)
+    calibrate = _bind_text(tuning.calibrate)
+    measure_recall = _bind_text(tuning.measure_recall)
+    tune_index = _bind_text(tuning.tune_index)
     index_metadata_key = _bind(models.index_metadata_key)
 
     search = _bind_text(searching.search)
@@ -202,6 +207,8 @@ class AsyncStore(ABC):
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            operation.close()  # broken off: what it has under way ends too
 
     @abstractmethod
     def transaction(self: A) -> AbstractAsyncContextManager[A]:
@@ -250,6 +257,9 @@ class AsyncStore(ABC):
     enqueue_missing = _abind(models.enqueue_missing)
     ensure_index = _abind(models.ensure_index)
     index_advice = _abind(models.index_advice)
+    calibrate = _abind_text(tuning.calibrate)
+    measure_recall = _abind_text(tuning.measure_recall)
+    tune_index = _abind_text(tuning.tune_index)
     index_metadata_key = _abind(models.index_metadata_key)
 
     search = _abind_text(searching.search)

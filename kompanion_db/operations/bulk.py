@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+
 from .. import arguments as check
 from ..chunking import Chunk
-from ..errors import BadArgument, BadVector
+from ..errors import BadArgument, BadVector, KompanionError
 from ..namespaces import hash_path
-from ..requests import Join, Merge, Pull, Steps
+from ..requests import Join, Merge, Pull, Steps, Turn
 from ..types import BulkResult, NewItem, Vector
 from .embedding import Context, chunk_arguments, cut_and_embed
 
 _FIELDS = frozenset(f.name for f in dataclasses.fields(NewItem))
+
+_SIDE_BY_SIDE = 2
+"""Batches that are merged at the same time."""
 
 
 def upsert_items(
@@ -30,8 +36,10 @@ def upsert_items(
 ) -> Steps[BulkResult]:
     """Write items as ``upsert_item`` would, streamed by COPY: NewItem, or dicts with its fields, any number of them.
 
-    Each batch is one transaction; ``progress`` is called after each with the number of items written so far. When it
-    is broken off, run it again with the same items: those with a key that are written already are unchanged.
+    Each batch is one transaction; ``progress`` is called after each with the number of items written so far. The server
+    works on two batches at a time, where the pool has a connection for each (``max_size`` 3 or more), but keeps them in
+    their order: what stands is always what came first. When it is broken off, run it again with the same items: those
+    with a key that are written already are unchanged.
     With an embedder, content that comes without vectors is cut and embedded. ``AsyncStore`` takes async iterables too.
 
     Raises what ``upsert_item`` raises, naming the item by its place in the batch; the batch then leaves nothing.
@@ -43,38 +51,47 @@ def upsert_items(
     if context.embedder is not None and model is None:
         model = context.embedder.name
     counts: Counter[str] = Counter()
-    merging: Any = None  # the batch the server works on while the next one is made ready
+    under_way: list[tuple[Turn, set[int]]] = []  # merges, oldest first, and the hashes of the names in them
 
-    def finish() -> Steps[None]:
-        nonlocal merging
-        joined, merging = merging, None
-        if joined is not None:
-            rows = yield Join(joined)
-            counts.update(row["status"] for row in rows)
+    def finish(left: int = 0) -> Steps[None]:
+        while len(under_way) > left:
+            rows = yield Join(under_way.pop(0)[0])
+            counts.update({row["status"]: row["items"] for row in rows})
             if progress is not None:
                 progress(counts.total())
+            if under_way:
+                under_way[0][0].keep()
 
     source: Any = items
     try:
         while True:
-            source, batch = yield Pull(source, batch_size)
-            if not batch:
-                break
-            fresh = [_item(n, item) for n, item in enumerate(batch)]
-            if context.embedder is not None:
-                yield from finish()  # what has a vector by now need not be embedded
-            cut = yield from _cut(context, fresh)
-            merge = Merge(
-                [_item_row(n, item) for n, item in enumerate(fresh)],
-                [row for n, pieces in cut.items() for row in _chunk_rows(n, fresh[n], *pieces)],
-                check.text("model", model),
-            )
-            yield from finish()
-            merging = yield merge
-    except Exception:
-        yield from finish()  # the batch before the bad one stands
-        raise
-    yield from finish()
+            try:
+                source, batch = yield Pull(source, batch_size)
+                if not batch:
+                    break
+                fresh = [_item(n, item) for n, item in enumerate(batch)]
+                if context.embedder is not None:
+                    yield from finish()  # what has a vector by now need not be embedded
+                cut = yield from _cut(context, fresh)
+                item_rows = [_item_row(n, item) for n, item in enumerate(fresh)]
+                # In the order of namespaces, so that what is searched together lies together.
+                order = sorted(range(len(fresh)), key=lambda n: fresh[n].namespace or "")
+                item_rows = [item_rows[n] for n in order]
+                chunk_rows = [row for n in order if n in cut for row in _chunk_rows(n, fresh[n], *cut[n])]
+            except Exception:
+                yield from finish()  # the batches before the bad one stand
+                raise
+            # Two at a time, unless the server is done already, or they write the same item and would only wait.
+            names = {hash((item.namespace, item.key)) for item in fresh if item.key is not None}
+            while under_way and (under_way[0][0].done() or not names.isdisjoint(under_way[-1][1])):
+                yield from finish(len(under_way) - 1)
+            yield from finish(_SIDE_BY_SIDE - 1)
+            turn = yield Merge(item_rows, chunk_rows, check.text("model", model), first=not under_way)
+            under_way.append((turn, names))
+        yield from finish()
+    finally:
+        for turn, _ in under_way:
+            turn.abandon()
     return BulkResult(counts.total(), counts["inserted"], counts["revised"], counts["unchanged"])
 
 
@@ -103,7 +120,7 @@ def _cut(context: Context, items: list[NewItem]) -> Steps[dict[int, Pieces]]:
     cut: dict[int, Pieces] = {}
     for n, item in enumerate(items):
         if item.vectors is not None:
-            cut[n] = (item.chunks, check.vectors(f"items[{n}].vectors", item.vectors))
+            cut[n] = (item.chunks, _vectors(n, item.vectors))
         elif item.chunks is not None:
             cut[n] = (item.chunks, None)
     if context.embedder is not None:
@@ -114,8 +131,27 @@ def _cut(context: Context, items: list[NewItem]) -> Steps[dict[int, Pieces]]:
     return cut
 
 
+def _vectors(n: int, given: Any) -> list[Vector | None]:
+    # The common case without its checks one by one: a square that is finite has finite elements.
+    if (
+        type(given) is np.ndarray
+        and given.dtype == np.float32
+        and given.ndim == 2
+        and given.shape[1] > 0
+        and math.isfinite(np.vdot(given, given))
+    ):
+        return list(given)
+    return check.vectors(f"items[{n}].vectors", given)
+
+
 def _item_row(n: int, item: NewItem) -> tuple[Any, ...]:
-    where = f"items[{n}]."
+    try:
+        return _named_item_row(n, item, "")
+    except KompanionError:
+        return _named_item_row(n, item, f"items[{n}].")  # raises it again, with the place
+
+
+def _named_item_row(n: int, item: NewItem, where: str) -> tuple[Any, ...]:
     namespace = check.text(where + "namespace", item.namespace)
     return (
         n,

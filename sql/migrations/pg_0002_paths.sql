@@ -76,7 +76,8 @@ declare
     v_segment  text;
     v_problem  text;
 begin
-    if path ~ '^[A-Za-z0-9_.@+=-]{1,128}(:[A-Za-z0-9_.@+=-]{1,128}){0,7}$' then
+    -- Nearly every path. No segment of a short path is too long; counting to 128 in the expression would cost 80 us.
+    if octet_length(path) <= 128 and path ~ '^[A-Za-z0-9_.@+=-]+(:[A-Za-z0-9_.@+=-]+){0,7}$' then
         return string_to_array(path, ':');
     end if;
 

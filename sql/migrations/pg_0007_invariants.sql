@@ -89,18 +89,27 @@ create function kompanion._chunk_whole(
     volatile
     set search_path from current
 as $_chunk_whole$
--- Content that nobody cut is one chunk; content without a visible character is none.
+-- Content that nobody cut is one chunk, content without a visible character is none. The item has no other chunk,
+-- so nothing of it has a vector: the chunk waits for one of each model in use.
 begin
     if content ~ '\S' then
-        perform _replace_chunks(namespace_id, item_id, content_revision, array[content], array[0], array[length(content)]);
-    else
-        perform _replace_chunks(namespace_id, item_id, content_revision, '{}', '{}', '{}');
+        with chunk as (
+            insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+            values (_chunk_whole.namespace_id, _chunk_whole.item_id, 0, _chunk_whole.content, 0, length(_chunk_whole.content),
+                    _chunk_whole.content_revision)
+            returning k.namespace_id, k.chunk_id
+        )
+        insert into embedding_queue (namespace_id, chunk_id, model_id)
+        select c.namespace_id, c.chunk_id, m.model_id
+        from chunk c
+        cross join embedding_models m
+        where m.retired_at is null;
     end if;
 end;
 $_chunk_whole$;
 revoke all on function kompanion._chunk_whole(uuid, uuid, integer, text) from public;
 comment on function kompanion._chunk_whole(uuid, uuid, integer, text) is
-    'Internal. One chunk for content that nobody cut.';
+    'Internal. One chunk for the content of an item that has none, queued for the models in use.';
 
 create function kompanion._tg_memory_items__before_update()
     returns trigger
@@ -152,7 +161,6 @@ begin
         if not exists (select 1 from memory_chunks c
                        where c.namespace_id = new.namespace_id and c.item_id = new.item_id) then
             perform _chunk_whole(new.namespace_id, new.item_id, new.content_revision, new.content);
-            perform _enqueue_item(new.namespace_id, new.item_id);
         end if;
     end if;
 

@@ -47,12 +47,16 @@ create function kompanion.ensure_namespace(
 as $ensure_namespace$
 -- Returns the id of a namespace that may be written to, registering it on first use.
 declare
-    v_id       uuid := namespace_id(path);
+    v_id       uuid;
     v_segments text[];
     v_deleted  text;
 begin
-    select case when n.deleted_at is not null then n.path end into v_deleted from namespaces n where n.namespace_id = v_id;
+    -- As namespace_id, less the check of the path: the path of a row that is there has passed it.
+    select n.namespace_id, case when n.deleted_at is not null then n.path end into v_id, v_deleted
+    from namespaces n
+    where n.namespace_id = encode(substr(sha256(convert_to(ensure_namespace.path, 'UTF8')), 1, 16), 'hex')::uuid;
     if not found then
+        v_id := namespace_id(path);
         v_segments := namespace_segments(path);
         -- Taken before looking: delete_namespace, which excludes it, cannot slip in between the look and the insert.
         lock table namespaces in row exclusive mode;

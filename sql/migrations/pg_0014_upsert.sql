@@ -147,28 +147,34 @@ create function kompanion.upsert_item(
 as $upsert_item$
 -- Makes the item of that name exactly this: inserted, revised, or unchanged and then no new revision.
 -- The row is locked first, so writers of one name queue and revisions have no gaps.
+-- What is plainly in order is not handed to the functions that check it: half of the time would go there.
 declare
     v_namespace_id uuid := ensure_namespace(namespace);
     v_item_id      uuid := gen_random_uuid();
     v_key          text := coalesce(key, v_item_id::text);
-    v_tags         text[] := _normalize_tags(tags);
-    v_expires_at   timestamptz := _expiry(expires_at, ttl);
+    v_tags         text[] := case when tags = '{}' or (array_dims(tags) = '[1:1]' and length(tags[1]) between 1 and 128) then tags
+                             else _normalize_tags(tags) end;
+    v_expires_at   timestamptz := case when expires_at is not null or ttl is not null then _expiry(expires_at, ttl) end;
+    v_whole        boolean := coalesce(cardinality(chunks), 0) = 0 and vectors is null;
     v_thread_id    uuid;
     v_user_id      uuid;
     v_model        record;
     v_texts        text[] := chunks;
     v_starts       integer[] := chunk_starts;
     v_ends         integer[] := chunk_ends;
-    v_rechunk      boolean;
+    v_rechunk      boolean := false;
     v_item         record;
 begin
-    perform _check_name('key', v_key);
-    perform _check_content(content);
-    perform _check_metadata(metadata);
-    perform _check_moment('created_at', created_at);
+    if v_key = '' or length(v_key) > 512 or content is null or octet_length(content) > 16777216
+       or jsonb_typeof(metadata) <> 'object' or pg_column_size(metadata) > 4000 or created_at is not null then
+        perform _check_name('key', v_key);
+        perform _check_content(content);
+        perform _check_metadata(metadata);
+        perform _check_moment('created_at', created_at);
+    end if;
     if cardinality(chunks) > 0 then
         perform _check_chunks(content, chunks, chunk_starts, chunk_ends);
-    elsif content ~ '\S' then
+    elsif v_whole or content ~ '\S' then
         v_texts := array[content]; v_starts := array[0]; v_ends := array[length(content)];
     end if;
     if vectors is not null then
@@ -176,14 +182,22 @@ begin
         perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric)
         from unnest(vectors) with ordinality v (vector, n) where v.vector is not null;
     end if;
-    v_thread_id := _thread_id(v_namespace_id, thread);
-    v_user_id := _user_id(v_namespace_id, user_key);
-
+    v_thread_id := case when thread is not null then _thread_id(v_namespace_id, thread) end;
+    v_user_id := case when user_key is not null then _user_id(v_namespace_id, user_key) end;
     loop
-        select * into v_item from _lock_item(v_namespace_id, namespace, v_key, expected_revision);
+        if expected_revision is null then
+            select i.item_id, i.revision, i.content into v_item
+            from memory_items i
+            where i.namespace_id = v_namespace_id and i.key = v_key
+            for no key update;
+        else
+            select * into v_item from _lock_item(v_namespace_id, namespace, v_key, expected_revision);
+        end if;
         if v_item.item_id is not null then
-            v_rechunk := cardinality(chunks) > 0 or vectors is not null or v_item.content <> upsert_item.content;
-            if v_rechunk then
+            v_rechunk := not v_whole or v_item.content <> upsert_item.content and exists (
+                select 1 from memory_chunks c
+                where c.namespace_id = v_namespace_id and c.item_id = v_item.item_id and c.content = upsert_item.content);
+            if v_rechunk then  -- else a new content, whole and of no known text, is cut by the trigger
                 perform _replace_chunks(v_namespace_id, v_item.item_id,
                     case when v_item.content = upsert_item.content
                          then (select i.content_revision from memory_items i
@@ -208,13 +222,15 @@ begin
                 upsert_item.actor, coalesce(upsert_item.created_at, clock_timestamp()), v_expires_at)
         on conflict on constraint memory_items_namespace_key_uq do nothing
         returning i.item_id, i.revision, 'inserted' into item_id, revision, status;
-        if found then
+        if found and v_whole then
+            perform _chunk_whole(v_namespace_id, item_id, 1, upsert_item.content);
+        elsif found then
             insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
             select v_namespace_id, upsert_item.item_id, t.n - 1, t.content, t.s, t.e, 1
             from unnest(v_texts, v_starts, v_ends) with ordinality as t (content, s, e, n);
             v_rechunk := true;
-            exit;
         end if;
+        exit when status is not null;
         -- Another writer inserted the name in this moment: lock what it wrote.
     end loop;
 

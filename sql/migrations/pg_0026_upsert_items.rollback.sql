@@ -1,2 +1,4 @@
--- Removes the set form of upsert_item.
+-- Removes the writing of many items.
 drop function kompanion.upsert_items(jsonb, text);
+drop function kompanion.merge_staged(text);
+drop function kompanion._insert_staged(integer);

@@ -1,6 +1,141 @@
 -- depends: pg_0025_bulk
--- The set form of upsert_item, for callers that have JSON.
+-- Writing many items, second half: what is staged is merged in a few statements; the set form of upsert_item for JSON.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._insert_staged(
+    model_id integer
+)
+    returns setof integer
+    language plpgsql
+    volatile
+    set search_path from current
+as $_insert_staged$
+-- Inserts the staged items whose names are new, with chunks, vectors and queue, and returns their places.
+-- In order of their keys, so that two loads that meet wait for each other instead of deadlocking.
+declare
+    v_queue boolean;
+begin
+    perform _thread_id(t.namespace_id, t.thread)
+    from (select distinct s.namespace_id, s.thread from staged_items s where s.thread is not null order by 1, 2) t;
+    perform _user_id(u.namespace_id, u.user_key)
+    from (select distinct s.namespace_id, s.user_key from staged_items s where s.user_key is not null order by 1, 2) u;
+
+    -- Without chunks that wait for a vector and without other models nothing is queued, and nothing is looked for.
+    v_queue := exists (select 1 from embedding_models m where m.retired_at is null and m.model_id is distinct from _insert_staged.model_id)
+               or exists (select 1 from staged_chunks c where c.vector is null)
+               or exists (select 1 from staged_items s where not exists (select 1 from staged_chunks c where c.ord = s.ord));
+
+    return query
+    with fresh as materialized (
+        insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, created_at, expires_at)
+        select s.namespace_id, s.item_id, coalesce(s.key, s.item_id::text), s.content, coalesce(s.metadata, '{}'),
+               -- As _normalize_tags, which has checked them, without the cost of a call; a single one is sorted already.
+               case when array_dims(s.tags) = '[1:1]' then s.tags
+               else coalesce((select array_agg(distinct l.tag collate "C" order by l.tag collate "C") from unnest(s.tags) l (tag)), '{}') end,
+               t.thread_id, u.user_id, s.actor,
+               coalesce(s.created_at, clock_timestamp()), s.expires_at
+        from staged_items s
+        left join threads t on t.namespace_id = s.namespace_id and t.key = s.thread
+        left join users u on u.namespace_id = s.namespace_id and u.key = s.user_key
+        where coalesce(s.expected_revision, 0) = 0
+          -- A name that is also staged with a revision to be found goes through upsert_item, in its order from the first on.
+          and (s.key is null or (s.namespace_id, s.key) not in (
+               select f.namespace_id, f.key from staged_items f where f.expected_revision > 0 and f.key is not null))
+        order by s.namespace_id, s.key, s.ord
+        on conflict on constraint memory_items_namespace_key_uq do nothing
+        returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at
+    ), placed as materialized (
+        select s.ord, f.namespace_id, f.item_id, f.thread_id, f.tags, f.expires_at
+        from fresh f
+        join staged_items s on s.item_id = f.item_id
+    ), chunks as (
+        insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+        select s.namespace_id, s.item_id, coalesce(c.ordinal, 0), coalesce(c.content, s.content),
+               coalesce(c.start_offset, 0), coalesce(c.end_offset, length(s.content)), 1
+        from placed p
+        join staged_items s on s.ord = p.ord and s.item_id = p.item_id
+        left join staged_chunks c on c.ord = s.ord
+        where c.ord is not null or s.content ~ '\S'
+        returning k.namespace_id, k.chunk_id, k.item_id, k.ordinal
+    ), numbered as materialized (
+        select p.*, k.chunk_id, k.ordinal from chunks k join placed p on p.namespace_id = k.namespace_id and p.item_id = k.item_id
+    ), vectors as (
+        insert into embeddings (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, vector)
+        select n.namespace_id, n.chunk_id, _insert_staged.model_id, n.item_id, n.thread_id, n.tags, n.expires_at, null, c.vector
+        from staged_chunks c
+        join numbered n on n.ord = c.ord and n.ordinal = c.ordinal
+        where c.vector is not null
+    ), queued as (
+        insert into embedding_queue (namespace_id, chunk_id, model_id)
+        select n.namespace_id, n.chunk_id, m.model_id
+        from numbered n
+        left join staged_chunks c on c.ord = n.ord and c.ordinal = n.ordinal
+        cross join embedding_models m
+        where v_queue and m.retired_at is null and (c.vector is null or m.model_id <> _insert_staged.model_id)
+    )
+    select p.ord from placed p;
+end;
+$_insert_staged$;
+revoke all on function kompanion._insert_staged(integer) from public;
+comment on function kompanion._insert_staged(integer) is 'Internal. Inserts the staged items whose names are new; returns their places.';
+
+create function kompanion.merge_staged(
+    model text default null
+)
+    returns table (ord integer, item_id uuid, revision integer, status text)
+    language plpgsql
+    volatile
+    set search_path from current
+as $merge_staged$
+-- Writes what is staged: new names in a few statements, names that exist through upsert_item one by one, those of one name in their order.
+-- One status per staged item; all or nothing.
+declare
+    v_model record;
+    v_done  integer[];
+    r       record;
+    w       record;
+begin
+    if to_regclass('pg_temp.staged_items') is null then
+        raise exception using
+            errcode = 'KM007', message = 'staged_items: nothing is staged in this session',
+            hint    = 'Call begin_staging() and fill pg_temp.staged_items in the same transaction first.';
+    end if;
+    if merge_staged.model is not null or exists (select 1 from staged_chunks c where c.vector is not null) then
+        select * into v_model from _model(merge_staged.model);
+    else
+        select null::integer as model_id, null::text as model, null::integer as dim, null::text as metric into v_model;
+    end if;
+    perform _check_staged(v_model.dim, v_model.metric);
+    v_done := array(select n from _insert_staged(v_model.model_id) n);
+    return query
+    select s.ord, s.item_id, 1, 'inserted' from staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
+
+    if cardinality(v_done) = (select count(*) from staged_items s) then
+        return;
+    end if;
+    for r in
+        select s.*, c.texts, c.starts, c.ends, c.vectors
+        from staged_items s
+        left join lateral (
+            select array_agg(coalesce(k.content, s.content) order by k.ordinal) as texts,
+                   array_agg(coalesce(k.start_offset, 0) order by k.ordinal) as starts,
+                   array_agg(coalesce(k.end_offset, length(s.content)) order by k.ordinal) as ends,
+                   case when count(k.vector) > 0 then array_agg(k.vector order by k.ordinal) end as vectors
+            from staged_chunks k where k.ord = s.ord) c on true
+        where not exists (select 1 from unnest(v_done) d (ord) where d.ord = s.ord)
+        order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
+    loop
+        select u.* into w
+        from upsert_item(r.namespace, r.key, r.content, r.metadata, r.tags, r.thread, r.user_key, r.expires_at, null,
+                         r.expected_revision, r.actor, r.created_at, r.texts, r.starts, r.ends, r.vectors, v_model.model) u;
+        ord := r.ord; item_id := w.item_id; revision := w.revision; status := w.status;
+        return next;
+    end loop;
+end;
+$merge_staged$;
+revoke all on function kompanion.merge_staged(text) from public;
+comment on function kompanion.merge_staged(text) is
+    'Write the items staged in this transaction, with their chunks and vectors of one model; one status per item, all or nothing. The rules are those of upsert_item.';
 
 create function kompanion.upsert_items(
     items jsonb,

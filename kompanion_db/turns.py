@@ -1,0 +1,76 @@
+"""The turns of a bulk load: batches are merged side by side, and kept one after the other.
+
+A merge is started before the one before it has ended, and its transaction stays open until its turn has come. So what
+stands after a failure is what batch after batch would have left. A merge that is ready holds locks while it waits;
+somebody the batch before it waits for may want them, and no server sees such a circle. It therefore waits only a
+moment, rolls back, and is made again when it is its turn; so it is, too, when it fails before its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+from .requests import Row
+
+PATIENCE = 1.0
+"""Seconds a merge that is ready keeps its locks while it is not its turn; as PostgreSQL's deadlock_timeout."""
+
+
+class _Turn:
+    _decided: Any
+    kept: bool
+
+    def keep(self) -> None:
+        """It is this one's turn: it may commit."""
+        self.kept = True
+        self._decided.set()
+
+    def abandon(self) -> None:
+        """It is to be rolled back, unless it was kept already."""
+        self._decided.set()
+
+
+class Merging(_Turn):
+    """A merge in the hands of a thread."""
+
+    def __init__(self, first: bool) -> None:
+        self.kept = first
+        self._decided = threading.Event()
+        self.future: Future[list[Row]] = Future()
+
+    def done(self) -> bool:
+        """Whether it was kept, or has failed."""
+        return self.future.done()
+
+    def come(self, patience: float | None = None) -> bool:
+        """Wait for the turn; whether it came."""
+        self._decided.wait(patience)
+        return self.kept
+
+
+class AsyncMerging(_Turn):
+    """A merge in the hands of a task."""
+
+    def __init__(self, first: bool) -> None:
+        self.kept = first
+        self._decided = asyncio.Event()
+        self.task: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        """Whether it was kept, or has failed."""
+        return self.task.done()
+
+    def abandon(self) -> None:
+        """It is to be rolled back, unless it was kept already."""
+        super().abandon()
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody asks for it any more
+
+    async def come(self, patience: float | None = None) -> bool:
+        """Wait for the turn; whether it came."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._decided.wait(), patience)
+        return self.kept
