@@ -35,6 +35,7 @@ from .types import (
     Thread,
     WriteResult,
 )
+from .types_tuning import CalibrationPoint, IndexCandidate, MeasuredRecall
 
 __version__ = "0.1.0"
 
@@ -42,16 +43,19 @@ __all__ = [
     "Advice",
     "AsyncStore",
     "BulkResult",
+    "CalibrationPoint",
     "Chunk",
     "Embedder",
     "EmbeddingResult",
     "HashEmbedder",
     "Hit",
     "Imported",
+    "IndexCandidate",
     "IndexStep",
     "Item",
     "ItemChunk",
     "KompanionError",
+    "MeasuredRecall",
     "Model",
     "Namespace",
     "NewItem",

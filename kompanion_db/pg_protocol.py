@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -10,11 +12,13 @@ import numpy as np
 from pgvector.psycopg.vector import register_vector_info
 from psycopg import BaseConnection
 from psycopg.adapt import Buffer, Dumper, Loader
+from psycopg.errors import Diagnostic
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
+from psycopg.types.json import set_json_loads
 
 from .errors import NotInstalled
-from .requests import Call
+from .requests import Call, Progress
 from .urls import connection_args
 
 # Arguments whose Python values do not tell their SQL type: a list of small ints would be sent as smallint[].
@@ -34,6 +38,7 @@ _CASTS = {
     "tags_any": "text[]",
     "tags_all": "text[]",
     "tags_none": "text[]",
+    "kinds": "text[]",
 }
 
 VECTOR_TYPE_SQL = """
@@ -51,6 +56,7 @@ STAGE_ITEMS_TYPES: list[int | str] = ["int4", "text", "uuid", "text", "text", "j
 STAGE_ITEMS_TYPES += ["text", "text", "timestamptz", "int4", "text", "timestamptz"]
 STAGE_CHUNKS_SQL = """copy pg_temp.staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
     from stdin (format binary)"""
+MERGE_SQL = "select m.status, count(*)::integer as items from kompanion.merge_staged(%s) m group by m.status"
 
 
 @lru_cache(maxsize=256)
@@ -74,6 +80,14 @@ class _JsonTextDumper(Dumper):
         return b"\x01" + data
 
 
+_DECODER = json.JSONDecoder()
+
+
+def _loads(data: bytes | str) -> Any:
+    # The server sends UTF-8: json.loads would look for the encoding first, which takes longer than most metadata.
+    return _DECODER.decode(data if isinstance(data, str) else str(data, "utf-8"))
+
+
 class _ArrayDumper(Dumper):
     """A float32 array in pgvector's binary form: dimension and zero as int16, then the floats, big-endian."""
 
@@ -93,6 +107,23 @@ class _ArrayLoader(Loader):
         return np.frombuffer(data, dtype=">f4", offset=4).astype(np.float32)
 
 
+@contextmanager
+def told(conn: BaseConnection[Any], progress: Progress | None) -> Iterator[None]:
+    """Hand the server's notices to ``progress`` for as long as the block lasts."""
+    if progress is None:
+        yield
+        return
+
+    def handler(notice: Diagnostic) -> None:
+        progress(notice.message_primary or "")
+
+    conn.add_notice_handler(handler)
+    try:
+        yield
+    finally:
+        conn.remove_notice_handler(handler)
+
+
 def vector_type(row: Mapping[str, Any] | None) -> TypeInfo:
     """What VECTOR_TYPE_SQL found; NotInstalled when pgvector is not in the database."""
     if row is None:
@@ -106,6 +137,7 @@ def vector_type(row: Mapping[str, Any] | None) -> TypeInfo:
 def register_types(conn: BaseConnection[Any], vector: TypeInfo) -> None:
     """Teach a connection numpy arrays for vectors, and JSON text for staging."""
     register_vector_info(conn, vector)
+    set_json_loads(_loads, conn)
     dumper = type("_VectorDumper", (_ArrayDumper,), {"oid": vector.oid})
     conn.adapters.register_dumper("numpy.ndarray", dumper)
     conn.adapters.register_loader(vector.oid, _ArrayLoader)
@@ -118,6 +150,36 @@ def staging_types(conn: BaseConnection[Any], vector: TypeInfo) -> tuple[list[int
     items: list[int | str] = list(STAGE_ITEMS_TYPES)
     chunks: list[int | str] = ["int4", "int4", "text", "int4", "int4", vector.oid]
     return items, chunks
+
+
+def whole_contents(rows: Sequence[Sequence[Any]]) -> Iterator[bytes] | None:
+    """The data of the COPY of staged chunks, many rows at once; None unless each is a whole content with its vector."""
+    dim = len(rows[0][5]) if rows and rows[0][5] is not None else 0
+    if not 0 < dim < 1 << 15 or any(row[2:5] != _WHOLE or row[5] is None or len(row[5]) != dim for row in rows):
+        return None
+    return _whole_contents(rows, dim)
+
+
+_WHOLE = (None, None, None)  # content, start_offset, end_offset
+_BLOCK = 256  # rows, so that no piece of memory is so large that it comes fresh from the system
+
+
+def _whole_contents(rows: Sequence[Sequence[Any]], dim: int) -> Iterator[bytes]:
+    integers = ["fields:2", "ord_length:4", "ord:4", "ordinal_length:4", "ordinal:4", "null_1:4", "null_2:4"]
+    integers += ["null_3:4", "vector_length:4", "dim:2", "unused:2"]
+    layout: list[Any] = [(name, f">i{size}") for name, size in (integer.split(":") for integer in integers)]
+    data = np.zeros(_BLOCK, np.dtype([*layout, ("vector", ">f4", dim)]))
+    data["fields"], data["ord_length"], data["ordinal_length"] = 6, 4, 4
+    data["null_1"] = data["null_2"] = data["null_3"] = -1
+    data["vector_length"], data["dim"] = 4 + 4 * dim, dim
+    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        used = data[: len(block)]
+        used["ord"], used["ordinal"] = [row[0] for row in block], [row[1] for row in block]
+        used["vector"] = [row[5] for row in block]
+        yield used.tobytes()
+    yield b"\xff\xff"
 
 
 def connection_kwargs(url: str, prepare: bool) -> dict[str, Any]:

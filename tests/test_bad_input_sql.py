@@ -18,6 +18,10 @@ S = "select * from kompanion.search('*', '[1,0,0]', model => 'small', {})"
 J = 'select * from kompanion.upsert_items(\'[{{"namespace": "acme:ann", "content": "c", {}}}]\')'
 D = "select * from kompanion.import_documents('[{{{}}}]')"
 
+C = "select * from kompanion.calibrate('small', {})"
+R = "select * from kompanion.measure_recall('small', {})"
+T = "select * from kompanion.tune_index('small', {})"
+
 CASES = [
     # vectors: NaN, infinity and emptiness are refused by the type already
     ("22000", "NaN", W.format("vectors => array['[NaN,0,0]']::vector[]")),
@@ -125,6 +129,54 @@ CASES = [
     ("KM007", "value", "select kompanion.set_setting('indexed_metadata', '[]')"),
     ("KM007", "name", "select kompanion.set_setting('no_such', '1')"),
     ("KM007", "name", "select kompanion.setting(null)"),
+    # measuring
+    ("KM007", "seconds", C.format("seconds => 0")),
+    ("KM007", "seconds", C.format("seconds => -1")),
+    ("KM007", "seconds", C.format("seconds => 'NaN'")),
+    ("KM007", "seconds", C.format("seconds => 'infinity'")),
+    ("KM007", "seconds", C.format("seconds => null")),
+    ("KM007", "sample", C.format("sample => 9")),
+    ("KM007", "sample", C.format("sample => 100001")),
+    ("KM007", "sample", C.format("sample => null")),
+    ("KM004", "queries[1]", C.format("queries => array['[1,0]']::vector[]")),
+    ("KM004", "queries[2]", C.format("queries => array['[1,0,0]', '[0,0,0]']::vector[]")),
+    ("KM004", "queries[1]", C.format("queries => array[null]::vector[]")),
+    ("KM007", "queries", C.format("queries => array[]::vector[]")),
+    ("KM005", "model", "select * from kompanion.calibrate('none')"),
+    ("KM007", "sample", R.format("sample => 0")),
+    ("KM007", "sample", R.format("sample => null")),
+    ("KM007", "k:", R.format("k => 0")),
+    ("KM007", "k:", R.format("k => 1001")),
+    ("KM007", "k:", R.format("k => null")),
+    ("KM007", "target_recall", R.format("target_recall => 0")),
+    ("KM007", "target_recall", R.format("scope => 'nowhere', target_recall => 'NaN'")),
+    ("KM002", "namespace", R.format("scope => null")),
+    ("KM002", "namespace", R.format("scope => 'a b'")),
+    ("KM004", "queries[2]", R.format("queries => array['[1,0,0]', '[1,0]']::vector[]")),
+    ("KM004", "queries[1]", R.format("queries => array['[0,0,0]']::vector[]")),
+    ("KM004", "queries[1]", R.format("queries => array[null]::vector[]")),
+    ("KM007", "queries", R.format("queries => array[]::vector[]")),
+    ("KM005", "model", "select * from kompanion.measure_recall('none')"),
+    ("KM007", "target_recall", T.format("target_recall => 1")),
+    ("KM007", "target_recall", T.format("target_recall => 'NaN'")),
+    ("KM007", "seconds", T.format("seconds => 0")),
+    ("KM007", "seconds", T.format("seconds => null")),
+    ("KM007", "seconds", T.format("seconds => 'infinity'")),
+    ("KM007", "kinds", T.format("kinds => '{btree}'")),
+    ("KM007", "kinds", T.format("kinds => '{ivfflat,null}'")),
+    ("KM007", "kinds", T.format("kinds => '{}'")),
+    ("KM007", "kinds", T.format("kinds => null")),
+    ("KM007", "share", T.format("share => 0")),
+    ("KM007", "share", T.format("share => 1.01")),
+    ("KM007", "share", T.format("share => null")),
+    ("KM007", "sample", T.format("sample => 9")),
+    ("KM007", "sample", T.format("sample => null")),
+    ("KM004", "queries[1]", T.format("queries => array['[1,0]']::vector[]")),
+    ("KM004", "queries[1]", T.format("queries => array['[0,0,0]']::vector[]")),
+    ("KM007", "queries", T.format("queries => array[]::vector[]")),
+    ("KM005", "model", "select * from kompanion.tune_index('none')"),
+    ("KM007", "lists", "select * from kompanion.index_statements('small', 'ivfflat', 0)"),
+    ("KM007", "kind", "select * from kompanion.ensure_index('small', 'btree')"),
     # documents of the wrong form
     ("KM007", "documents", "select * from kompanion.import_documents('{}')"),
     ("KM007", "documents", "select * from kompanion.import_documents('[5]')"),

@@ -17,7 +17,7 @@ NOT_OURS = "_yoyo|yoyo_lock"
 READER = {
     "namespace_id", "namespace_segments", "is_live", "setting", "list_namespaces", "list_threads", "list_models", "get_item", "get_chunks",
     "list_items", "item_history", "item_as_of", "compile_filter", "metadata_number", "metadata_text", "search", "explain_search",
-    "stats", "index_advice", "index_statements", "export_registry", "export_items", "embedded_chunks",
+    "measure_recall", "stats", "index_advice", "index_statements", "export_registry", "export_items", "embedded_chunks",
 }  # fmt: skip
 WRITER = {
     "ensure_namespace", "ensure_user", "ensure_thread", "close_thread", "upsert_item", "upsert_items", "begin_staging",
@@ -26,9 +26,9 @@ WRITER = {
 }  # fmt: skip
 ADMIN = {
     "set_setting", "delete_namespace", "restore_namespace", "register_model", "set_default_model", "retire_model",
-    "enqueue_missing", "record_index", "trim_history", "purge", "import_documents",
+    "enqueue_missing", "record_index", "calibrate", "trim_history", "purge", "import_documents",
 }  # fmt: skip
-OWNER = {"ensure_index", "index_metadata_key", "grant_roles"}
+OWNER = {"ensure_index", "tune_index", "index_metadata_key", "grant_roles"}
 # Plain expressions over their arguments: the planner inlines them only without a SET clause.
 INLINABLE = {"is_live", "metadata_number", "metadata_text", "_write_cursor", "_segment_letters", "_install_path"}
 WRITTEN = {

@@ -51,6 +51,7 @@ READS: dict[str, Any] = {
     "list_models": lambda s: s.list_models(),
     "stats": lambda s: s.stats(),
     "index_advice": lambda s: s.index_advice() or True,
+    "measure_recall": lambda s: s.measure_recall("small", sample=2),
     "export_registry": lambda s: s.export_registry(),
     "export_items": lambda s: s.export_items()[0],
 }
@@ -75,6 +76,7 @@ ADMINISTERS: dict[str, Any] = {
     "set_default_model": lambda s: s.set_default_model("third", require_complete=False),
     "retire_model": lambda s: s.retire_model("small", delete_vectors=True),
     "enqueue_missing": lambda s: s.enqueue_missing("third") == 0,
+    "calibrate": lambda s: s.calibrate("large") == [],
     "delete_namespace": lambda s: s.delete_namespace("acme"),
     "restore_namespace": lambda s: s.restore_namespace("acme"),
     "trim_history": lambda s: s.trim_history() == 0,
@@ -85,6 +87,7 @@ OWNS: dict[str, Any] = {
     "ensure_index": lambda s: s.ensure_index("large", kind="hnsw"),
     "ensure_index_at_once": lambda s: s.ensure_index("large", kind="hnsw", concurrently=False),
     "index_metadata_key": lambda s: s.index_metadata_key("n", type="number"),
+    "tune_index": lambda s: s.tune_index("large"),
 }
 
 

@@ -184,11 +184,3 @@ def test_every_metric_goes_by_its_index(
     assert len(store.search("acme", VECTORS[3], 40)) == 40
     if metric == "l2":
         assert store.search("acme", VECTORS[3], 1)[0].key == "3"
-
-
-def test_vectors_too_long_for_an_index_are_searched_exactly(store: kompanion_db.Store) -> None:
-    store.register_model("m", 3072)
-    store.upsert_item("acme", "k", "text", vectors=[np.ones(3072)])
-    assert store.ensure_index("m", kind="ivfflat") == []
-    assert store.search("acme", np.ones(3072))[0].key == "k"
-    assert ["searched exactly" in a.advice or "search is exact" in a.advice for a in store.index_advice("m")] == [True]

@@ -41,7 +41,8 @@ GOOD: dict[str, Any] = {
     "namespace_ids": [], "chunk_ids": [], "chunk_revisions": [], "namespaces": ["acme:ann"], "keys": ["note-1"],
     "items": "[]", "documents": "[]", "lease": "1 minute", "keep_for": None, "keep_last": 0, "index_rows": 1,
     "reopen": False, "include_deleted": True, "make_default": False, "require_complete": False, "delete_vectors": False,
-    "per_chunk": False, "target_recall": None,
+    "per_chunk": False, "target_recall": None, "half": None, "seconds": 0.01, "sample": 10, "queries": None,
+    "kinds": ["ivfflat"], "share": 0.5,
 }  # fmt: skip
 
 CATALOG = """
@@ -50,7 +51,7 @@ CATALOG = """
               and c.relname !~ '^memory_items_metadata_(text|number)_'),
            (select array_agg(p.oid order by 1) from pg_proc p where p.pronamespace = 'kompanion'::regnamespace),
            (select count(*) from pg_namespace where nspname !~ '^pg_'), (select array_agg(rolname order by 1) from pg_roles
-            where rolname like 'kompanion\\_%er')"""
+            where rolname in ('kompanion_reader', 'kompanion_writer', 'kompanion_admin'))"""
 
 
 def spoilt(name: str, kind: str, fragment: str) -> list[Any]:
@@ -146,10 +147,12 @@ PYTHON: dict[str, Any] = GOOD | {
     "metadata": {"a": 1}, "filter": {"n": 1}, "query": [1, 0, 0], "items": [], "documents": [], "vectors": None, "chunks": [],
     "ttl": timedelta(1), "lease": timedelta(minutes=1), "at": datetime.now(timezone.utc), "lists": None,
 }  # fmt: skip
-OWN = {"batch_size": 5, "progress": None}
+OWN = {"batch_size": 5, "progress": None, "apply": False}
 ODD = (5, 1.5, True, b"x", [1], {"a": object()}, object(), "a\0b", "\ud800", float("nan"), 10**30, datetime(2020, 1, 1))
 LENIENT = {
     "progress",
+    "apply",
+    "half",
     "concurrently",
     "reopen",
     "include_deleted",

@@ -9,6 +9,7 @@ from . import items
 from . import searching
 from . import transfer
 from . import upkeep
+from . import tuning
 from . import models
 from . import server
 from . import showing
@@ -17,4 +18,4 @@ from . import showing
 from .app import app
 from .run import main
 
-__all__ = ["app", "items", "main", "models", "schema", "searching", "server", "showing", "transfer", "upkeep"]
+__all__ = ["app", "items", "main", "models", "schema", "searching", "server", "showing", "transfer", "tuning", "upkeep"]

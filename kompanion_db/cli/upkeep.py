@@ -56,9 +56,15 @@ def index(
         str | None, typer.Argument(help="The embedding model; default: the database's.", show_default=False)
     ] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="none, ivfflat or hnsw; default: by the number of rows.")
+        str | None, typer.Option("--kind", help="none, ivfflat or hnsw; default: what tune-index found, or by rows.")
     ] = None,
     lists: Annotated[int | None, typer.Option("--lists", help="Lists of an ivfflat index.")] = None,
+    half: Annotated[
+        bool | None,
+        typer.Option(
+            "--half/--full", help="Half or full precision; default: half above 2000 dimensions.", show_default=False
+        ),
+    ] = None,
     block: Annotated[
         bool, typer.Option("--block", help="Build it in one transaction: faster, but writers wait.")
     ] = False,
@@ -87,7 +93,7 @@ def index(
                 print("All is well.")
         else:
             note("This may take a while where there are many vectors.")
-            steps = store.ensure_index(model, kind=kind, lists=lists, concurrently=not block)
+            steps = store.ensure_index(model, kind=kind, lists=lists, half=half, concurrently=not block, progress=note)
             if as_json:
                 print_json(steps)
             elif steps:

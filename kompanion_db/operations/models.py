@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import arguments as check
-from ..requests import RunAll, Steps, rows_of, value_of
+from ..requests import Progress, RunAll, Steps, rows_of, value_of
 from ..types import Advice, IndexStep, Model, RegisteredModel
 
 
@@ -63,24 +63,34 @@ def enqueue_missing(model: str | None = None) -> Steps[int]:
 
 
 def ensure_index(
-    model: str | None = None, *, kind: str | None = None, lists: int | None = None, concurrently: bool = True
+    model: str | None = None,
+    *,
+    kind: str | None = None,
+    lists: int | None = None,
+    half: bool | None = None,
+    concurrently: bool = True,
+    progress: Progress | None = None,
 ) -> Steps[list[IndexStep]]:
     """Give a model the vector index it should have; return what was run, nothing when all is well.
 
-    ``kind``: none, ivfflat or hnsw; None decides from the number of rows. Built beside the old one, and
-    ``concurrently`` without blocking writers. The role must own the tables. Raises UnknownModel, BadArgument,
-    PermissionDenied.
+    ``kind``: none, ivfflat or hnsw; None is what tune_index found best, or decides from the number of rows.
+    ``half``: in half precision, for half the memory; None does so above 2,000 dimensions only, which needs pgvector
+    0.7. Built beside the old one, and ``concurrently`` without blocking writers; then calibrated, where there are rows
+    enough, which takes a minute at most. ``progress`` is told the server's notices. The role must own the tables.
+
+    Raises UnknownModel, BadArgument, PermissionDenied.
     """
     arguments: dict[str, Any] = {
         "model": check.text("model", model),
         "kind": check.text("kind", kind),
         "lists": check.integer("lists", lists),
+        "half": None if half is None else bool(half),
     }
     if not concurrently:
-        rows = yield from rows_of("ensure_index", False, **arguments)
+        rows = yield from rows_of("ensure_index", False, progress, **arguments)
     else:
         rows = yield from rows_of("index_statements", **arguments, concurrently=True)
-        yield RunAll([row["statement"] for row in rows])
+        yield RunAll([row["statement"] for row in rows], progress)
     return [IndexStep(**row) for row in rows]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import arguments as check
 from ..errors import BadArgument
-from ..requests import Steps, rows_of, value_of
+from ..requests import Row, Steps, rows_of, value_of
 from ..types import Hit
 from .embedding import Context, embed_query
 from .reading import conditions, with_thread
@@ -32,6 +32,8 @@ def search(
 
     ``scope`` is a namespace with all below it, or ``"*"``. ``query`` is a vector of shape (dim,), or text for the
     store's embedder. One hit an item, by its best chunk, or one a chunk with ``per_chunk``.
+    ``target_recall`` (0.01 to 1): the mean share of the true nearest to be found, None as in the settings; 1 is exact.
+    It is kept where ``calibrate`` has measured the index, else aimed at with safe defaults.
 
     Raises BadNamespace, BadVector, UnknownModel, BadFilter, BadArgument, EmbedderError.
     """
@@ -40,7 +42,7 @@ def search(
         conditions(filter, tags_any, tags_all, tags_none, thread),
     )  # fmt: skip
     rows = yield from rows_of("search", **arguments)
-    return [Hit(**with_thread(row)) for row in rows]
+    return [_hit(row) for row in rows]
 
 
 def explain_search(
@@ -60,6 +62,8 @@ def explain_search(
 ) -> Steps[dict[str, Any]]:
     """Run a search and tell how it went: path and reason, matches counted, index, probes, rows visited.
 
+    And the recall to be expected, with where that number comes from: exact search, a calibration, or not measured.
+
     Takes and raises what ``search`` does.
     """
     arguments = yield from _arguments(
@@ -68,6 +72,13 @@ def explain_search(
     )  # fmt: skip
     result: dict[str, Any] = yield from value_of("explain_search", **arguments)
     return result
+
+
+def _hit(row: Row) -> Hit:
+    # As Hit(**row), which would set seventeen attributes of a frozen class one by one, and take longer than the query.
+    hit = object.__new__(Hit)
+    hit.__dict__.update(with_thread(row))
+    return hit
 
 
 def _arguments(

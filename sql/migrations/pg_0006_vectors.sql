@@ -10,7 +10,10 @@ create table kompanion.embedding_models (
     is_default    boolean     not null default false,
     index_rows    bigint,
     indexed_at    timestamptz,
+    index_choice  jsonb,
     calibration   jsonb,
+    knobs         jsonb,
+    knob_table    real[],
     created_at    timestamptz not null default now(),
     retired_at    timestamptz,
     constraint embedding_models_pk primary key (model_id),
@@ -21,6 +24,8 @@ create table kompanion.embedding_models (
     constraint embedding_models_metric_ck check (metric in ('cosine', 'l2', 'inner_product')),
     constraint embedding_models_default_ck check (not (is_default and retired_at is not null))
 );
+-- Every search reads these two: small, and not to be decompressed each time.
+alter table kompanion.embedding_models alter column knobs set storage plain, alter column knob_table set storage plain;
 create unique index embedding_models_default_uq on kompanion.embedding_models (is_default) where is_default;
 comment on table  kompanion.embedding_models is 'The embedding models: dimension, metric, index and its measurements. Small, the same on every node.';
 comment on column kompanion.embedding_models.model_id is 'Short id, a literal in index predicates; not portable, the name is.';
@@ -30,7 +35,10 @@ comment on column kompanion.embedding_models.metric is 'How nearness is measured
 comment on column kompanion.embedding_models.is_default is 'The model that is meant when none is named.';
 comment on column kompanion.embedding_models.index_rows is 'Rows of the model when its vector index was built; ivfflat learned its lists from them.';
 comment on column kompanion.embedding_models.indexed_at is 'When its vector index was built.';
-comment on column kompanion.embedding_models.calibration is 'Measured curves of recall and cost, when there are any.';
+comment on column kompanion.embedding_models.index_choice is 'Kind and lists that tune_index found best, with target, rows and date. NULL when never tuned.';
+comment on column kompanion.embedding_models.calibration is 'What calibrate measured of its vector index: curves of recall and cost. NULL when never calibrated.';
+comment on column kompanion.embedding_models.knobs is 'What search reads of the calibration: the index it holds for, costs, where difficulties part.';
+comment on column kompanion.embedding_models.knob_table is 'Probes or ef_search, milliseconds and recall for each target, difficulty and share; see knobs.';
 comment on column kompanion.embedding_models.created_at is 'When it was registered.';
 comment on column kompanion.embedding_models.retired_at is 'Since when it is no longer embedded for nor searched. NULL while in use.';
 comment on constraint embedding_models_pk on kompanion.embedding_models is 'Identity of a model.';

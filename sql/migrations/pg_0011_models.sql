@@ -64,6 +64,27 @@ revoke all on function kompanion._check_vector(text, vector, integer, text) from
 comment on function kompanion._check_vector(text, vector, integer, text) is
     'Internal. KM004 for a vector of another dimension, or a zero one under cosine.';
 
+create function kompanion._check_queries(
+    queries vector[],
+    dim     integer,
+    metric  text
+)
+    returns void
+    language plpgsql
+    immutable
+    set search_path from current
+as $_check_queries$
+-- Refuses queries of the caller's own that are no vectors of the model, or none at all.
+begin
+    if cardinality(queries) = 0 then
+        raise exception using errcode = 'KM007', message = 'queries: are none', hint = 'Leave queries out, and stored vectors are asked with.';
+    end if;
+    perform _check_vector(format('queries[%s]', q.n), q.vector, dim, metric) from unnest(queries) with ordinality q (vector, n);
+end;
+$_check_queries$;
+revoke all on function kompanion._check_queries(vector[], integer, text) from public;
+comment on function kompanion._check_queries(vector[], integer, text) is 'Internal. KM004 for a query that is no vector of the model, KM007 for none.';
+
 create function kompanion.register_model(
     name         text,
     dim          integer,
@@ -136,7 +157,10 @@ create function kompanion._vector_index(
     out name  text,
     out kind  text,
     out lists integer,
-    out valid boolean
+    out half  boolean,
+    out valid boolean,
+    out rows  bigint,
+    out index jsonb
 )
     language plpgsql
     stable
@@ -144,14 +168,17 @@ create function kompanion._vector_index(
 as $_vector_index$
 -- The vector index of a model as the catalog has it; NULLs when there is none. A build that broke off leaves an invalid one.
 begin
-    select c.relname, a.amname, (select o.option_value::integer from pg_options_to_table(c.reloptions) o where o.option_name = 'lists'),
-           x.indisvalid
-    into name, kind, lists, valid
-    from pg_index x
-    join pg_class c on c.oid = x.indexrelid
+    select c.relname, a.amname, substring(c.reloptions::text from 'lists=(\d+)')::integer, o.opcname like 'halfvec%', x.indisvalid,
+           greatest(c.reltuples, 0)::bigint
+    into name, kind, lists, half, valid, rows
+    from pg_class c
+    join pg_index x on x.indexrelid = c.oid
     join pg_am a on a.oid = c.relam
-    where x.indexrelid = to_regclass('kompanion.embeddings_ann_' || model_id);
+    join pg_opclass o on o.oid = x.indclass[0]
+    where c.oid = to_regclass('kompanion.embeddings_ann_' || model_id);
+    index := jsonb_build_object('oid', to_regclass('kompanion.' || quote_ident(name))::oid::bigint, 'name', name, 'kind', kind, 'lists', lists, 'half', half,
+                                'iterative', _vector_version() >= 8);
 end;
 $_vector_index$;
 revoke all on function kompanion._vector_index(integer) from public;
-comment on function kompanion._vector_index(integer) is 'Internal. The vector index of a model: name, kind, lists, whether it is valid.';
+comment on function kompanion._vector_index(integer) is 'Internal. The vector index of a model: name, kind, lists, half precision or not, valid or not, rows by its statistics; index: all of that which a calibration holds for.';

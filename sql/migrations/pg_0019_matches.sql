@@ -30,6 +30,7 @@ create type kompanion._search_plan as (
     text_low      text,
     text_high     text,
     by_item       boolean,
+    by_row        boolean,
     matches       bigint,
     nearest       kompanion._search_hit[],
     threshold     integer,
@@ -38,11 +39,20 @@ create type kompanion._search_plan as (
     index_name    text,
     index_kind    text,
     lists         integer,
+    half          boolean,
+    iterative     boolean,
+    knobs         jsonb,
     knob          integer,
-    iterative     boolean
+    recall        double precision,
+    density       double precision,
+    difficulty    integer,
+    tenth         double precision,
+    looked        bigint,
+    rows          bigint,
+    index         jsonb
 );
 comment on type kompanion._search_plan is
-    'Internal. A search made ready: ids instead of names, the path it takes. namespace_ids NULL means every namespace; by_item: conditions that only the item can answer; nearest: what counting those found on the way.';
+    'Internal. A search made ready: ids instead of names, the path it takes. namespace_ids NULL means every namespace; by_item: conditions on the item, not on the scope alone; by_row: so many meet them that all rows of the scope are looked at; nearest: what counting or looking around found on the way; looked: how many vectors a look around has seen; rows, index: of the index, as _vector_index has it.';
 
 create function kompanion._vector_version()
     returns integer
@@ -110,6 +120,8 @@ create function kompanion._scan_items(
     stable
     set search_path from current
     set plan_cache_mode = force_custom_plan  -- which conditions are there decides the plan
+    set enable_seqscan = on                  -- search sets it off
+    set jit = off
 as $_scan_items$
 -- Goes through the vectors of the items that match, found by the items' own indexes: counts them, no further than bound
 -- (NULL: all), and keeps the n nearest of those it saw.

@@ -1,4 +1,4 @@
--- depends: pg_0021_search_paths
+-- depends: pg_0022_search_plan
 -- The search itself: the nearest of a scope, exactly min(k, matches) of them, and what it did.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -22,17 +22,18 @@ declare
 begin
     topped_up := false;
     loop
-        if not v_exact then
-            hits := array(select (n.namespace_id, n.item_id, n.chunk_id, n.distance)::_search_hit
-                          from _nearest_by_index(plan, query, v_fetch) n);
-        elsif plan.by_item and v_fetch <= 2 * plan.k and plan.matches <= plan.threshold then
-            hits := plan.nearest;  -- counting has seen them all
+        if plan.nearest is not null then
+            hits := plan.nearest;  -- planning has seen enough of them
+            plan.nearest := null;
             v_fetch := 2 * plan.k;
+        elsif not v_exact then
+            hits := _nearest_by_index(plan, query, v_fetch);
+        elsif plan.by_row then
+            hits := _nearest_by_row(plan, query, v_fetch);
         elsif plan.by_item then
             select s.nearest into hits from _scan_items(plan, query, null, v_fetch) s;
         else
-            hits := array(select (n.namespace_id, n.item_id, n.chunk_id, n.distance)::_search_hit
-                          from _nearest_exact(plan, query, v_fetch) n);
+            hits := _nearest_exact(plan, query, v_fetch);
         end if;
         v_fetched := cardinality(hits);
         if not per_chunk then
@@ -77,6 +78,8 @@ create function kompanion.search(
     language plpgsql
     stable
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- looking up ten rows takes less time than planning it,
+    set enable_seqscan = off                  -- and a plan made while a table was small is kept
 as $search$
 -- The min(k, matches) nearest items of a scope, each by its best chunk, in order of distance.
 -- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
@@ -91,8 +94,9 @@ begin
            case v_plan.metric when 'cosine' then 1 - h.distance when 'l2' then 1 / (1 + h.distance) else -h.distance end,
            i.created_at, i.updated_at, i.expires_at
     from unnest(v_hits) with ordinality as h (namespace_id, item_id, chunk_id, distance, n)
-    join memory_items i on i.namespace_id = h.namespace_id and i.item_id = h.item_id
-    join memory_chunks c on c.namespace_id = h.namespace_id and c.chunk_id = h.chunk_id
+    -- "offset 0" is a fence: without it the planner may look up a namespace by the first half of the key, and go through it.
+    cross join lateral (select * from memory_items m where m.namespace_id = h.namespace_id and m.item_id = h.item_id offset 0) i
+    cross join lateral (select * from memory_chunks m where m.namespace_id = h.namespace_id and m.chunk_id = h.chunk_id offset 0) c
     join namespaces n on n.namespace_id = h.namespace_id
     left join threads t on t.namespace_id = i.namespace_id and t.thread_id = i.thread_id
     order by h.n;
@@ -124,21 +128,28 @@ create function kompanion.explain_search(
 as $explain_search$
 -- Runs the search and tells how it went: what was counted, which path was taken and why, what was visited.
 declare
+    v_start   timestamptz := clock_timestamp();
     v_plan    _search_plan := _plan_search(scope, query, model, k, thread, tags_any, tags_all, tags_none, filter, target_recall);
     v_run     record;
-    v_former  jsonb;
+    s         record;
     v_node    jsonb;
-    v_visited bigint := v_plan.matches;
-    v_start   timestamptz := clock_timestamp();
+    v_visited bigint;
+    v_matches bigint := v_plan.matches;
     v_ms      numeric;
 begin
     select r.hits, r.topped_up into v_run from _run_search(v_plan, query, per_chunk) r;
     v_ms := round(extract(epoch from clock_timestamp() - v_start) * 1000, 3);
+    if v_plan.path = 'exact' and v_matches is null then
+        v_matches := case when v_plan.by_item then (_scan_items(v_plan, query, null, 0)).matches
+                     else _count_vectors(v_plan.model_id, v_plan.namespace_ids, 2147483647) end;
+    end if;
+    v_visited := v_matches;
     if v_plan.path = 'index' then
-        v_former := _apply_settings(_index_settings(v_plan, k));
+        s := _index_settings(v_plan, case when per_chunk then k else 2 * k end);
+        s.settings := _apply_settings(s.names, s.settings);
         execute 'explain (analyze, timing off, costs off, format json) ' || _index_statement(v_plan) into v_node
             using query, v_plan, case when per_chunk then k else 2 * k end;
-        perform _apply_settings(v_former);
+        perform _apply_settings(s.names, s.settings);
         v_visited := (
             with recursive node as (
                 select v_node -> 0 -> 'Plan' as p
@@ -153,9 +164,10 @@ begin
         'reason', v_plan.reason,
         'model', v_plan.model, 'metric', v_plan.metric, 'k', k, 'returned', cardinality(v_run.hits),
         'namespaces', cardinality(v_plan.namespace_ids),
-        'matches', least(v_plan.matches, v_plan.threshold),
-        'matches_counted', case when v_plan.matches > v_plan.threshold then 'more than the threshold' else 'all' end,
+        'matches', least(v_matches, v_plan.threshold),
+        'matches_counted', case when v_matches is null then 'not at all' when v_matches > v_plan.threshold then 'more than the threshold' else 'all' end,
         'threshold', v_plan.threshold,
+        'difficulty', v_plan.difficulty, 'density', round(v_plan.density::numeric, 4), 'looked_at', v_plan.looked,
         'filter', v_plan.filter::text,
         'index', v_plan.index_name, 'index_kind', v_plan.index_kind, 'lists', v_plan.lists,
         case v_plan.index_kind when 'hnsw' then 'ef_search' else 'probes' end, v_plan.knob,
@@ -163,8 +175,10 @@ begin
         'index_used', case when v_plan.path = 'index' then v_visited is not null end,
         'rows_visited', v_visited,
         'target_recall', v_plan.target_recall,
-        'expected_recall', case when v_plan.path = 'exact' or v_run.topped_up then 1.0 end,
-        'expected_recall_from', case when v_plan.path = 'exact' or v_run.topped_up then 'exact search' else 'not measured yet: safe defaults are used' end,
+        'expected_recall', case when v_plan.path = 'exact' or v_run.topped_up then 1.0 else v_plan.recall end,
+        'expected_recall_from', case when v_plan.path = 'exact' or v_run.topped_up then 'exact search'
+                                when v_plan.recall is not null then 'calibration'
+                                else 'not measured yet: safe defaults are used; run calibrate' end,
         'milliseconds', v_ms));
 end;
 $explain_search$;

@@ -9,7 +9,6 @@ begin
     end loop;
 end
 $$;
-drop function kompanion.index_advice(text);
-drop function kompanion.ensure_index(text, text, integer);
+drop function kompanion.ensure_index(text, text, integer, boolean);
 drop function kompanion.record_index(text, bigint);
-drop function kompanion.index_statements(text, text, integer, boolean);
+drop function kompanion.index_statements(text, text, integer, boolean, boolean);

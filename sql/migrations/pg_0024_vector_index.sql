@@ -1,4 +1,4 @@
--- depends: pg_0022_search
+-- depends: pg_0023_search
 -- Vector indexes: decided from row counts, built outside migrations, watched for drift.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -6,6 +6,7 @@ create function kompanion.index_statements(
     model        text    default null,
     kind         text    default null,
     lists        integer default null,
+    half         boolean default null,
     concurrently boolean default true
 )
     returns table (step integer, statement text, reason text)
@@ -26,13 +27,15 @@ declare
     v_how     text := case when index_statements.concurrently then 'concurrently ' else '' end;
     v_kind    text := index_statements.kind;
     v_lists   integer := index_statements.lists;
+    v_half    boolean := index_statements.half;
+    v_choice  jsonb;
     v_reason  text;
 begin
     select * into v_model from _model(index_statements.model);
     select * into v_current from _vector_index(v_model.model_id);
     v_name := 'embeddings_ann_' || v_model.model_id;
     select count(*) into v_rows from embeddings e where e.model_id = v_model.model_id;
-    select m.index_rows into v_built from embedding_models m where m.model_id = v_model.model_id;
+    select m.index_rows, m.index_choice into v_built, v_choice from embedding_models m where m.model_id = v_model.model_id;
     if v_kind is not null and v_kind not in ('none', 'ivfflat', 'hnsw') or v_lists not between 1 and 32768 then
         raise exception using
             errcode = 'KM007',
@@ -40,8 +43,15 @@ begin
             hint    = 'kind is none, ivfflat or hnsw; lists is 1 to 32768.';
     end if;
 
-    if v_model.dim > 2000 then
-        v_kind := 'none'; v_reason := 'pgvector indexes at most 2000 dimensions; search is exact';
+    v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
+    if v_model.dim > (case when v_half then 4000 else 2000 end) then
+        v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
+    elsif v_half and _vector_version() < 7 then
+        v_kind := 'none'; v_reason := 'half precision needs pgvector 0.7; search is exact';
+    elsif v_kind is null and v_lists is null and v_choice is not null then
+        v_kind := v_choice ->> 'kind';
+        v_lists := round((v_choice ->> 'lists')::integer * sqrt(greatest(v_rows, 1) / (v_choice ->> 'rows')::double precision));
+        v_reason := 'tune_index found it best';
     elsif v_kind is null and v_current.valid then
         v_kind := v_current.kind; v_reason := format('%s rows, built from %s', v_rows, coalesce(v_built, 0));
     elsif v_kind is null and v_rows < setting('index_min_rows')::bigint then
@@ -59,9 +69,13 @@ begin
         v_lists := null;
     end if;
 
-    -- All is well: the kind and lists that were asked for, and, as ivfflat learns its lists from the rows there are, few more rows.
-    if v_current.valid and v_current.kind = v_kind
-       and (v_kind = 'hnsw' or coalesce(index_statements.lists, v_current.lists) = v_current.lists and v_rows < 2 * coalesce(v_built, 0))
+    -- All is well: the kind, lists and precision that should be, and, as ivfflat learns its lists from the rows there are,
+    -- few more rows. Lists that follow from the number of rows may be off by half.
+    if v_current.valid and v_current.kind = v_kind and v_current.half = v_half
+       and (v_kind = 'hnsw'
+            or v_rows < 2 * coalesce(v_built, 0)
+               and (case when index_statements.lists is not null then v_current.lists = v_lists
+                    else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
        or v_current.name is null and v_kind = 'none' then
         return;
     end if;
@@ -70,22 +84,25 @@ begin
     from (values
         (1, format('drop index %sif exists kompanion.%I', v_how, v_name || '_new'),
             case when to_regclass(format('kompanion.%I', v_name || '_new')) is not null then 'a build broke off' end),
-        (2, format('create index %s%I on kompanion.embeddings using %s ((vector::%s.vector(%s)) %s.%s)%s where model_id = %s',
-                   v_how, v_name || '_new', v_kind, v_vector, v_model.dim, v_vector,
-                   case v_model.metric when 'cosine' then 'vector_cosine_ops' when 'l2' then 'vector_l2_ops' else 'vector_ip_ops' end,
+        (2, format('create index %s%I on kompanion.embeddings using %s ((vector::%s.%s(%s)) %s.%s)%s where model_id = %s',
+                   v_how, v_name || '_new', v_kind, v_vector, case when v_half then 'halfvec' else 'vector' end, v_model.dim, v_vector,
+                   case when v_half then 'halfvec' else 'vector' end || case v_model.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end,
                    case when v_kind = 'ivfflat' then format(' with (lists = %s)', v_lists) else '' end, v_model.model_id),
             case when v_kind <> 'none' then v_reason end),
         (3, format('drop index %sif exists kompanion.%I', v_how, v_name),
             case when v_current.name is not null then case when v_current.valid then 'the new one takes its place' else 'it is invalid' end end),
         (4, format('alter index kompanion.%I rename to %I', v_name || '_new', v_name), case when v_kind <> 'none' then 'takes its place' end),
-        (5, format('select kompanion.record_index(%L, %s)', v_model.model, v_rows), 'rows at build, to see drift later')
+        (5, format('select kompanion.record_index(%L, %s)', v_model.model, v_rows), 'rows at build, to see drift later'),
+        (6, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
+            case when v_kind <> 'none' and v_rows >= setting('index_min_rows')::bigint and index_statements.concurrently
+                 then 'search chooses exact or index, and how far it goes, by what this measures; a minute at most' end)
     ) s (n, statement, reason)
     where s.reason is not null;
 end;
 $index_statements$;
-revoke all on function kompanion.index_statements(text, text, integer, boolean) from public;
-comment on function kompanion.index_statements(text, text, integer, boolean) is
-    'The statements that give a model the vector index it should have, to be run one by one outside a transaction: select statement from kompanion.index_statements(''m'') \gexec. kind: none, ivfflat, hnsw; by default from the number of rows.';
+revoke all on function kompanion.index_statements(text, text, integer, boolean, boolean) from public;
+comment on function kompanion.index_statements(text, text, integer, boolean, boolean) is
+    'The statements that give a model the vector index it should have, to be run one by one outside a transaction: select statement from kompanion.index_statements(''m'') \gexec. kind: none, ivfflat, hnsw; by default what tune_index found best, or from the number of rows. half: in half precision, for half the memory, and by default above 2000 dimensions.';
 
 create function kompanion.record_index(
     model      text,
@@ -112,7 +129,8 @@ comment on function kompanion.record_index(text, bigint) is
 create function kompanion.ensure_index(
     model text    default null,
     kind  text    default null,
-    lists integer default null
+    lists integer default null,
+    half  boolean default null
 )
     returns table (step integer, statement text, reason text)
     language plpgsql
@@ -124,69 +142,13 @@ as $ensure_index$
 declare
     r record;
 begin
-    for r in select * from index_statements(ensure_index.model, ensure_index.kind, ensure_index.lists, false) loop
+    for r in select * from index_statements(ensure_index.model, ensure_index.kind, ensure_index.lists, ensure_index.half, false) loop
         execute r.statement;
         step := r.step; statement := r.statement; reason := r.reason;
         return next;
     end loop;
 end;
 $ensure_index$;
-revoke all on function kompanion.ensure_index(text, text, integer) from public;
-comment on function kompanion.ensure_index(text, text, integer) is
-    'Give a model the vector index it should have, in one transaction, blocking writers of embeddings; returns what was run. Run it as the owner of the tables; index_statements does it concurrently.';
-
-create function kompanion.index_advice(
-    model text default null
-)
-    returns table (model_name text, advice text, statement text)
-    language plpgsql
-    stable
-    set search_path from current
-as $index_advice$
--- What would make searches of a model, or of all models, better or safer, each with the statement to run.
-declare
-    r      record;
-    v_rows bigint;
-    v_need bigint;
-begin
-    if index_advice.model is not null then
-        perform _model(index_advice.model);
-    end if;
-    for r in
-        select m.*, x.name as index_name, x.kind, x.lists, x.valid
-        from embedding_models m cross join lateral _vector_index(m.model_id) x
-        where index_advice.model is null or m.name = index_advice.model
-        order by m.model_id
-    loop
-        select count(*) into v_rows from embeddings e where e.model_id = r.model_id;
-        v_need := v_rows * (4 * r.dim + 8) / 1024;
-        return query
-        select r.name, a.advice, a.statement
-        from (values
-            (1, r.retired_at is not null and v_rows > 0, format('the model is retired, its %s vectors take up room', v_rows),
-                format('select kompanion.retire_model(%L, delete_vectors => true)', r.name)),
-            (2, r.retired_at is not null and r.index_name is not null, 'the model is retired, its index is of no use',
-                format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
-            (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile',
-                format('select statement from kompanion.index_statements(%L) \gexec', r.name)),
-            (4, r.retired_at is null and r.index_name is null and r.dim <= 2000 and v_rows >= setting('index_min_rows')::bigint,
-                format('%s rows and no vector index: large scopes are searched exactly', v_rows),
-                format('select statement from kompanion.index_statements(%L) \gexec', r.name)),
-            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and v_rows >= 2 * coalesce(r.index_rows, 0),
-                format('the index learned its lists from %s rows, there are %s now: recall falls', coalesce(r.index_rows, 0), v_rows),
-                format('select statement from kompanion.index_statements(%L) \gexec', r.name)),
-            (6, r.retired_at is null and r.dim > 2000, format('%s dimensions are more than pgvector can index: search is exact', r.dim),
-                null),
-            (7, r.retired_at is null and v_rows >= setting('index_min_rows')::bigint
-                and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
-                format('building the index in memory needs about %s MB', v_need / 1024 + 1),
-                format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB'))
-        ) a (n, applies, advice, statement)
-        where a.applies
-        order by a.n;
-    end loop;
-end;
-$index_advice$;
-revoke all on function kompanion.index_advice(text) from public;
-comment on function kompanion.index_advice(text) is
-    'What would make searches better, each with the statement to run: missing, invalid or outgrown index, retired vectors, too little memory to build. No row: all is well.';
+revoke all on function kompanion.ensure_index(text, text, integer, boolean) from public;
+comment on function kompanion.ensure_index(text, text, integer, boolean) is
+    'Give a model the vector index it should have, in one transaction, blocking writers of embeddings; returns what was run. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';

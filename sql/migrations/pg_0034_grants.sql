@@ -1,4 +1,4 @@
--- depends: pg_0028_import
+-- depends: pg_0033_import
 -- Who may do what: three roles, one declared matrix. Nothing is granted to PUBLIC.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -15,11 +15,11 @@ declare
     c_tables   constant text[] := array['select', 'select, insert, update, delete', 'select, insert, update, delete'];
     c_readers  constant text[] := array['namespace_id', 'namespace_segments', 'is_live', 'setting', 'list_namespaces', 'list_threads',
         'list_models', 'get_item', 'get_chunks', 'list_items', 'item_history', 'item_as_of', 'compile_filter', 'metadata_number', 'metadata_text',
-        'search', 'explain_search', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'embedded_chunks'];
+        'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'embedded_chunks'];
     c_writers  constant text[] := array['ensure_namespace', 'ensure_user', 'ensure_thread', 'close_thread', 'upsert_item', 'upsert_items',
         'begin_staging', 'merge_staged', 'delete_item', 'restore_item', 'touch_item', 'revert_item', 'put_chunks', 'put_embeddings',
         'pending_embeddings'];
-    c_own      constant text[] := array['ensure_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
+    c_own      constant text[] := array['ensure_index', 'tune_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
     v_count    integer := 0;
     v_rank     integer;
     r          record;

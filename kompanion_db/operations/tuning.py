@@ -1,0 +1,137 @@
+"""Recall as a contract: a vector index measured, what users get measured, the best index found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import arguments as check
+from ..errors import BadArgument
+from ..requests import Progress, RunAll, Steps, rows_of
+from ..types import Vector
+from ..types_tuning import CalibrationPoint, IndexCandidate, MeasuredRecall
+from .embedding import Context, embed_query
+
+
+def calibrate(
+    context: Context,
+    model: str | None = None,
+    *,
+    seconds: float = 60.0,
+    sample: int = 200,
+    queries: Any = None,
+    progress: Progress | None = None,
+) -> Steps[list[CalibrationPoint]]:
+    """Measure recall@10 and time of a model's vector index; from then on searches choose exact or index by it.
+
+    Stops after about ``seconds`` and goes on when called again, until ``sample`` queries (10 to 100,000) are asked.
+    ``queries``: what users really ask, instead of stored vectors: shape (n, dim), a list of vectors, or of texts for
+    the store's embedder. ``progress`` is called with what the server tells, every few seconds; an exception in it is
+    logged and ends nothing. Empty without a valid index: then searches are exact.
+
+    Raises UnknownModel, BadVector, BadArgument, EmbedderError, PermissionDenied.
+    """
+    model, vectors = yield from _queries(context, model, queries)
+    rows = yield from rows_of(
+        "calibrate",
+        False,
+        progress,
+        model=check.text("model", model),
+        seconds=check.number("seconds", seconds),
+        sample=check.integer("sample", sample),
+        queries=vectors,
+    )
+    return [CalibrationPoint(**row) for row in rows]
+
+
+def measure_recall(
+    context: Context,
+    model: str | None = None,
+    *,
+    scope: str = "*",
+    sample: int = 100,
+    k: int = 10,
+    target_recall: float | None = None,
+    queries: Any = None,
+) -> Steps[MeasuredRecall]:
+    """What users get now: recall@k of searches of a scope against exact ones, with its 95 % interval.
+
+    Asks with ``sample`` stored vectors of the scope, or with ``queries``: shape (n, dim), a list of vectors, or of
+    texts for the store's embedder. Compares chunks. ``k`` is 1 to 1,000; ``target_recall`` as in ``search``.
+
+    Raises BadNamespace, UnknownModel, BadVector, BadArgument, EmbedderError.
+    """
+    model, vectors = yield from _queries(context, model, queries)
+    rows = yield from rows_of(
+        "measure_recall",
+        model=check.text("model", model),
+        scope=check.text("scope", scope),
+        sample=check.integer("sample", sample),
+        k=check.integer("k", k),
+        target_recall=check.number("target_recall", target_recall),
+        queries=vectors,
+    )
+    return MeasuredRecall(**rows[0])
+
+
+def tune_index(
+    context: Context,
+    model: str | None = None,
+    *,
+    target_recall: float | None = None,
+    seconds: float = 300.0,
+    kinds: Sequence[str] = ("ivfflat", "hnsw"),
+    share: float = 1.0,
+    sample: int = 100,
+    queries: Any = None,
+    apply: bool = True,
+    progress: Progress | None = None,
+) -> Steps[list[IndexCandidate]]:
+    """Find the vector index that reaches ``target_recall`` fastest, and build it; return what was tried, fastest first.
+
+    Candidates of ``kinds`` are built and measured on a copy of the vectors, one that would not be ready within
+    ``seconds`` is left out, and ``progress`` is told. ``share`` (0.001 to 1) of the rows that a search matches, and
+    ``sample`` (10 to 10,000) or ``queries``, as in ``calibrate``, say what to measure with. The best one is
+    remembered, and with ``apply`` built without blocking writers and calibrated, as ``ensure_index`` does.
+    Empty below 1,000 vectors. The role must own the tables.
+
+    Raises UnknownModel, BadVector, BadArgument, EmbedderError, PermissionDenied.
+    """
+    model, vectors = yield from _queries(context, model, queries)
+    name = check.text("model", model)
+    rows = yield from rows_of(
+        "tune_index",
+        False,
+        progress,
+        model=name,
+        target_recall=check.number("target_recall", target_recall),
+        seconds=check.number("seconds", seconds),
+        kinds=check.texts("kinds", kinds),
+        share=check.number("share", share),
+        sample=check.integer("sample", sample),
+        queries=vectors,
+    )
+    if apply and rows:
+        steps = yield from rows_of("index_statements", model=name)
+        yield RunAll([step["statement"] for step in steps], progress)
+    return [IndexCandidate(**row) for row in rows]
+
+
+def _queries(
+    context: Context, model: str | None, queries: Any
+) -> Steps[tuple[str | None, Sequence[Vector | None] | None]]:
+    """The model and the vectors to ask with; texts are embedded, and are then the embedder's model."""
+    if queries is None:
+        return model, None
+    if not isinstance(queries, (list, tuple)) or not any(isinstance(query, str) for query in queries):
+        return model, check.vectors("queries", queries)
+    vectors = []
+    for text in check.texts("queries", queries) or []:
+        vectors.append((yield from embed_query(context, text)))
+    name = context.embedder.name if context.embedder else None
+    if model not in (None, name):
+        raise BadArgument(
+            f"model: the queries are texts, which the store's embedder {name} embeds, not {model}",
+            hint="Leave model out, or give the queries as vectors.",
+        )
+    return name, vectors

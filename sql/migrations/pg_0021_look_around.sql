@@ -1,0 +1,111 @@
+-- depends: pg_0020_search_paths
+-- A look around the query: how far a search must go to reach its target, from what calibrate measured.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._look_around(
+    plan  kompanion._search_plan,
+    query vector,
+    extra text default 'true'
+)
+    returns kompanion._search_plan
+    language plpgsql
+    stable
+    set search_path from current
+as $_look_around$
+-- Looks at the vectors nearest to the query, few and cheaply, whatever the scope, and learns two things that decide how
+-- far a search must go: how difficult the query is (how far its tenth neighbour lies, against the calibration), and how
+-- dense its matches are around it. A scope of a tenth of all rows may hold all neighbours of one query and none of another's.
+declare
+    v_columns constant text := 'e.namespace_id, e.item_id, e.chunk_id, ' || _conditions(plan) || ' as ok';
+    s         record;
+    v_distances double precision[];
+    v_places  bigint[];
+    v_enough  integer := greatest(plan.k, 5);
+begin
+    plan.knob := (plan.knobs ->> 'look')::integer;
+    s := _index_settings(plan, 1);
+    s.settings := array_replace(s.settings, 'relaxed_order', 'off');
+    s.settings := _apply_settings(s.names, s.settings);
+    -- Aggregated in the order of the scan, which is that of nearness.
+    execute format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit) filter (where s.ok), '
+                   'count(*), array_agg(s.d), array_agg(s.n) filter (where s.ok) '
+                   'from (select h.*, row_number() over () as n from (%s limit $3) h) s',
+                   _index_scan(plan, v_columns, extra))
+    using query, plan, case when plan.index_kind = 'hnsw' then plan.knob
+                       when plan.by_item or plan.namespace_ids is not null then least(1000, greatest(100, 20 * plan.k))
+                       else 2 * plan.k + 10 end  -- of everything there is, how dense it lies is known
+    into plan.nearest, plan.looked, v_distances, v_places;
+    plan.tenth := v_distances[least(10, plan.looked)];
+    perform _apply_settings(s.names, s.settings);
+
+    -- Of the k nearest matches the last tells; fewer than 3 in sight are too few to tell anything from.
+    plan.density := case when not plan.by_item and plan.namespace_ids is null then 1
+                    when cardinality(v_places) >= v_enough then v_enough / v_places[v_enough]::double precision
+                    when cardinality(v_places) >= 3 then cardinality(v_places) / plan.looked::double precision end;
+    plan.difficulty := 0;
+    while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
+        plan.difficulty := plan.difficulty + 1;
+    end loop;
+    return plan;
+end;
+$_look_around$;
+revoke all on function kompanion._look_around(kompanion._search_plan, vector, text) from public;
+comment on function kompanion._look_around(kompanion._search_plan, vector, text) is
+    'Internal. How difficult a query is, and how dense its matches lie around it.';
+
+create function kompanion._choose_knob(
+    model_id      integer,
+    knobs         jsonb,
+    difficulty    integer,
+    share         double precision,
+    target_recall double precision,
+    out knob         integer,
+    out milliseconds double precision,
+    out recall       double precision
+)
+    language plpgsql
+    stable
+    set search_path from current
+as $_choose_knob$
+-- Probes or ef_search that reach the target for queries of this difficulty where the matches have this share, with cost and
+-- recall as measured; between two measured shares on a straight line in the logarithms. NULL where no knob is known to.
+declare
+    v_levels constant integer := jsonb_array_length(knobs -> 'edges') + 1;
+    v_shares constant integer := jsonb_array_length(knobs -> 'shares');
+    v_target integer := 0;
+    v_far    integer := 0;
+    v_near   integer;
+    v_table  real[];
+    v_weight double precision := 0;
+    v_cell   integer;
+begin
+    -- Loops over a few numbers, not queries over sets: starting a query costs more than they do.
+    while (knobs -> 'targets' ->> v_target)::double precision < target_recall loop
+        v_target := v_target + 1;
+    end loop;
+    while (knobs -> 'shares' ->> v_far)::double precision > share loop
+        v_far := v_far + 1;
+    end loop;
+    if share is null or v_far = v_shares then
+        return;
+    end if;
+    v_near := greatest(v_far - 1, 0);
+    if v_far > v_near then
+        v_weight := ln((knobs -> 'shares' ->> v_near)::double precision / share)
+                  / ln((knobs -> 'shares' ->> v_near)::double precision / (knobs -> 'shares' ->> v_far)::double precision);
+    end if;
+    v_cell := 3 * (v_target * v_levels + difficulty) * v_shares;
+    v_near := v_cell + 3 * v_near;
+    v_far := v_cell + 3 * v_far;
+    select m.knob_table into v_table from embedding_models m where m.model_id = _choose_knob.model_id;
+    if v_table[v_far + 1] is null then
+        return;
+    end if;
+    knob := ceil(v_table[v_near + 1] ^ (1 - v_weight) * v_table[v_far + 1] ^ v_weight);
+    milliseconds := v_table[v_near + 2] * (1 - v_weight) + v_table[v_far + 2] * v_weight;
+    recall := least(v_table[v_near + 3], v_table[v_far + 3]);
+end;
+$_choose_knob$;
+revoke all on function kompanion._choose_knob(integer, jsonb, integer, double precision, double precision) from public;
+comment on function kompanion._choose_knob(integer, jsonb, integer, double precision, double precision) is
+    'Internal. Probes or ef_search for a difficulty, share and target, from the calibration.';

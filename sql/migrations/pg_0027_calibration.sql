@@ -1,0 +1,236 @@
+-- depends: pg_0026_upsert_items
+-- Calibration: the database measures recall and cost of its own vector index, and search chooses by it.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._knob_ladder(
+    kind  text,
+    lists integer
+)
+    returns integer[]
+    language plpgsql
+    immutable
+    set search_path from current
+as $_knob_ladder$
+-- The probes or ef_search to measure: steps of 1.4 while they are cheap, of 2 where they are not. Beyond 7 of 10 lists an
+-- exact scan costs less; pgvector takes an ef_search of 1000 at most.
+begin
+    return array(
+        select distinct l.knob
+        from generate_series(0, 30) s (n)
+        cross join lateral (
+            select case kind when 'hnsw' then round(10 * 2 ^ (s.n / 2.0)) else round(2 ^ (least(s.n, 8) / 2.0 + greatest(s.n - 8, 0))) end::integer as knob) l
+        where l.knob <= case kind when 'hnsw' then 1000 else greatest(1, lists * 0.7) end
+        order by 1);
+end;
+$_knob_ladder$;
+revoke all on function kompanion._knob_ladder(text, integer) from public;
+comment on function kompanion._knob_ladder(text, integer) is 'Internal. The probes or ef_search that calibrate measures.';
+
+create function kompanion._sample_queries(
+    model_id      integer,
+    n             integer,
+    namespace_ids uuid[]  default null,
+    mixed         boolean default true
+)
+    returns table (query vector, chunk_id bigint, namespace_id uuid)
+    language plpgsql
+    volatile
+    set search_path from current
+as $_sample_queries$
+-- Stored vectors to ask with, in random order; chunk_id is to be left out of the answers. Every other one is mixed with
+-- three tenths of another, since what users ask resembles stored text less than stored texts resemble each other.
+declare
+    v_rows  double precision := (select greatest(c.reltuples, 1) from pg_class c where c.oid = 'kompanion.embeddings'::regclass);
+    v_share double precision := least(100, 100 * (4.0 * n + 1000) / v_rows);
+    v_dim   integer := (select m.dim from embedding_models m where m.model_id = _sample_queries.model_id);
+    v_drawn _search_hit[] := '{}';
+begin
+    if namespace_ids is null then
+        v_drawn := array(select (e.namespace_id, e.item_id, e.chunk_id, null)::_search_hit from embeddings e tablesample system (v_share)
+                         where e.model_id = _sample_queries.model_id and is_live(e.deleted_at, e.expires_at)
+                         order by random() limit n + 1);
+    end if;
+    if cardinality(v_drawn) <= n then  -- a scope, a model with few vectors among those of others, or statistics that are behind
+        v_drawn := array(select (e.namespace_id, e.item_id, e.chunk_id, null)::_search_hit from embeddings e
+                         where e.model_id = _sample_queries.model_id and is_live(e.deleted_at, e.expires_at)
+                           and (_sample_queries.namespace_ids is null or e.namespace_id = any (_sample_queries.namespace_ids))
+                         order by random() limit n + 1);
+    end if;
+    return query
+    with numbered as materialized (
+        select d.i, e.vector, e.chunk_id, e.namespace_id
+        from unnest(v_drawn) with ordinality d (namespace_id, item_id, chunk_id, distance, i)
+        join embeddings e on e.namespace_id = d.namespace_id and e.chunk_id = d.chunk_id and e.model_id = _sample_queries.model_id
+    )
+    select case when not mixed or a.i % 2 = 0 then a.vector
+           else a.vector * array_fill(0.7::real, array[v_dim])::vector
+              + coalesce(b.vector, a.vector) * array_fill(0.3::real, array[v_dim])::vector end,
+           a.chunk_id, a.namespace_id
+    from numbered a
+    left join numbered b on b.i = a.i + 1
+    where a.i <= n
+    order by a.i;
+end;
+$_sample_queries$;
+revoke all on function kompanion._sample_queries(integer, integer, uuid[], boolean) from public;
+comment on function kompanion._sample_queries(integer, integer, uuid[], boolean) is 'Internal. Random stored vectors of a model, or of a scope, to measure with.';
+
+create function kompanion._true_nearest(
+    plan    kompanion._search_plan,
+    query   vector,
+    but_for bigint,
+    part    integer
+)
+    returns bigint[]
+    language plpgsql
+    stable
+    set search_path from current
+    set jit = off
+as $_true_nearest$
+-- The plan.k nearest live chunks, exactly, among the rows whose hash falls into this part of 1024; without the query's own.
+begin
+    return array(
+        select e.chunk_id
+        from embeddings e
+        where e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
+          and e.chunk_id <> but_for and hashint8(e.chunk_id) & 1023 < part
+        order by case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end
+        limit plan.k);
+end;
+$_true_nearest$;
+revoke all on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer) from public;
+comment on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer) is 'Internal. The true nearest of a random part of all rows.';
+
+create function kompanion._try_knob(
+    plan    kompanion._search_plan,
+    query   vector,
+    but_for bigint,
+    part    integer,
+    truth   bigint[],
+    source  text default 'kompanion.embeddings',
+    out recall       double precision,
+    out milliseconds double precision
+)
+    language plpgsql
+    volatile
+    set search_path from current
+as $_try_knob$
+-- One query by the index at plan.knob, as search would run it: the share of the true nearest that it finds, and its time.
+declare
+    v_found bigint[];
+    v_start timestamptz := clock_timestamp();
+begin
+    execute 'select array_agg((f.h).chunk_id) from ('
+        || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
+    into v_found using query, plan, plan.k;
+    milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
+    recall := (select count(*) from unnest(truth) t (id) where t.id = any (v_found)) / greatest(cardinality(truth), 1)::double precision;
+end;
+$_try_knob$;
+revoke all on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, bigint[], text) from public;
+comment on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, bigint[], text) is
+    'Internal. Recall and time of one query at one setting of the index.';
+
+create function kompanion._row_costs(
+    plan          kompanion._search_plan,
+    query         vector,
+    namespace_ids uuid[],
+    out row_us    double precision,
+    out item_us   double precision
+)
+    language plpgsql
+    volatile
+    set search_path from current
+as $_row_costs$
+-- Microseconds that an exact search takes a row, by scope and through the items: the better of two runs over enough of the
+-- namespaces given to see 5,000 rows.
+declare
+    v_rows  bigint := 0;
+    v_start timestamptz;
+    v_id    uuid;
+begin
+    foreach v_id in array _row_costs.namespace_ids loop
+        continue when v_id = any (plan.namespace_ids);
+        plan.namespace_ids := plan.namespace_ids || v_id;
+        v_rows := _count_vectors(plan.model_id, plan.namespace_ids, 1000000);
+        exit when v_rows >= 5000;
+    end loop;
+    for n in 1 .. 2 loop
+        v_start := clock_timestamp();
+        perform _nearest_exact(plan, query, 10);
+        row_us := least(row_us, extract(epoch from clock_timestamp() - v_start) * 1e6 / greatest(v_rows, 1));
+        v_start := clock_timestamp();
+        perform _scan_items(plan, query, 20000, 10);
+        item_us := least(item_us, extract(epoch from clock_timestamp() - v_start) * 1e6 / greatest(least(v_rows, 20000), 1));
+    end loop;
+end;
+$_row_costs$;
+revoke all on function kompanion._row_costs(kompanion._search_plan, vector, uuid[]) from public;
+comment on function kompanion._row_costs(kompanion._search_plan, vector, uuid[]) is 'Internal. What an exact search costs a row.';
+
+create function kompanion._calibration_plan(
+    model text
+)
+    returns kompanion._search_plan
+    language plpgsql
+    stable
+    set search_path from current
+as $_calibration_plan$
+-- A search of everything by the model's index, ten nearest chunks, to measure with.
+declare
+    p _search_plan;
+begin
+    select m.model_id, m.model, m.dim, m.metric into p.model_id, p.model, p.dim, p.metric from _model(_calibration_plan.model) m;
+    select x.name, x.kind, x.lists, x.half, x.rows, x.index, nullif((x.index ->> 'iterative')::boolean, false)
+    into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.index, p.iterative
+    from _vector_index(p.model_id) x where x.valid;
+    p.k := 10;
+    p.by_item := false;
+    return p;
+end;
+$_calibration_plan$;
+revoke all on function kompanion._calibration_plan(text) from public;
+comment on function kompanion._calibration_plan(text) is 'Internal. A search by the index of a model, to measure with.';
+
+create function kompanion._calibration_curve(
+    state      jsonb,
+    share      integer,
+    difficulty integer default null
+)
+    returns table (knob integer, recall double precision, milliseconds double precision, runs bigint)
+    language plpgsql
+    immutable
+    set search_path from current
+as $_calibration_curve$
+-- One measured curve: recall never falls as the knob grows. A difficulty that too few queries had borrows those of all;
+-- so does time, which does not depend on it. Settings no query needed any more cost in proportion to the last that was timed.
+begin
+    return query
+    with cell as (
+        select c.d, l.knob, (state #>> array['runs', c.i::text])::bigint as runs, (state #>> array['hits', c.i::text])::double precision as hits,
+               (state #>> array['ms', c.i::text])::double precision as ms, (state #>> array['timed', c.i::text])::bigint as timed
+        from jsonb_array_elements_text(state -> 'ladder') with ordinality l0 (knob, j)
+        cross join lateral (select l0.knob::integer as knob) l
+        cross join lateral (
+            select d, (d * jsonb_array_length(state -> 'shares') + share) * jsonb_array_length(state -> 'ladder') + l0.j - 1 as i
+            from generate_series(0, jsonb_array_length(state -> 'edges')) d) c
+    ), own as (
+        select bool_and(x.n >= 8) as enough
+        from (select sum(c.runs) as n from cell c where c.d = _calibration_curve.difficulty group by c.knob) x
+    ), pooled as (
+        select c.knob, sum(c.ms) / nullif(sum(c.timed), 0) as ms,
+               sum(c.hits) filter (where not o.enough or c.d = coalesce(_calibration_curve.difficulty, c.d)) as hits,
+               sum(c.runs) filter (where not o.enough or c.d = coalesce(_calibration_curve.difficulty, c.d)) as runs
+        from cell c cross join (select coalesce(w.enough, true) as enough from own w) o
+        group by c.knob
+    ), known as (
+        select p.*, max(p.knob) filter (where p.ms is not null) over () as last_timed from pooled p where p.runs > 0
+    )
+    select k.knob, max(k.hits / k.runs) over (order by k.knob),
+           coalesce(k.ms, (select t.ms from known t where t.knob = k.last_timed) * k.knob / k.last_timed), k.runs::bigint
+    from known k
+    order by k.knob;
+end;
+$_calibration_curve$;
+revoke all on function kompanion._calibration_curve(jsonb, integer, integer) from public;
+comment on function kompanion._calibration_curve(jsonb, integer, integer) is 'Internal. One measured curve of recall and time.';

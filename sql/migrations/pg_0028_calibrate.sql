@@ -1,0 +1,226 @@
+-- depends: pg_0027_calibration
+-- calibrate: the measurement itself, and the table of knobs that search reads.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._knobs_from(
+    state jsonb,
+    out knobs      jsonb,
+    out knob_table real[]
+)
+    language plpgsql
+    stable
+    set search_path from current
+as $_knobs_from$
+-- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall, between
+-- two measured knobs on a straight line over the logarithm. Aims a fifth of the way beyond the target, as a sample may flatter.
+declare
+    c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
+    v_ladder  integer[] := array(select e::integer from jsonb_array_elements_text(state -> 'ladder') e);
+    v_shares  integer := jsonb_array_length(state -> 'shares');
+    v_levels  integer := jsonb_array_length(state -> 'edges') + 1;
+    v_curve   double precision[];
+    v_ms      double precision[];
+    v_aim     double precision;
+    v_weight  double precision;
+    v_cell    integer;
+    j         integer;
+begin
+    knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
+    for d in 0 .. v_levels - 1 loop
+        for s in 0 .. v_shares - 1 loop
+            select array_agg(c.recall order by c.knob), array_agg(c.milliseconds order by c.knob) into v_curve, v_ms
+            from _calibration_curve(state, s, d) c;
+            for t in 1 .. cardinality(c_targets) loop
+                v_aim := c_targets[t] + 0.2 * (1 - c_targets[t]);
+                j := 1;
+                while j <= cardinality(v_curve) and v_curve[j] < v_aim loop
+                    j := j + 1;
+                end loop;
+                continue when j > coalesce(cardinality(v_curve), 0);
+                v_weight := case when j = 1 then 1 else (v_aim - v_curve[j - 1]) / (v_curve[j] - v_curve[j - 1]) end;
+                v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
+                knob_table[v_cell + 1] := ceil(v_ladder[greatest(j - 1, 1)] ^ (1 - v_weight) * v_ladder[j] ^ v_weight);
+                knob_table[v_cell + 2] := v_ms[greatest(j - 1, 1)] * (1 - v_weight) + v_ms[j] * v_weight;
+                knob_table[v_cell + 3] := greatest(v_aim, case when j = 1 then v_curve[1] else 0 end);
+            end loop;
+        end loop;
+    end loop;
+    knobs := jsonb_build_object(
+        'index', state -> 'index', 'look', state -> 'look', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
+        'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
+        -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
+        'exact_rows', round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision));
+end;
+$_knobs_from$;
+revoke all on function kompanion._knobs_from(jsonb) from public;
+comment on function kompanion._knobs_from(jsonb) is 'Internal. What search reads, from what calibrate measured.';
+
+create function kompanion._begin_calibration(
+    plan  kompanion._search_plan,
+    asked vector[],
+    n     integer
+)
+    returns jsonb
+    language plpgsql
+    volatile
+    set search_path from current
+as $_begin_calibration$
+-- An empty calibration of the index in the plan: what the look around costs, where difficulties part, what a row costs.
+declare
+    c_shares   constant jsonb := '[1, 0.3, 0.1, 0.03, 0.01]';
+    v_ladder   integer[] := _knob_ladder(plan.index_kind, plan.lists);
+    v_look     integer := case plan.index_kind when 'hnsw' then 40 else 1 end;
+    v_ids      uuid[] := '{}';
+    v_edges    jsonb;
+    v_costs    record;
+    v_query    vector;
+    v_tenths   double precision[] := '{}';
+    v_start    timestamptz;
+    v_ms       double precision[] := '{}';
+    v_zeros    jsonb := to_jsonb(array_fill(0, array[4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
+    r          record;
+begin
+    plan.knobs := jsonb_build_object('look', v_look, 'edges', '[]'::jsonb);
+    for r in
+        select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, greatest(n, 100)) s where asked is null
+        union all
+        select a.query, -1, null from unnest(asked) a (query)
+    loop
+        v_start := clock_timestamp();
+        v_tenths := v_tenths || (_look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id)).tenth;
+        v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
+        v_ids := v_ids || r.namespace_id;
+        v_query := r.query;
+    end loop;
+    if asked is not null then
+        v_ids := array(select s.namespace_id from _sample_queries(plan.model_id, 100) s);
+    end if;
+    select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
+    select * into v_costs from _row_costs(plan, v_query, v_ids);
+    return jsonb_build_object(
+        'index', plan.index,
+        'rows', plan.rows, 'server', current_setting('server_version'),
+        'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
+        'k', plan.k, 'started_at', now(), 'queries', 0, 'own_queries', asked is not null, 'complete', false,
+        'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
+        'look_ms', (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m),
+        'row_us', v_costs.row_us, 'item_us', v_costs.item_us,
+        'runs', v_zeros, 'hits', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
+end;
+$_begin_calibration$;
+revoke all on function kompanion._begin_calibration(kompanion._search_plan, vector[], integer) from public;
+comment on function kompanion._begin_calibration(kompanion._search_plan, vector[], integer) is 'Internal. An empty calibration, with the costs that are needed first.';
+
+create function kompanion.calibrate(
+    model   text             default null,
+    seconds double precision default 60,
+    sample  integer          default 200,
+    queries vector[]         default null
+)
+    returns table (share double precision, knob integer, recall double precision, milliseconds double precision, runs bigint)
+    language plpgsql
+    volatile
+    set search_path from current
+    set jit = off
+as $calibrate$
+-- Measures recall@10 and time of the model's vector index for a ladder of probes or ef_search, at several filter shares and
+-- by the difficulty of the query, beside the cost of exact search, and keeps it: from then on search chooses by it.
+-- Goes on where the time of a former call ran out; begins anew when that was complete or another index was built.
+declare
+    p       _search_plan := _calibration_plan(model);
+    v_state jsonb;
+    v_ladder integer[];
+    v_end   timestamptz;
+    v_told  timestamptz := clock_timestamp();
+    v_done  integer;
+    v_stopped boolean := false;  -- with fewer vectors than sample all are asked, and that is complete
+    v_hits  double precision[];
+    v_ms    double precision[];
+    v_runs  integer[];
+    v_timed integer[];
+    v_truth bigint[];
+    v_part  integer;
+    v_names  text[];
+    v_former text[];
+    v_recall double precision;
+    v_time   double precision;
+    i       integer;
+    r       record;
+begin
+    if coalesce(seconds not between 0.001 and 1000000, true) or coalesce(sample not between 10 and 100000, true) then
+        raise exception using
+            errcode = 'KM007', message = format('seconds, sample: %s seconds and %s queries cannot be', coalesce(seconds::text, 'NULL'), coalesce(sample::text, 'NULL')),
+            hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 200 are usual.';
+    end if;
+    perform _check_queries(queries, p.dim, p.metric);
+    v_end := clock_timestamp() + make_interval(secs => seconds);
+    if p.index_name is null then
+        raise notice 'calibrate: model "%" has no valid vector index, search is exact; ensure_index builds one when there are rows enough', p.model;
+        return;
+    end if;
+    if _count_vectors(p.model_id, null, 2) < 2 then
+        raise notice 'calibrate: model "%" has no two vectors to compare', p.model;
+        return;
+    end if;
+    v_state := (select m.calibration from embedding_models m where m.model_id = p.model_id);
+    if v_state is null or (v_state ->> 'complete')::boolean or v_state -> 'own_queries' <> to_jsonb(queries is not null)
+       or v_state -> 'index' <> p.index then
+        v_state := _begin_calibration(p, queries, sample / 2);
+    end if;
+    p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
+    v_ladder := array(select e::integer from jsonb_array_elements_text(v_state -> 'ladder') e);
+    v_hits := array(select e::double precision from jsonb_array_elements_text(v_state -> 'hits') e);
+    v_ms := array(select e::double precision from jsonb_array_elements_text(v_state -> 'ms') e);
+    v_runs := array(select e::integer from jsonb_array_elements_text(v_state -> 'runs') e);
+    v_timed := array(select e::integer from jsonb_array_elements_text(v_state -> 'timed') e);
+    v_done := (v_state ->> 'queries')::integer;
+    v_names := (_index_settings(p, p.k)).names;
+    v_former := array(select current_setting(n, true) from unnest(v_names) n);
+    for r in
+        select s.query, s.chunk_id from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
+        union all
+        select q.vector, -1 from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done
+    loop
+        v_stopped := clock_timestamp() > v_end and v_done >= 10;
+        exit when v_stopped;
+        p.difficulty := (_look_around(p, r.query, 'e.chunk_id <> ' || r.chunk_id)).difficulty;
+        for s in 0 .. jsonb_array_length(v_state -> 'shares') - 1 loop
+            continue when s > 2 and v_done % 3 > 0;  -- rare matches cost the most to measure, and are found by the index the least often
+            v_part := ceil(1024 * (v_state -> 'shares' ->> s)::double precision);
+            v_truth := _true_nearest(p, r.query, r.chunk_id, v_part);
+            v_recall := 0;
+            for j in 1 .. cardinality(v_ladder) loop
+                i := (p.difficulty * jsonb_array_length(v_state -> 'shares') + s) * cardinality(v_ladder) + j;
+                if v_recall < 1 then  -- once all are found, more probes find them too
+                    p.knob := v_ladder[j];
+                    perform _apply_settings(x.names, x.settings) from _index_settings(p, p.k) x;
+                    select t.recall, t.milliseconds into v_recall, v_time from _try_knob(p, r.query, r.chunk_id, v_part, v_truth) t;
+                    v_ms[i] := v_ms[i] + v_time;
+                    v_timed[i] := v_timed[i] + 1;
+                end if;
+                v_hits[i] := v_hits[i] + v_recall;
+                v_runs[i] := v_runs[i] + 1;
+            end loop;
+        end loop;
+        v_done := v_done + 1;
+        if clock_timestamp() > v_told + interval '5 seconds' then
+            v_told := clock_timestamp();
+            raise notice 'calibrate: % of % queries, % s left', v_done, coalesce(cardinality(queries), sample),
+                round(extract(epoch from v_end - v_told));
+        end if;
+    end loop;
+    perform _apply_settings(v_names, v_former);
+    v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
+        'hits', to_jsonb(v_hits), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
+    update embedding_models m set calibration = v_state, (knobs, knob_table) = (select k.knobs, k.knob_table from _knobs_from(v_state) k)
+    where m.model_id = p.model_id;
+    return query
+    select (v_state -> 'shares' ->> s.n)::double precision, c.knob, c.recall, c.milliseconds, c.runs
+    from generate_series(0, jsonb_array_length(v_state -> 'shares') - 1) s (n)
+    cross join lateral _calibration_curve(v_state, s.n) c
+    order by s.n, c.knob;
+end;
+$calibrate$;
+revoke all on function kompanion.calibrate(text, double precision, integer, vector[]) from public;
+comment on function kompanion.calibrate(text, double precision, integer, vector[]) is
+    'Measure recall@10 and time of a model''s vector index at a ladder of probes (ivfflat) or ef_search (hnsw) and several filter shares; search chooses exact or index and the knob by it. Stops after seconds, and goes on when called again. queries: vectors users really ask with, instead of a sample of the stored ones.';

@@ -1,0 +1,185 @@
+-- depends: pg_0028_calibrate
+-- measure_recall and index_advice: what users get now, and what would make it better.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion.measure_recall(
+    model         text             default null,
+    scope         text             default '*',
+    sample        integer          default 100,
+    k             integer          default 10,
+    target_recall double precision default null,
+    queries       vector[]         default null
+)
+    returns table (asked integer, recall double precision, low double precision, high double precision, milliseconds double precision,
+                   by_index integer)
+    language plpgsql
+    volatile
+    set search_path from current
+    set jit = off
+as $measure_recall$
+-- Searches a scope as users do, with stored vectors of it as queries, and exactly, and compares: the mean share of the true
+-- k nearest chunks that is found, with its 95 % interval after Wilson, each query counted as one trial: wider than need be,
+-- never narrower. Median time of a search; by_index: how many went by the index.
+declare
+    c_z      constant double precision := 1.96;
+    v_plan   _search_plan;
+    v_ids    uuid[];
+    v_start  timestamptz;
+    v_found  bigint[];
+    v_true   bigint[];
+    v_sum    double precision := 0;
+    v_times  double precision[] := '{}';
+    r        record;
+begin
+    if measure_recall.sample is null or measure_recall.sample not between 1 and 100000 then
+        raise exception using
+            errcode = 'KM007', message = format('sample: %s is not between 1 and 100000', coalesce(measure_recall.sample::text, 'NULL')),
+            hint    = 'A hundred queries tell recall to within a few hundredths.';
+    elsif k is null or k not between 1 and 1000 then
+        raise exception using
+            errcode = 'KM007', message = format('k: %s is not between 1 and 1000', coalesce(k::text, 'NULL')),
+            hint    = 'Recall is measured at the k that users ask for, usually 10.';
+    elsif target_recall not between 0.01 and 1 then
+        raise exception using
+            errcode = 'KM007', message = format('target_recall: %s is not between 0.01 and 1', target_recall),
+            hint    = 'Give the share of the true nearest that searches aim at; without it, the setting target_recall.';
+    end if;
+    perform _check_queries(queries, m.dim, m.metric) from _model(measure_recall.model) m;
+    v_ids := _scope_ids(scope);
+    asked := 0; by_index := 0;
+    for r in
+        select s.query, s.chunk_id from _model(measure_recall.model) m
+        cross join lateral _sample_queries(m.model_id, measure_recall.sample, v_ids) s
+        where measure_recall.queries is null
+        union all
+        select q.vector, -1 from unnest(measure_recall.queries) q (vector)
+    loop
+        v_start := clock_timestamp();
+        v_plan := _plan_search(scope, r.query, measure_recall.model, k + 1, null, null, null, null, null, target_recall);
+        v_found := array(select h.chunk_id from _run_search(v_plan, r.query, true) s cross join unnest(s.hits) h where h.chunk_id <> r.chunk_id limit k);
+        v_times := v_times || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
+        v_true := array(select h.chunk_id from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);
+        asked := asked + 1;
+        by_index := by_index + (v_plan.path = 'index')::integer;
+        v_sum := v_sum + coalesce((select count(*) from unnest(v_true) t (id) where t.id = any (v_found)) / nullif(cardinality(v_true), 0)::double precision, 1);
+    end loop;
+    if asked > 0 then
+        recall := v_sum / asked;
+        low := greatest(0, (recall + c_z ^ 2 / (2 * asked) - c_z * sqrt(recall * (1 - recall) / asked + c_z ^ 2 / (4 * asked ^ 2))) / (1 + c_z ^ 2 / asked));
+        high := least(1, (recall + c_z ^ 2 / (2 * asked) + c_z * sqrt(recall * (1 - recall) / asked + c_z ^ 2 / (4 * asked ^ 2))) / (1 + c_z ^ 2 / asked));
+        low := least(low, recall); high := greatest(high, recall);  -- at the ends rounding would leave it outside
+        milliseconds := (select percentile_cont(0.5) within group (order by t) from unnest(v_times) t);
+    end if;
+    return next;
+end;
+$measure_recall$;
+revoke all on function kompanion.measure_recall(text, text, integer, integer, double precision, vector[]) from public;
+comment on function kompanion.measure_recall(text, text, integer, integer, double precision, vector[]) is
+    'What users get now: recall@k of searches of a scope against exact ones, with a 95 % interval and the median time. Asks with stored vectors of the scope, or with queries of your own.';
+
+create function kompanion._build_memory_kb(
+    kind  text,
+    rows  bigint,
+    lists integer,
+    dim   integer
+)
+    returns bigint
+    language plpgsql
+    immutable
+    set search_path from current
+as $_build_memory_kb$
+-- maintenance_work_mem that building an index needs. ivfflat refuses to start with less than its k-means takes: the sample
+-- and, for Elkan's bounds, sample x lists and lists x lists floats (pgvector, ivfkmeans.c). hnsw goes on, many times slower,
+-- once the graph does not fit: vector, and 2 x m neighbours of 16 bytes each with m = 16.
+declare
+    v_sample double precision := least(greatest(50.0 * lists, 10000), rows);
+begin
+    return case kind when 'hnsw' then rows * (4 * dim + 8 + 700) / 1024
+           else ((v_sample + 2 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 8.0 * lists * lists) / 1024 end::bigint;
+end;
+$_build_memory_kb$;
+revoke all on function kompanion._build_memory_kb(text, bigint, integer, integer) from public;
+comment on function kompanion._build_memory_kb(text, bigint, integer, integer) is 'Internal. Memory that building a vector index needs, in kB.';
+
+create function kompanion.index_advice(
+    model text default null
+)
+    returns table (model_name text, advice text, statement text)
+    language plpgsql
+    stable
+    set search_path from current
+as $index_advice$
+-- What would make searches of a model, or of all models, better or safer, each with the statement to run.
+declare
+    r        record;
+    v_rows   bigint;
+    v_need   bigint;
+    v_build  text;
+    v_half   boolean;
+    v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector');
+    v_dead   record;
+begin
+    if index_advice.model is not null then
+        perform _model(index_advice.model);
+    end if;
+    select s.n_dead_tup as dead, s.n_live_tup as live into v_dead
+    from pg_stat_user_tables s where s.relid = 'kompanion.embeddings'::regclass;
+    for r in
+        select m.*, x.name as index_name, x.kind, x.lists, x.half, x.valid, x.index,
+               (select s.idx_scan from pg_stat_user_indexes s where s.indexrelid = to_regclass('kompanion.' || quote_ident(x.name))) as scans
+        from embedding_models m cross join lateral _vector_index(m.model_id) x
+        where index_advice.model is null or m.name = index_advice.model
+        order by m.model_id
+    loop
+        select count(*) into v_rows from embeddings e where e.model_id = r.model_id;
+        v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
+        v_half := r.dim > 2000;
+        v_need := _build_memory_kb(coalesce(r.kind, 'ivfflat'), v_rows, coalesce(r.lists, round(sqrt(v_rows))::integer), r.dim);
+        return query
+        select r.name, a.advice, a.statement
+        from (values
+            (1, r.retired_at is not null and v_rows > 0, format('the model is retired, its %s vectors take up room', v_rows),
+                format('select kompanion.retire_model(%L, delete_vectors => true)', r.name)),
+            (2, r.retired_at is not null and r.index_name is not null, 'the model is retired, its index is of no use',
+                format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
+            (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
+            (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint
+                and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
+                format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
+            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and v_rows >= 2 * coalesce(r.index_rows, 0),
+                format('the index learned its lists from %s rows, there are %s now: recall falls', coalesce(r.index_rows, 0), v_rows), v_build),
+            (6, r.retired_at is null and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
+                case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
+                else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
+                case when r.dim <= 4000 then 'alter extension vector update' end),
+            (7, r.retired_at is null and v_rows >= setting('index_min_rows')::bigint
+                and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
+                format('building the index needs about %s MB of memory', v_need / 1024 + 1),
+                format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
+            (8, r.retired_at is null and r.valid and v_rows >= setting('index_min_rows')::bigint and r.calibration is null,
+                'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
+            (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
+                'the calibration is that of another index: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
+            (10, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'false',
+                format('the calibration stopped after %s queries', r.calibration ->> 'queries'), format('select * from kompanion.calibrate(%L)', r.name)),
+            (11, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'true'
+                and (r.calibration ->> 'pgvector' <> v_vector or v_rows not between (r.calibration ->> 'rows')::bigint / 2 and (r.calibration ->> 'rows')::bigint * 2),
+                format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector),
+                format('select * from kompanion.calibrate(%L)', r.name)),
+            (12, r.retired_at is null and r.valid and r.scans = 0 and r.indexed_at < now() - interval '7 days',
+                'no query has used the index since statistics began: scopes are small enough to be searched exactly',
+                format('drop index concurrently kompanion.%I', coalesce(r.index_name, '')))
+        ) a (n, applies, advice, statement)
+        where a.applies
+        order by a.n;
+        if v_rows > 0 and v_dead.dead > 1000 and v_dead.dead > 0.2 * v_dead.live then
+            return query select r.name, format('%s of %s rows of embeddings are dead: searches pass over them', v_dead.dead, v_dead.dead + v_dead.live),
+                                'vacuum (analyze) kompanion.embeddings';
+            v_dead.dead := 0;  -- once is enough
+        end if;
+    end loop;
+end;
+$index_advice$;
+revoke all on function kompanion.index_advice(text) from public;
+comment on function kompanion.index_advice(text) is
+    'What would make searches better, each with the statement to run: missing, invalid, outgrown or unused index, missing or outdated calibration, dead rows, retired vectors, too little memory to build. No row: all is well.';

@@ -1,0 +1,234 @@
+-- depends: pg_0029_recall
+-- tune_index: candidate indexes are built and measured on a copy, and the best is remembered.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._build_candidate(
+    plan kompanion._search_plan
+)
+    returns double precision
+    language plpgsql
+    volatile
+    set search_path from current
+    set client_min_messages = warning
+as $_build_candidate$
+-- Builds the index of the plan's kind and lists on the copy; the seconds it took.
+declare
+    v_start timestamptz := clock_timestamp();
+begin
+    drop index if exists kompanion.tuning_copy_ix;
+    execute format('create index tuning_copy_ix on kompanion.tuning_copy using %s ((vector::%s(%s)) %s)%s',
+                   plan.index_kind, case when plan.half then 'halfvec' else 'vector' end, plan.dim,
+                   case when plan.half then 'halfvec' else 'vector' end
+                   || case plan.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end,
+                   case when plan.index_kind = 'ivfflat' then format(' with (lists = %s)', plan.lists) end);
+    return extract(epoch from clock_timestamp() - v_start);
+end;
+$_build_candidate$;
+revoke all on function kompanion._build_candidate(kompanion._search_plan) from public;
+comment on function kompanion._build_candidate(kompanion._search_plan) is 'Internal. Builds a candidate index on the copy that tune_index works on.';
+
+create function kompanion._measure_candidate(
+    plan          kompanion._search_plan,
+    queries       vector[],
+    but_for       bigint[],
+    truths        jsonb,
+    part          integer,
+    out knob         integer,
+    out recall       double precision,
+    out milliseconds double precision
+)
+    language plpgsql
+    volatile
+    set search_path from current
+as $_measure_candidate$
+-- The smallest probes or ef_search with which the candidate reaches the target, its recall and median time. NULL when none
+-- does. The ladder is climbed until the target is reached, then the last step is halved while it can be.
+declare
+    v_ladder integer[] := _knob_ladder(plan.index_kind, plan.lists);
+    v_below  integer := case plan.index_kind when 'hnsw' then plan.k - 1 else 0 end;  -- an ef_search below k is k
+    v_step   integer := 1;
+    v_times  double precision[];
+    v_sum    double precision;
+    s        record;
+    r        record;
+begin
+    loop
+        plan.knob := case when knob is null then v_ladder[v_step] else (v_below + knob) / 2 end;
+        exit when plan.knob is null or knob - v_below <= greatest(1, knob / 16);
+        s := _index_settings(plan, plan.k);
+        s.settings := _apply_settings(s.names, s.settings);
+        v_times := '{}'; v_sum := 0;
+        for n in 1 .. cardinality(queries) loop
+            select t.recall, t.milliseconds into r
+            from _try_knob(plan, queries[n], but_for[n], part, array(select e::bigint from jsonb_array_elements_text(truths -> n - 1) e), 'kompanion.tuning_copy') t;
+            v_sum := v_sum + r.recall;
+            v_times := v_times || r.milliseconds;
+        end loop;
+        perform _apply_settings(s.names, s.settings);
+        if v_sum / cardinality(queries) >= plan.target_recall then
+            knob := plan.knob;
+            recall := v_sum / cardinality(queries);
+            milliseconds := (select percentile_cont(0.5) within group (order by t) from unnest(v_times) t);
+        else
+            v_below := plan.knob;
+            v_step := v_step + 1;
+        end if;
+    end loop;
+end;
+$_measure_candidate$;
+revoke all on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], jsonb, integer) from public;
+comment on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], jsonb, integer) is
+    'Internal. The smallest knob with which a candidate index reaches the target, its recall and time.';
+
+create function kompanion._hnsw_seconds(
+    plan kompanion._search_plan,
+    rows bigint
+)
+    returns double precision
+    language plpgsql
+    volatile
+    set search_path from current
+as $_hnsw_seconds$
+-- About how long an hnsw index over so many rows takes to build: a trial over 2,000 of them, taken to grow as n log n, half
+-- as much again for what the trial finds in cache, and twice that where the graph does not fit into maintenance_work_mem.
+declare
+    v_start timestamptz;
+begin
+    create temporary table tuning_trial on commit drop as select c.vector from kompanion.tuning_copy c limit 2000;
+    v_start := clock_timestamp();
+    execute format('create index on pg_temp.tuning_trial using hnsw ((vector::%s(%s)) %s)', case when plan.half then 'halfvec' else 'vector' end, plan.dim,
+                   case when plan.half then 'halfvec' else 'vector' end
+                   || case plan.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end);
+    drop table pg_temp.tuning_trial;
+    return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
+         * case when _build_memory_kb('hnsw', rows, 0, plan.dim) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
+end;
+$_hnsw_seconds$;
+revoke all on function kompanion._hnsw_seconds(kompanion._search_plan, bigint) from public;
+comment on function kompanion._hnsw_seconds(kompanion._search_plan, bigint) is 'Internal. About how long an hnsw index would take to build.';
+
+create function kompanion._make_tuning_copy(
+    model_id integer
+)
+    returns bigint
+    language plpgsql
+    volatile
+    set search_path from current
+    set client_min_messages = warning
+as $_make_tuning_copy$
+-- Copies the live vectors of a model into a table that no other session ever sees: it is dropped before the transaction ends.
+begin
+    drop table if exists kompanion.tuning_copy;
+    create unlogged table kompanion.tuning_copy (like kompanion.embeddings) with (toast_tuple_target = 8160);
+    insert into kompanion.tuning_copy (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, dim, vector, created_at)
+    select e.namespace_id, e.chunk_id, e.model_id, e.item_id, e.thread_id, e.tags, e.expires_at, e.deleted_at, e.dim, e.vector, e.created_at
+    from embeddings e where e.model_id = _make_tuning_copy.model_id and is_live(e.deleted_at, e.expires_at);
+    analyze kompanion.tuning_copy;
+    return (select count(*) from kompanion.tuning_copy);
+end;
+$_make_tuning_copy$;
+revoke all on function kompanion._make_tuning_copy(integer) from public;
+comment on function kompanion._make_tuning_copy(integer) is 'Internal. The copy that tune_index works on; returns its rows.';
+
+create function kompanion.tune_index(
+    model         text             default null,
+    target_recall double precision default null,
+    seconds       double precision default 300,
+    kinds         text[]           default '{ivfflat,hnsw}',
+    share         double precision default 1,
+    sample        integer          default 100,
+    queries       vector[]         default null
+)
+    returns table (kind text, lists integer, knob integer, recall double precision, milliseconds double precision,
+                   build_seconds double precision, chosen boolean)
+    language plpgsql
+    volatile
+    set search_path from current
+    set jit = off
+as $tune_index$
+-- Builds candidate indexes on a copy of the vectors, so that writers and searches go on: ivfflat with lists around the square
+-- root of the rows, on towards the better side while that pays, then hnsw. Each is asked with the smallest knob that reaches
+-- the target where matches have the given share; the one with the lowest median time is remembered, and index_statements
+-- builds it. Changes nothing else. A candidate that would not be built in the seconds left is left out, and a notice says so.
+declare
+    p         _search_plan := _calibration_plan(model);
+    v_end     timestamptz;
+    v_part    integer := greatest(1, round(1024 * share));
+    v_rows    bigint;
+    v_queries vector[];
+    v_own     bigint[];
+    v_truths  jsonb := '[]';
+    v_times   double precision;
+    v_found   jsonb := '[]';
+    v_best    jsonb;
+    v_seconds double precision := 0;
+    v_need    double precision;
+    r         record;
+begin
+    p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);
+    if p.target_recall not between 0.01 and 0.999 or coalesce(share not between 0.001 and 1, true)
+       or coalesce(seconds not between 0.001 and 1000000, true) or coalesce(sample not between 10 and 10000, true) then
+        raise exception using
+            errcode = 'KM007', message = format('target_recall, seconds, share, sample: %s, %s, %s and %s cannot be', p.target_recall,
+                coalesce(seconds::text, 'NULL'), coalesce(share::text, 'NULL'), coalesce(sample::text, 'NULL')),
+            hint = 'target_recall is 0.01 to 0.999, seconds above 0, share 0.001 to 1, sample 10 to 10000.';
+    elsif kinds is null or not kinds <@ array['ivfflat', 'hnsw'] or kinds = '{}' then
+        raise exception using errcode = 'KM007', message = format('kinds: %s cannot be', coalesce(kinds::text, 'NULL')), hint = 'Give ivfflat, hnsw or both.';
+    elsif p.dim > 4000 or p.dim > 2000 and _vector_version() < 7 then
+        raise exception using errcode = 'KM007', message = format('model: %s dimensions cannot be indexed here', p.dim),
+            hint = 'pgvector 0.7 and later indexes up to 4000 dimensions, in half precision; search is exact.';
+    end if;
+    perform _check_queries(queries, p.dim, p.metric);
+    v_end := clock_timestamp() + make_interval(secs => seconds);
+    p.half := p.dim > 2000;
+    v_rows := _make_tuning_copy(p.model_id);
+    if v_rows < 1000 then
+        drop table kompanion.tuning_copy;
+        raise notice 'tune_index: % vectors are searched exactly faster than by any index', v_rows;
+        return;
+    end if;
+    select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, sample, null, false) s;
+    if queries is not null then
+        v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
+    end if;
+    for n in 1 .. cardinality(v_queries) loop
+        v_truths := v_truths || jsonb_build_array(to_jsonb(_true_nearest(p, v_queries[n], v_own[n], v_part)));
+    end loop;
+
+    -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
+    foreach v_times in array case when 'ivfflat' = any (kinds) then array[1, 2, 4, 0.5, 8, 0.25] else '{}' end
+                             || case when 'hnsw' = any (kinds) then array[null::double precision] else '{}' end loop
+        p.index_kind := case when v_times is null then 'hnsw' else 'ivfflat' end;
+        p.lists := round(sqrt(v_rows) * v_times);
+        continue when v_times = 8 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 4)::integer
+                   or v_times = 0.25 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 0.5)::integer;
+        -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one before.
+        v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists / coalesce((v_best ->> 'lists')::double precision, 1) end;
+        if clock_timestamp() + make_interval(secs => v_need) > v_end then
+            raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), round(v_need);
+            continue;
+        end if;
+        v_seconds := _build_candidate(p);
+        select * into r from _measure_candidate(p, v_queries, v_own, v_truths, v_part) c;
+        raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
+            case when r.knob is null then format('does not reach %s', p.target_recall)
+            else format('reaches %s with %s in %s ms', round(r.recall::numeric, 3), r.knob, round(r.milliseconds::numeric, 2)) end, round(v_seconds::numeric, 1);
+        v_found := v_found || jsonb_build_object('kind', p.index_kind, 'lists', p.lists, 'knob', r.knob, 'recall', r.recall,
+                                                 'milliseconds', r.milliseconds, 'build_seconds', v_seconds);
+        v_best := (select f from jsonb_array_elements(v_found) f where f ->> 'knob' is not null order by (f ->> 'milliseconds')::double precision limit 1);
+    end loop;
+    drop table kompanion.tuning_copy;
+    if v_best is not null then
+        update embedding_models m
+        set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())
+        where m.model_id = p.model_id;
+    end if;
+    return query
+    select f.kind, f.lists, f.knob, f.recall, f.milliseconds, f.build_seconds, coalesce(to_jsonb(f) = v_best, false)
+    from jsonb_to_recordset(v_found) f (kind text, lists integer, knob integer, recall double precision, milliseconds double precision, build_seconds double precision)
+    order by f.milliseconds;
+end;
+$tune_index$;
+revoke all on function kompanion.tune_index(text, double precision, double precision, text[], double precision, integer, vector[]) from public;
+comment on function kompanion.tune_index(text, double precision, double precision, text[], double precision, integer, vector[]) is
+    'Find the vector index of a model that reaches target_recall fastest: candidates are built and measured on a copy of its vectors. Remembers the best; select statement from index_statements(model) \gexec then builds it, concurrently, and calibrates. Needs room for the copy. Run it as the owner of the tables.';

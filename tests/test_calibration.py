@@ -1,0 +1,251 @@
+"""Calibration: it stops in time and goes on, holds for one index, disturbs nobody, and asks what users ask."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import clusters
+import numpy as np
+import pytest
+import servers
+from clusters import DIM, QUERIES
+
+import kompanion_db
+from kompanion_db import HashEmbedder, connect, connect_async, errors
+
+FEW = range(600)
+
+
+def _fill(store: kompanion_db.Store, numbers: range = FEW) -> None:
+    store.register_model("m", DIM)
+    store.upsert_items(clusters.items(numbers))
+
+
+def _state(db: servers.Database) -> dict[str, Any]:
+    """What calibrate has kept."""
+    with db.connect() as conn:
+        (state,) = conn.execute("select calibration from kompanion.embedding_models where name = 'm'").fetchone() or (
+            {},
+        )
+    found: dict[str, Any] = state
+    return found
+
+
+def _source(store: kompanion_db.Store) -> str:
+    """Where the expected recall of a search by the index comes from."""
+    told = store.explain_search("acme", QUERIES[0])
+    return str(told["expected_recall_from"])
+
+
+def _advice(store: kompanion_db.Store) -> list[str]:
+    return [a.advice for a in store.index_advice("m")]
+
+
+def _use_the_index(db: servers.Database) -> None:
+    """Make exact search look dear, with and without a calibration."""
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('exact_threshold', '10')")
+        conn.execute("""update kompanion.embedding_models set knobs = knobs || '{"exact_rows": 10, "row_us": 1000}'""")
+
+
+def test_it_stops_when_its_time_is_over_and_goes_on_when_called_again(
+    store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(store)
+    store.ensure_index("m", kind="ivfflat", lists=20)
+    first = store.calibrate("m", seconds=0.001, sample=30)
+    stopped = _state(db)
+    assert 10 <= stopped["queries"] < 30
+    assert not stopped["complete"]
+    assert {p.share for p in first} == {1.0, 0.3, 0.1, 0.03, 0.01}
+    assert all(0 <= p.recall <= 1 and p.milliseconds > 0 and p.runs > 0 for p in first)
+    assert any("stopped after" in advice for advice in _advice(store))
+    second = store.calibrate("m", seconds=60, sample=30)
+    done = _state(db)
+    assert (done["queries"], done["complete"]) == (30, True)
+    assert max(p.runs for p in second) == 30 > max(p.runs for p in first)
+    assert _advice(store) == []
+    store.calibrate("m", seconds=60, sample=10)
+    assert _state(db)["queries"] == 10, "a complete one begins anew"
+
+
+def test_recall_never_falls_with_the_knob(store: kompanion_db.Store) -> None:
+    _fill(store)
+    store.ensure_index("m", kind="ivfflat", lists=20)
+    points = store.calibrate("m", sample=20)
+    for share in {p.share for p in points}:
+        curve = [(p.knob, p.recall) for p in points if p.share == share]
+        assert curve == sorted(curve)
+        assert len({knob for knob, _ in curve}) == len(curve)
+        assert [recall for _, recall in curve] == sorted(recall for _, recall in curve)
+
+
+def test_a_new_index_makes_a_calibration_void(store: kompanion_db.Store, db: servers.Database) -> None:
+    _fill(store)
+    store.ensure_index("m", kind="ivfflat", lists=20)
+    store.calibrate("m", sample=10)
+    _use_the_index(db)
+    assert _source(store) == "calibration"
+    for kind, lists in (("ivfflat", 30), ("hnsw", None)):
+        store.ensure_index("m", kind=kind, lists=lists)
+        assert _source(store).startswith("not measured yet: safe defaults are used")
+        assert _advice(store) == ["the calibration is that of another index: searches use safe, slow defaults"]
+        assert [a.statement for a in store.index_advice("m")] == ["select * from kompanion.calibrate('m')"]
+        store.calibrate("m", sample=10)
+        _use_the_index(db)
+        assert _source(store) == "calibration"
+        assert _advice(store) == []
+
+
+def test_an_index_that_has_vectors_enough_is_calibrated_when_it_is_built(
+    store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(store, range(100))
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('index_min_rows', '50')")
+    told: list[str] = []
+    steps = store.ensure_index("m", progress=told.append)
+    assert "kompanion.calibrate('m')" in steps[-1].statement
+    assert _state(db)["complete"]
+    assert store.ensure_index("m") == []
+    assert _advice(store) == []
+
+
+def test_without_an_index_there_is_nothing_to_measure_and_progress_says_so(
+    store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(store, range(20))
+    told: list[str] = []
+    assert store.calibrate("m", progress=told.append) == []
+    assert "no valid vector index" in told[0]
+    assert _state(db) is None
+
+
+@pytest.mark.parametrize("kind", ["ivfflat", "hnsw"])
+def test_an_index_that_has_almost_nothing_in_it_is_no_hindrance(store: kompanion_db.Store, kind: str) -> None:
+    _fill(store, range(3))
+    store.ensure_index("m", kind=kind)
+    for left in (3, 2, 1, 0):
+        assert bool(store.calibrate("m", sample=10)) == (left > 1)
+        assert len(store.search("acme", QUERIES[0])) == left
+        measured = store.measure_recall("m")
+        assert (measured.asked, measured.recall) == (left, 1 if left else None)
+        if left:
+            store.delete_item(clusters.namespace(left - 1), str(left - 1))
+
+
+@pytest.mark.parametrize("metric", ["l2", "inner_product"])
+def test_every_metric_is_measured(one_db: servers.Database, metric: str) -> None:
+    with connect(one_db.url) as store:
+        store.register_model("m", DIM, metric=metric)
+        store.upsert_items(clusters.items(range(400)))
+        store.ensure_index("m", kind="ivfflat", lists=20)
+        points = [p for p in store.calibrate("m", sample=20) if p.share == 1]
+        assert points[0].recall < points[-1].recall
+        _use_the_index(one_db)
+        measured = store.measure_recall("m", sample=30)
+    assert measured.recall is not None
+    assert measured.recall >= 0.9
+    assert measured.by_index > 0
+
+
+def test_others_write_and_search_meanwhile(store: kompanion_db.Store, db: servers.Database) -> None:
+    _fill(store)
+    store.ensure_index("m", kind="ivfflat", lists=20)
+    done, written = threading.Event(), [0, 0]
+
+    def write(writer: int) -> None:
+        with connect(db.url) as own:
+            while not done.is_set():
+                n = written[writer]
+                own.upsert_item("acme:new", f"{writer}/{n}", "text", vectors=[QUERIES[n % 100]], model="m")
+                own.delete_item(clusters.where(2 * n + writer)["namespace"], str(2 * n + writer)) if n < 50 else None
+                assert len(own.search("acme", QUERIES[n % 100], 10)) == 10
+                written[writer] += 1
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in (0, 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        points = store.calibrate("m", sample=40)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert min(written) > 0
+    assert len(store.list_items("acme:new", page_size=1000)) == min(1000, sum(written))
+    assert _state(db)["complete"]
+    assert max(p.runs for p in points) == 40
+    measured = store.measure_recall("m", sample=30)
+    assert measured.recall is not None
+    assert measured.recall >= 0.9
+
+
+def test_queries_of_ones_own_are_what_is_asked(store: kompanion_db.Store, db: servers.Database) -> None:
+    _fill(store)
+    store.ensure_index("m", kind="ivfflat", lists=20)
+    # Halfway between two clusters an index must look at far more lists than around stored vectors.
+    hard = (QUERIES[:40] + QUERIES[7:47]) / 2
+    for queries in (QUERIES[:40], list(hard)):
+        points = store.calibrate("m", queries=queries)
+        state = _state(db)
+        assert (state["own_queries"], state["queries"], state["complete"]) == (True, 40, True)
+        assert max(p.runs for p in points) == 40
+    first = next(p.recall for p in points if (p.share, p.knob) == (1.0, 1))
+    plain = next(p.recall for p in store.calibrate("m", sample=40) if (p.share, p.knob) == (1.0, 1))
+    assert first < plain
+    assert not _state(db)["own_queries"]
+    assert store.measure_recall("m", queries=hard[:5]).asked == 5
+
+
+def test_texts_are_asked_with_through_the_embedder(db: servers.Database) -> None:
+    texts = ["where is the key", "who has the boat", "when is high water"]
+    with connect(db.url, embedder=HashEmbedder(32)) as store:
+        for n in range(60):
+            store.upsert_item("acme", str(n), f"note {n} on the boat, the key and the water of day {n % 7}")
+        store.ensure_index(kind="hnsw")
+        assert max(p.runs for p in store.calibrate(queries=texts)) == 3
+        assert store.measure_recall(queries=texts).asked == 3
+        with pytest.raises(errors.BadArgument, match="model: the queries are texts"):
+            store.measure_recall("other", queries=texts)
+    with connect(db.url) as plain, pytest.raises(errors.BadArgument, match="no embedder"):
+        plain.calibrate(queries=texts)
+
+
+@pytest.mark.parametrize(
+    ("error", "word", "given"),
+    [
+        (errors.BadVector, "queries", {"queries": [[1.0] * 3]}),
+        (errors.BadVector, "queries", {"queries": [[0.0] * DIM]}),
+        (errors.BadVector, "queries", {"queries": [[float("nan")] * DIM]}),
+        (errors.BadVector, "queries", {"queries": np.ones(DIM)}),
+        (errors.BadVector, "queries", {"queries": 5}),
+        (errors.BadVector, "queries", {"queries": [None]}),
+        (errors.BadArgument, "queries", {"queries": []}),
+        (errors.BadArgument, "queries", {"queries": ["text", 5]}),
+        (errors.BadArgument, "sample", {"sample": 0}),
+    ],
+    ids=str,
+)
+def test_bad_queries_are_refused_by_name(
+    one_db: servers.Database, error: type[errors.KompanionError], word: str, given: dict[str, Any]
+) -> None:
+    with connect(one_db.url, embedder=HashEmbedder(DIM)) as store:
+        for call in (store.calibrate, store.measure_recall, store.tune_index):
+            with pytest.raises(error, match=word):
+                call(**given)
+
+
+async def test_the_same_for_asyncio(one_db: servers.Database) -> None:
+    told: list[str] = []
+    async with await connect_async(one_db.url) as store:
+        await store.register_model("m", DIM)
+        await store.upsert_items(clusters.items(range(100)))
+        assert await store.calibrate("m", progress=told.append) == []
+        await store.ensure_index("m", kind="hnsw")
+        assert await store.calibrate("m", sample=10)
+        measured = await store.measure_recall("m", sample=5)
+        assert (measured.asked, measured.recall) == (5, 1)
+        assert await store.tune_index("m", progress=told.append) == []
+    assert [line.split(":")[0] for line in told] == ["calibrate", "tune_index"]

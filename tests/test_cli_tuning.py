@@ -1,0 +1,61 @@
+"""calibrate, measure-recall, tune-index: what they print, and what they leave to be told by explain."""
+
+from __future__ import annotations
+
+import clusters
+import servers
+from cli import cli
+from clusters import DIM, QUERIES
+
+import kompanion_db
+
+
+def test_an_index_is_built_calibrated_measured_and_tuned_from_the_command_line(one_db: servers.Database) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        store.register_model("m", DIM)
+        store.upsert_items(clusters.items(range(1000)))
+    u = ("-u", one_db.url)
+    assert cli("calibrate", *u).out == "Nothing to measure: searches are exact.\n"
+    assert "no valid vector index" in cli("calibrate", *u).err
+    assert cli("index", "--kind", "ivfflat", "--lists", "20", *u).code == 0
+    (before,) = cli("search", "acme", "--vector", str(QUERIES[0].tolist()), "--explain", "--json", *u).rows
+    assert before["expected_recall_from"] == "exact search"
+    points = cli("calibrate", "m", "--sample", "10", "--json", *u).rows
+    assert set(points[0]) == {"share", "knob", "recall", "milliseconds", "runs"}
+    table = cli("calibrate", "m", "--sample", "10", *u)
+    assert table.out.splitlines()[0].split() == ["share", "knob", "recall", "milliseconds", "runs"]
+    assert len(table.out.splitlines()) == len(points) + 1
+    told = cli("search", "acme", "--vector", str(QUERIES[0].tolist()), "--explain", *u).out
+    assert "expected_recall_from" in told
+    (found,) = cli("measure-recall", "m", "--sample", "5", "--json", *u).rows
+    assert found["low"] <= found["recall"] <= found["high"]
+    line = cli("measure-recall", "--scope", "acme:main", "--sample", "5", "--target-recall", "1", *u).out.splitlines()
+    assert line[0].split() == ["asked", "recall", "low", "high", "milliseconds", "by_index"]
+    assert line[1].split()[:2] == ["5", "1.000"]
+    assert cli("measure-recall", "--scope", "nowhere", *u).out == "There is no vector to ask with.\n"
+    tuned = cli("tune-index", "--kind", "ivfflat", "--sample", "10", "--dry-run", *u)
+    assert tuned.out.splitlines()[0].split() == [
+        "kind", "lists", "knob", "recall", "milliseconds", "build_seconds", "chosen"
+    ]  # fmt: skip
+    assert "tune_index: ivfflat" in tuned.err
+    (best,) = [row for row in tuned.out.splitlines() if row.endswith("yes")]
+    built = cli("index", "--json", *u).rows
+    assert f"(lists = {best.split()[1]})" in str(built) or built == []
+    assert cli("index", "--half", "--kind", "hnsw", *u).code == 0
+
+
+def test_what_cannot_be_is_refused_in_a_line(one_db: servers.Database) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        store.register_model("m", DIM)
+    for command, start in {
+        "calibrate --seconds 0": "error: seconds, sample: ",
+        "calibrate nobody": "error: model: ",
+        "measure-recall -k 0": "error: k: ",
+        "measure-recall --scope a::b": "error: bad namespace",
+        "tune-index --kind btree": "error: kinds: ",
+        "tune-index --share 2": "error: target_recall, seconds, share, sample: ",
+    }.items():
+        done = cli(*command.split(), "-u", one_db.url)
+        assert (done.code, done.out) == (1, ""), command
+        assert done.err.startswith(start), done.err
+    assert cli("tune-index", "-u", one_db.url).out == "Nothing to tune.\n"
