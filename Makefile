@@ -30,9 +30,8 @@ check: $(VENV)/.test  ## Lint and types only
 test-slow: $(VENV)/.test  ## The long proofs: thousands of kills, races and programs
 	@$(BIN)/python -m pytest -q -m slow
 
-bench: $(VENV)/.bench  ## Measure search and bulk load; prints tables
-	@$(BIN)/python -m bench.filtered_search
-	@$(BIN)/python -m bench.ingest
+bench: $(VENV)/.bench  ## Measure search, growth, tuning and writing on small sets: tables, JSON and pictures in bench/results
+	@$(BIN)/python -m bench.all --small
 
 generate: $(VENV)/.embedded  ## Make sql/install.psql, sql/schema.sql and sql/API.md from the migrations
 	@$(BIN)/python -m kompanion_db.dev.install_script

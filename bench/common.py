@@ -1,22 +1,29 @@
-"""What the benchmarks share: servers, seeded data, the record of a run."""
+"""What the benchmarks share: servers, databases, arguments, tables, the record of a run."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
 import platform
+import re
+import secrets
+import signal
 import subprocess
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
-from numpy.typing import NDArray
+from tqdm import tqdm
+
+from .data import clustered as clustered  # noqa: PLC0414 - bench.ingest and bench.upsert take it from here
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = {"shared_buffers": "1GB", "maintenance_work_mem": "512MB", "max_wal_size": "8GB", "work_mem": "64MB"}
@@ -44,48 +51,153 @@ def server(key: str) -> Iterator[str]:
         install = "pginstall18" if major == 18 else "pginstall"
         pg_ctl = Path(library.__file__).parent / install / "bin" / "pg_ctl"
         user = {"user": running.system_user} if running.system_user else {}
-        subprocess.run(
-            [pg_ctl, "-D", Path(root) / "data", "-w", "-m", "fast", "-l", Path(root) / "data" / "log", "restart"],
-            check=True, stdout=subprocess.DEVNULL, **user,
-        )  # fmt: skip
+        control = [pg_ctl, "-D", Path(root) / "data", "-w", "-m", "fast"]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, **user}
+        subprocess.run([*control, "-l", Path(root) / "data" / "log", "restart"], check=True, **quiet)
+        # The library stops only the process that it started itself, which was before the restart.
+        stack.callback(subprocess.run, [*control, "stop"], check=False, stderr=subprocess.DEVNULL, **quiet)
         yield running.get_uri()
 
 
-def clustered(
-    n: int, dim: int, seed: int, clusters: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Seeded clustered unit vectors, shape (n, dim) float32, and the cluster of each: Gaussian around uniform centres.
+def add_server_arguments(parser: argparse.ArgumentParser, default: str = "pg18") -> None:
+    """--url or --servers, which servers() reads; --seed, --small and --draw."""
+    parser.add_argument(
+        "--servers", default=default, help=f"embedded servers to measure, of {', '.join(SERVERS)}; default %(default)s"
+    )
+    parser.add_argument("--url", help="measure this server instead; needs the right to create a database")
+    parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
+    parser.add_argument("--small", action="store_true", help="a small set, for a first look and for make bench")
+    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the picture of a record written before")
 
-    About n / 100 clusters of power-law size, as topics in real text have.
-    """
-    rng = np.random.default_rng(seed)
-    clusters = clusters or max(16, n // 100)
-    centres = rng.standard_normal((clusters, dim)).astype(np.float32)
-    weights = 1.0 / np.arange(1, clusters + 1) ** 0.5
-    member = rng.choice(clusters, n, p=weights / weights.sum())
-    vectors = centres[member] + 0.8 * rng.standard_normal((n, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), member
+
+def servers(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Name and URL of each server to measure; an embedded one runs until the next is asked for."""
+    if args.url:
+        yield "server", args.url
+        return
+    keys = [key.strip() for key in args.servers.split(",") if key.strip()]
+    for key in keys:
+        if key not in SERVERS:
+            raise SystemExit(f"--servers: {key!r} is none of {', '.join(SERVERS)}")
+    # Ended by SIGTERM, as timeout does, Python would leave the server running; by an exception it does not.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for key in keys:
+        with server(key) as url:
+            yield key, url
+
+
+@contextmanager
+def database(url: str, purpose: str) -> Iterator[str]:
+    """URL of a new database on a server, dropped at the end."""
+    name = f"kompanion_bench_{purpose}_{secrets.token_hex(3)}"
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(f"create database {name}")
+    try:
+        yield psycopg.conninfo.make_conninfo(url, dbname=name)
+    finally:
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(f"drop database {name} with (force)")
+
+
+def cpu() -> str:
+    """Model name of the processor."""
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def memory_gb() -> float | None:
+    """Main memory of this machine in GiB, None where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def machine(conn: psycopg.Connection[Any]) -> dict[str, Any]:
-    """What a figure must be read with: machine, versions, settings, commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    """What a figure must be read with: machine, versions, settings of the server, commit, date."""
     row = conn.execute("select extversion from pg_extension where extname = 'vector'").fetchone()
     version = conn.execute("show server_version").fetchone()
+    settings = {name: conn.execute(f"show {name}").fetchone() for name in SETTINGS}
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
+        "memory_gb": memory_gb(),
         "python": platform.python_version(),
         "postgresql": version and version[0].split()[0],
         "pgvector": row and row[0],
-        "settings": SETTINGS,
-        "commit": commit.stdout.strip(),
+        "settings": {name: value and value[0] for name, value in settings.items()},
+        "commit": commit(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 
+def commit() -> str:
+    """Short hash of the commit this runs from, with + when files were changed since; empty outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--exclude", "*", "--dirty=+"],
+            cwd=here, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
+def versions(about: dict[str, Any]) -> str:
+    """The versions of a record, as titles have them."""
+    return f"PostgreSQL {about['postgresql']} / pgvector {about['pgvector']}"
+
+
 def save(name: str, record: dict[str, Any]) -> Path:
-    """Write a record as JSON into bench/results; the path."""
+    """Write a record as JSON into bench/results; the path. The record gets the name, which its pictures bear too."""
     RESULTS.mkdir(exist_ok=True)
+    record["name"] = name
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(json.dumps(record, indent=1, default=str) + "\n")
     return path
+
+
+def record_name(name: str, args: argparse.Namespace) -> str:
+    """Name of the record of a run: data of one's own and small sets do not write over the full run."""
+    own = getattr(args, "data", None)
+    return "_".join([name, *([own.name.split(".")[0]] if own else []), *(["small"] if args.small else [])])
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record written before; ``name`` is that of its file."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise SystemExit(f"--draw: {path}: {exc}") from exc
+    return record
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of a run as its record keeps them. No paths, so that a record can be shown to others."""
+    left_out = {"url", "draw", "data", "queries", "namespaces", "tags"}
+    return {name: value for name, value in vars(args).items() if name not in left_out}
+
+
+def progress(total: int | None, what: str, unit: str = " rows") -> tqdm[Any]:
+    """A progress bar on the terminal; nothing where standard error is not one."""
+    return tqdm(
+        total=total, desc=what, unit=unit, unit_scale=unit == " rows", disable=None, leave=False, file=sys.stderr
+    )
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as a table for the terminal: the first column and text to the left, the rest to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[n]) for line in [list(headers), *cells]) for n in range(len(headers))]
+    left = [n == 0 or any(line[n] and not line[n][0].isdigit() and line[n][0] not in "-+<" for line in cells)
+            for n in range(len(headers))]  # fmt: skip
+
+    def line(values: Sequence[str]) -> str:
+        placed = (v.ljust(w) if to_left else v.rjust(w) for v, w, to_left in zip(values, widths, left, strict=True))
+        return "  ".join(placed).rstrip()
+
+    return "\n".join([line(headers), line(["-" * w for w in widths]), *map(line, cells)])

@@ -1,4 +1,4 @@
-"""Bulk load through the Python store beside a bare binary COPY of the same vectors, in one run."""
+"""Bulk load through the Python store beside a bare binary COPY of the same vectors, in turn in one run."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from typing import Any
 
 import psutil
 import psycopg
+from numpy.typing import NDArray
 from pgvector.psycopg import register_vector
 
 import kompanion_db
 
-from . import common, picture
+from . import common, data
+
+NAME = "ingest"
+LEAST, LEAST_ITEMS = 0.2, 10_000
 
 
-def bare_copy(url: str, vectors: Any) -> float:
+def bare_copy(url: str, vectors: NDArray[Any]) -> float:
     """Seconds to COPY the vectors, binary, into one table without any index."""
     with psycopg.connect(url, autocommit=True) as conn:
         register_vector(conn)
         conn.execute("drop table if exists bare")
         conn.execute(f"create table bare (id bigint, vector vector({vectors.shape[1]}))")
-        oid = conn.execute("select 'vector'::regtype::oid").fetchone()[0]
+        found = conn.execute("select 'vector'::regtype::oid").fetchone()
+        assert found is not None
         start = time.perf_counter()
         with conn.cursor().copy("copy bare from stdin (format binary)") as copy:
-            copy.set_types(["int8", oid])
+            copy.set_types(["int8", found[0]])
             for n in range(len(vectors)):
                 copy.write_row((n, vectors[n]))
         seconds = time.perf_counter() - start
@@ -34,81 +39,100 @@ def bare_copy(url: str, vectors: Any) -> float:
     return seconds
 
 
-def load(url: str, vectors: Any, batch: int) -> tuple[float, float]:
+def items(vectors: NDArray[Any]) -> Iterator[kompanion_db.NewItem]:
+    """An item with one chunk for each vector, in a hundred namespaces."""
+    for n in range(len(vectors)):
+        yield kompanion_db.NewItem(
+            namespace=f"acme:user{n % 100}",
+            key=f"note-{n}",
+            content=f"Note {n}: the kettle in the harbour office was descaled and the spare fuse is in the top drawer.",
+            metadata={"topic": f"t{n % 50}", "importance": n % 5},
+            tags=[f"tag{n % 20}"],
+            vectors=vectors[n : n + 1],
+        )
+
+
+def load(url: str, vectors: NDArray[Any], batch: int) -> tuple[float, float]:
     """Seconds to write an item, a chunk and a vector each through upsert_items, all b-tree and GIN indexes there.
 
     And by how many MB the memory of this process rose at most, looked at after each batch.
     """
     process = psutil.Process()
-
-    def items() -> Iterator[kompanion_db.NewItem]:
-        for n in range(len(vectors)):
-            yield kompanion_db.NewItem(
-                namespace=f"acme:user{n % 100}",
-                key=f"note-{n}",
-                content=f"Note {n}: the kettle in the harbour office was descaled and the spare fuse is in the top drawer.",
-                metadata={"topic": f"t{n % 50}", "importance": n % 5},
-                tags=[f"tag{n % 20}"],
-                vectors=vectors[n : n + 1],
-            )
-
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute("drop database if exists bench")
-        conn.execute("create database bench")
-    target = psycopg.conninfo.make_conninfo(url, dbname="bench")
-    kompanion_db.migrate(target)
-    with kompanion_db.connect(target) as store:
+    kompanion_db.migrate(url)
+    with kompanion_db.connect(url) as store:
         store.register_model("bench", vectors.shape[1])
         before = process.memory_info().rss
         seen = [before]
-        start = time.perf_counter()
-        result = store.upsert_items(
-            items(), model="bench", batch_size=batch, progress=lambda n: seen.append(process.memory_info().rss)
-        )
-        seconds = time.perf_counter() - start
+        with common.progress(len(vectors), "upsert_items") as bar:
+
+            def progress(done: int) -> None:
+                seen.append(process.memory_info().rss)
+                bar.update(done - bar.n)
+
+            start = time.perf_counter()
+            result = store.upsert_items(items(vectors), model="bench", batch_size=batch, progress=progress)
+            seconds = time.perf_counter() - start
         assert result.inserted == len(vectors)
     return seconds, (max(seen) - before) / 2**20
 
 
-def main() -> None:
-    """Run, print a table, write JSON and PNG."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--batch", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--server", default="pg18", choices=list(common.SERVERS))
-    parser.add_argument("--url", help="measure this server instead of one of our own")
-    args = parser.parse_args()
-    vectors, _ = common.clustered(args.items, args.dim, args.seed)
-
-    def measure(url: str) -> dict[str, Any]:
-        with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute("create extension if not exists vector")
-            record = common.machine(conn)
-        bare, ours, memory = [], [], []
-        for _ in range(args.rounds):
-            bare.append(args.items / bare_copy(url, vectors))
-            seconds, rise = load(url, vectors, args.batch)
-            ours.append(args.items / seconds)
+def one_server(url: str, args: argparse.Namespace, vectors: NDArray[Any]) -> dict[str, Any]:
+    """Rows a second of both, each round in a new database."""
+    bare, ours, memory = [], [], []
+    about: dict[str, Any] = {}
+    for _ in range(args.rounds):
+        with common.database(url, NAME) as target:
+            with psycopg.connect(target, autocommit=True) as conn:
+                conn.execute("create extension vector")
+                about = common.machine(conn)
+            bare.append(len(vectors) / bare_copy(target, vectors))
+            seconds, rise = load(target, vectors, args.batch)
+            ours.append(len(vectors) / seconds)
             memory.append(rise)
-        return record | {"bare_copy": bare, "upsert_items": ours, "client_mb": memory}
+    return {"about": about, "bare_copy": bare, "upsert_items": ours, "client_mb": memory}
 
-    if args.url:
-        record = measure(args.url)
-    else:
-        with common.server(args.server) as url:
-            record = measure(url)
-    bare, ours = statistics.median(record["bare_copy"]), statistics.median(record["upsert_items"])
-    record |= {"items": args.items, "dim": args.dim, "batch": args.batch, "seed": args.seed}
-    print(
-        f"{args.items} items x {args.dim}, PostgreSQL {record['postgresql']} / pgvector {record['pgvector']}, median of {args.rounds}"
-    )
-    print(f"  bare binary COPY of the vectors   {bare:10,.0f} rows/s")
-    print(f"  upsert_items                      {ours:10,.0f} items/s   {ours / bare:.2f} of COPY")
-    print(f"  client memory rose by at most {max(record['client_mb']):.0f} MB while loading")
-    print(common.save(f"ingest_{args.server}", record), picture.ingest(record))
+
+def show(record: dict[str, Any]) -> str:
+    """The table for people."""
+    parts = []
+    for run in record["runs"]:
+        bare, ours = statistics.median(run["bare_copy"]), statistics.median(run["upsert_items"])
+        ratio = statistics.median(a / b for a, b in zip(run["upsert_items"], run["bare_copy"], strict=True))
+        lines = [
+            ("bare binary COPY of the vectors", f"{bare:,.0f}", "", ""),
+            ("upsert_items", f"{ours:,.0f}", f"{ratio:.2f}", f"{max(run['client_mb']):.0f}"),
+        ]
+        fine = ratio >= LEAST and ours >= LEAST_ITEMS
+        parts.append(
+            f"\n{common.versions(run['about'])}: bulk load of {record['items']:,} x {record['dim']}, batches of {record['batch']:,}, "
+            f"median of {record['rounds']} rounds\n{common.table(('', 'rows / s', 'of COPY', 'client MB'), lines)}\n"
+            f"promised: {LEAST} of COPY and {LEAST_ITEMS:,} items / s at dim 384: {'ok' if fine else 'MISSED'}"
+        )
+    return "\n".join(parts)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run on each server, print tables, write JSON and PNG."""
+    from . import pictures_writing
+
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
+    common.add_server_arguments(parser)
+    parser.add_argument("--items", type=int, default=100_000, help="how many are loaded; default %(default)s")
+    parser.add_argument("--dim", type=int, default=384, help="of the vectors; default %(default)s")
+    parser.add_argument("--batch", type=int, default=2000, help="items of a transaction; default %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; default %(default)s")
+    args = parser.parse_args(argv)
+    if args.draw:
+        print(*pictures_writing.ingest(common.read(args.draw)))
+        return
+    if args.small:
+        args.items = min(args.items, 20_000)
+    vectors, _ = data.clustered(args.items, args.dim, args.seed)
+    record: dict[str, Any] = common.settings_of(args) | {"runs": []}
+    for key, url in common.servers(args):
+        record["runs"].append({"server": key} | one_server(url, args, vectors))
+    print(show(record))
+    print(common.save(common.record_name(NAME, args), record), *pictures_writing.ingest(record))
 
 
 if __name__ == "__main__":

@@ -1,96 +1,164 @@
-"""Pictures of the records that benchmarks write."""
+"""How the pictures of the benchmarks look: colours, axes, labels at the ends of lines."""
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+from PIL import Image
 
 from . import common
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = {"ours": "#D55E00", "post-filter": "#56B4E9", "iterative scan": "#0072B2", "exact": "#888888"}
-MARKERS = {"ours": "o", "post-filter": "s", "iterative scan": "^", "exact": "d"}
+# Okabe and Ito's palette, which colour-blind readers can tell apart; shapes tell the same once more.
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE, BLACK = (
+    "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000",
+)  # fmt: skip
+GREY, FAINT = "#767676", "#BBBBBB"
+COLOURS = {"ours": VERMILLION, "post-filter": SKY, "iterative scan": BLUE, "exact": "#888888", "best by hand": BLACK}
+MARKERS = {"ours": "o", "post-filter": "s", "iterative scan": "^", "exact": "x", "best by hand": "D"}
+DPI = 110
+
+plt.rcParams.update({
+    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": "#555555", "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.7, "axes.axisbelow": True,
+    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.frameon": False, "figure.dpi": DPI,
+})  # fmt: skip
 
 
-def filtered_search(record: dict[str, Any]) -> Path:
-    """Recall and p50 over the share of a scope, a column for each server and kind of filter."""
-    runs = record["runs"]
-    figure, axes = plt.subplots(2, len(runs), figsize=(4.4 * len(runs), 7.2), sharex=True, sharey="row", squeeze=False)
-    for column, run in enumerate(runs):
-        cells = sorted(run["table"].values(), key=lambda c: c["share"])
-        shares = [100 * c["share"] for c in cells]
-        for way, colour in COLOURS.items():
-            if way not in cells[0]:
-                continue
-            style = {
-                "color": colour,
-                "marker": MARKERS[way],
-                "linewidth": 2.4 if way == "ours" else 1.4,
-                "zorder": 3 if way == "ours" else 2,
-            }
-            axes[0][column].plot(shares, [c[way]["recall"] for c in cells], label=way, **style)
-            axes[1][column].plot(shares, [c[way]["p50_ms"] for c in cells], label=way, **style)
-        axes[0][column].axhline(0.95, color="#444444", linewidth=0.8, linestyle="--", zorder=1)
-        about = run["about"]
-        kind = "filter follows the topic" if run["correlated"] else "filter independent of topic"
-        axes[0][column].set_title(
-            f"PostgreSQL {about['postgresql']} / pgvector {about['pgvector']}\n{kind}", fontsize=10
-        )
-        axes[1][column].set_xscale("log")
-        axes[1][column].set_yscale("log")
-        axes[1][column].set_xlabel("share of all vectors that is in scope (%)")
-        axes[1][column].set_xticks(shares, [f"{s:g}" for s in shares])
-        for row in (0, 1):
-            axes[row][column].grid(alpha=0.25)
-            axes[row][column].spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylim(0, 1.03)
-    axes[0][0].set_ylabel(f"recall@{record['k']}")
-    axes[0][0].text(0.5, 0.94, "target 0.95", fontsize=8, ha="center", va="top", color="#444444")
-    axes[1][0].set_ylabel("p50 of a search (ms), log scale")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncol=4, frameon=False)
-    figure.suptitle(
-        f"Scoped search, {record['rows']:,} x {record['dim']} clustered vectors, {record['queries']} queries, seed {record['seed']}"
+def plain(value: float, _: object = None) -> str:
+    """0.3, 20, 30,000: a number as people write it."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+
+
+def log_axis(axis: Axes, which: str, least: float | None = None, most: float | None = None) -> None:
+    """A log scale from least to most with readable numbers on it."""
+    if which == "x":
+        axis.set_xscale("log")
+        scale, limits = axis.xaxis, axis.set_xlim
+    else:
+        axis.set_yscale("log")
+        scale, limits = axis.yaxis, axis.set_ylim
+    if least and most:
+        limits(least, most)
+    low, high = axis.get_xlim() if which == "x" else axis.get_ylim()
+    wide = max(low, high) / min(low, high) > 2000
+    scale.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    scale.set_major_formatter(FuncFormatter(plain))
+    scale.set_minor_locator(LogLocator(subs=(2.0, 5.0)) if wide else LogLocator(subs=(3.0, 7.0)))
+    scale.set_minor_formatter(NullFormatter())
+    axis.grid(which="minor", color="#F1F1F1", linewidth=0.5)
+
+
+def share_axis(axis: Axes, shares: Iterable[float], label: bool = True) -> None:
+    """Shares in percent, from everything on the left to the narrowest scope on the right."""
+    ticks = sorted({100 * s for s in shares}, reverse=True)
+    axis.set_xscale("log")
+    axis.set_xlim(ticks[0] * 1.5, ticks[-1] / 1.5)
+    axis.set_xticks(ticks, [plain(t) for t in ticks])
+    axis.xaxis.set_minor_locator(LogLocator(subs=()))
+    if label:
+        axis.set_xlabel("share of all vectors in scope (%)")
+
+
+def end_labels(axis: Axes, labels: Sequence[tuple[float, float, str, str]], size: float = 8.5) -> None:
+    """Texts (x, y, text, colour) right of the axes, at the height of the ends of lines, moved apart where they would cover another.
+
+    Call it last: it needs the final limits and layout of the axes. ``size`` in points.
+    """
+    figure = axis.figure
+    figure.canvas.draw()
+    scale = figure.dpi / 72
+    low, high = (axis.transAxes.transform((0, y))[1] for y in (0, 1))
+    ends = [min(max(axis.transData.transform((x, y))[1], low), high) for x, y, _, _ in labels]
+    order = sorted(range(len(labels)), key=lambda n: ends[n])
+    tall = [1.28 * size * scale * (1 + text.count("\n")) for _, _, text, _ in labels]
+    heights = [ends[n] for n in order]
+    for _ in range(500):
+        moved = False
+        for i in range(len(order) - 1):
+            short = (tall[order[i]] + tall[order[i + 1]]) / 2 - (heights[i + 1] - heights[i])
+            if short > 0.05:
+                heights[i] -= short / 2
+                heights[i + 1] += short / 2
+                moved = True
+        if not moved:
+            break
+    for height, n in zip(heights, order, strict=True):
+        _, _, text, colour = labels[n]
+        axis.annotate(
+            text, (1, (height - low) / (high - low)), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points",
+            va="center", ha="left", color=colour, fontsize=size, linespacing=1.05, annotation_clip=False,
+        )  # fmt: skip
+
+
+def target_line(axis: Axes, value: float, text: str = "", left: float = 0.01, above: bool = False) -> None:
+    """A dashed line at a value that is promised, with its name on it."""
+    axis.axhline(value, color="#444444", linewidth=0.9, linestyle=(0, (5, 3)), zorder=1.5)
+    if text:
+        axis.annotate(
+        text, (left, value), xycoords=("axes fraction", "data"), xytext=(0, 3 if above else -3), textcoords="offset points",
+        va="bottom" if above else "top", fontsize=8, color="#444444",
+        )  # fmt: skip
+
+
+def titled(figure: Figure, title: str, about: dict[str, Any], more: str = "") -> None:
+    """What the picture shows; below it, small, on what it was measured."""
+    when = str(about.get("date", ""))[:10]
+    cores = (
+        f"{about['cores']} cores, {about['memory_gb']:.0f} GB" if about.get("memory_gb") else f"{about['cores']} cores"
     )
-    figure.tight_layout(rect=(0, 0.04, 1, 1))
-    path = common.RESULTS / "filtered_search.png"
-    figure.savefig(path, dpi=130)
+    height = figure.get_figheight()
+    figure.text(0.012, 1 - 0.10 / height, title, ha="left", va="top", fontsize=12, fontweight="bold")
+    small = [common.versions(about), about["cpu"], cores, more, when]
+    figure.text(
+        0.012, 1 - 0.38 / height, "   |   ".join(s for s in small if s), ha="left", va="top", fontsize=8, color=GREY
+    )
+
+
+def layout(figure: Figure, right: float = 0.0, below: float = 0.0) -> None:
+    """Room (inches) for the title above, for labels on the right and a note below; to be called before end_labels."""
+    wide, high = figure.get_size_inches()
+    figure.tight_layout(rect=(0, below / high, 1 - right / wide, 1 - 0.58 / high))
+
+
+def note(figure: Figure, text: str) -> None:
+    """A small line at the bottom, for which layout must leave room below."""
+    figure.text(0.012, 0.07 / figure.get_figheight(), text, fontsize=8, color=GREY, va="bottom")
+
+
+def write(figure: Figure, name: str) -> Path:
+    """Write the picture into bench/results; the path."""
+    common.RESULTS.mkdir(exist_ok=True)
+    path = common.RESULTS / f"{name}.png"
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
     plt.close(figure)
+    _few_colours(pixels).save(path, optimize=True, dpi=(DPI, DPI))
     return path
 
 
-def ingest(record: dict[str, Any]) -> Path:
-    """Rows a second of a bare COPY and of upsert_items: the median as a bar, every round as a dot."""
-    bars = {"upsert_items: item, chunk, vector,\nall indexes and checks": "upsert_items",
-            "bare binary COPY of the vectors,\none table, no index": "bare_copy"}  # fmt: skip
-    figure, axis = plt.subplots(figsize=(8.4, 2.9))
-    for place, (label, name) in enumerate(bars.items()):
-        median = statistics.median(record[name])
-        colour = COLOURS["ours" if name == "upsert_items" else "exact"]
-        axis.barh(place, median, color=colour, height=0.55)
-        axis.plot(record[name], [place] * len(record[name]), "o", color="#222222", markersize=4)
-        axis.text(
-            max(record[name]) + 0.03 * max(record["bare_copy"]),
-            place,
-            f"{median:,.0f} / s   {label}",
-            va="center",
-            fontsize=9,
-        )
-    axis.set_xlim(0, 1.9 * max(record["bare_copy"]))
-    axis.set_yticks([])
-    axis.set_xlabel("rows a second; bars are medians, dots are rounds")
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.set_title(
-        f"Bulk load, {record['items']:,} x {record['dim']}, PostgreSQL {record['postgresql']} / pgvector {record['pgvector']}",
-        fontsize=10,
+def _few_colours(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The picture in 256 colours, greys and ours paled in steps: a third of the bytes, for pictures in docs/."""
+    tones = np.array(
+        [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE)]
     )
-    figure.tight_layout()
-    path = common.RESULTS / "ingest.png"
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-    return path
+    paled = [255 - (255 - tones) * step / 26 for step in range(1, 27)]
+    greys = np.repeat(np.linspace(255, 0, 256 - 26 * len(tones))[:, None], 3, axis=1)
+    palette = np.concatenate([greys, *paled]).round().astype(np.uint8)
+    packed = (pixels.astype(np.uint32) * np.array([1, 256, 65536], dtype=np.uint32)).sum(axis=2, dtype=np.uint32)
+    found, places = np.unique(packed, return_inverse=True)
+    colours = np.stack([found & 255, found >> 8 & 255, found >> 16], axis=1).astype(np.int32)
+    near = ((colours[:, None, :] - palette.astype(np.int32)) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)
+    image = Image.fromarray(near[places].reshape(packed.shape), mode="P")
+    image.putpalette(palette.tobytes())
+    return image

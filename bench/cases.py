@@ -1,0 +1,235 @@
+"""Under which scopes the queries of a data set are asked, and what the right answers are."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .data import Dataset, Floats, Ints, distances
+
+SHARES = (0.1, 0.01, 0.001, 0.0001)
+LEVELS = {"ns_own": "own namespace", "ns_rand": "foreign namespace", "tag_rand": "tags"}
+LEAST_QUERIES = 20
+
+
+@dataclass
+class Ask:
+    """Where one query looks: a scope, tags that must all be there, the rows (sorted) that match; None: all."""
+
+    scope: str = "*"
+    tags: tuple[str, ...] | None = None
+    members: Ints | None = None
+
+
+@dataclass
+class Case:
+    """A point on the x axis: queries (q, dim), each with its Ask. ``kth``, ``size``: how far the last right answer is."""
+
+    group: str
+    share: float
+    queries: Floats
+    asks: list[Ask]
+    rows: int
+    kth: Floats
+    size: Ints
+
+    @property
+    def fixed(self) -> Ask | None:
+        """The one scope of all its queries, None when each has its own."""
+        first = self.asks[0]
+        return first if all(a is first for a in self.asks) else None
+
+    def judge(self, data: Dataset, n: int, rows: Sequence[int]) -> tuple[float, bool, int]:
+        """Recall of an answer to query n, whether it is short, and how many of its rows are out of scope.
+
+        By distance: another row just as near as the last right one is right too, so duplicates are no loss.
+        """
+        size, members = int(self.size[n]), self.asks[n].members
+        found = np.asarray(sorted(set(rows)), dtype=np.int64)
+        outside = 0
+        if members is not None and len(found):
+            inside = np.isin(found, members)
+            outside, found = int((~inside).sum()), found[inside]
+        near = distances(self.queries[n : n + 1], data.vectors[found], data.metric)[0] if len(found) else np.zeros(0)
+        bound = float(self.kth[n])
+        hits = int((near <= bound + 1e-6 + 1e-5 * abs(bound)).sum())
+        return min(hits, size) / size, len(rows) < size, outside
+
+
+def case(data: Dataset, group: str, share: float, queries: Floats, asks: list[Ask], k: int) -> Case:
+    """A case with its right answers, found by looking at everything."""
+    kth, size = np.zeros(len(asks), dtype=np.float32), np.zeros(len(asks), dtype=np.int64)
+    together: dict[int, list[int]] = defaultdict(list)
+    for n, ask in enumerate(asks):
+        together[id(ask)].append(n)
+    for places in together.values():
+        members = asks[places[0]].members
+        vectors = data.vectors if members is None else data.vectors[members]
+        for start in range(0, len(places), 50):
+            some = places[start : start + 50]
+            size[some] = min(k, len(vectors))
+            near = distances(queries[some], vectors, data.metric)
+            kth[some] = np.partition(near, size[some[0]] - 1, axis=1)[:, size[some[0]] - 1]
+    rows = [len(data.vectors) if ask.members is None else len(ask.members) for ask in asks]
+    return Case(group, share, queries, asks, round(float(np.mean(rows))), kth, size)
+
+
+def of(data: Dataset, count: int, k: int, seed: int, shares: Iterable[float] = SHARES) -> tuple[list[str], list[Case]]:
+    """The namespace of each row, and the cases: first all rows, then every share of each group.
+
+    A data set with namespaces or tags of its own is asked by those. Any other is cut up: into random rows
+    ("independent") and into neighbouring topics, asked by queries of these topics ("own topic") and of others
+    ("foreign topic").
+    """
+    rng = np.random.default_rng(seed)
+    whole = Ask()
+    everything = case(data, "all", 1.0, data.queries[:count], [whole] * len(data.queries[:count]), k)
+    if data.namespaces or data.tags:
+        namespaces = data.namespaces or ["all"] * len(data.vectors)
+        filters = data.filters or _pooled(data, namespaces, rng)
+        return namespaces, [everything, *_by_filters(data, namespaces, filters, count, k)]
+
+    data = _with_topics(data, rng)
+    assert data.topics is not None
+    n = len(data.vectors)
+    namespaces = np.full(n, "rest", dtype=object)
+    order = rng.permutation(n)
+    rank = rng.permutation(int(data.topics.max()) + 1)
+    independent, taken = [], 0
+    for share in shares:
+        size = max(1, round(n * share))
+        independent.append((share, np.sort(order[taken : taken + size])))
+        taken += size
+    order = order[taken:]
+    order, taken = order[np.argsort(rank[data.topics[order]], kind="stable")], 0
+    topical = []
+    for share in shares:
+        size = max(1, round(n * share))
+        topical.append((share, np.sort(order[taken : taken + size])))
+        taken += size
+    cases = [everything]
+    for share, rows in independent:
+        ask = Ask(f"any-{100 * share:g}", None, rows)
+        namespaces[rows] = ask.scope
+        cases.append(case(data, "independent", share, data.queries[:count], [ask] * len(data.queries[:count]), k))
+    for group in ("own topic", "foreign topic"):
+        for share, rows in topical:
+            ask = Ask(f"topic-{100 * share:g}", None, rows)
+            namespaces[rows] = ask.scope
+            queries = _queries_about(data, rows, group == "own topic", count, rng)
+            cases.append(case(data, group, share, queries, [ask] * len(queries), k))
+    return namespaces.tolist(), cases
+
+
+def _with_topics(data: Dataset, rng: np.random.Generator) -> Dataset:
+    """The data set with topics: where it has none, cells around random rows of it."""
+    if data.topics is not None:
+        return data
+    n = len(data.vectors)
+    centres = data.vectors[rng.choice(n, min(n, 1000, max(16, n // 100)), replace=False)]
+    near = [distances(data.vectors[s : s + 20_000], centres, data.metric).argmin(axis=1) for s in range(0, n, 20_000)]
+    return replace(data, topics=np.concatenate(near).astype(np.int64))
+
+
+def _queries_about(data: Dataset, rows: Ints, inside: bool, count: int, rng: np.random.Generator) -> Floats:
+    """Queries of the topics of these rows, each topic as often as it has rows; or of all other topics."""
+    topics = data.topics
+    assert topics is not None
+    here = np.isin(topics, np.unique(topics[rows]))
+    pool = rows if inside else np.flatnonzero(~here) if not here.all() else np.arange(len(topics))
+    asked = topics[rng.choice(pool, count)]
+    if data.draw is not None:
+        return data.draw(asked, rng)
+    # No source to draw from: halfway between two rows of the topic, chosen at random.
+    where = {int(t): np.flatnonzero(topics == t) for t in np.unique(asked)}
+    first, second = (np.array([rng.choice(where[int(t)]) for t in asked]) for _ in range(2))
+    return ((data.vectors[first] + data.vectors[second]) / 2).astype(np.float32)
+
+
+def _rows_by_prefix(namespaces: list[str]) -> dict[str, Ints]:
+    """Rows (sorted) at or below each namespace."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for n, path in enumerate(namespaces):
+        for end in [i for i, c in enumerate(path) if c == ":"] + [len(path)]:
+            places[path[:end]].append(n)
+    return {path: np.asarray(rows) for path, rows in places.items()}
+
+
+def _rows_by_tag(data: Dataset) -> dict[str, Ints]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for n, tags in enumerate(data.tags or []):
+        for tag in set(tags):
+            places[tag].append(n)
+    return {tag: np.asarray(rows) for tag, rows in places.items()}
+
+
+def _pooled(data: Dataset, namespaces: list[str], rng: np.random.Generator) -> dict[str, list[str | list[str] | None]]:
+    """Filters for a data set that brings none: for each share, namespaces and tags of about that many rows.
+
+    A query's own namespace is that of the row nearest to it.
+    """
+    n, q = len(data.vectors), len(data.queries)
+    nearest = np.concatenate(
+        [distances(data.queries[s : s + 50], data.vectors, data.metric).argmin(axis=1) for s in range(0, q, 50)]
+    )
+    prefixes = _rows_by_prefix(namespaces) if data.namespaces else {}
+    tags = _rows_by_tag(data)
+    filters: dict[str, list[str | list[str] | None]] = {}
+    for share in SHARES:
+        low, high = 0.5 * share * n, 2 * share * n
+        pool = sorted(path for path, rows in prefixes.items() if low <= len(rows) <= high)
+        level = f"{100 * share:g}pct"
+        if pool:
+            filters[f"ns_rand_{level}"] = [pool[i] for i in rng.integers(len(pool), size=q)]
+            own = [[p for p in pool if (namespaces[row] + ":").startswith(p + ":")] for row in nearest]
+            filters[f"ns_own_{level}"] = [found[0] if found else None for found in own]
+        some = sorted(tag for tag, rows in tags.items() if low <= len(rows) <= high)
+        if some:
+            filters[f"tag_rand_{level}"] = [[some[i]] for i in rng.integers(len(some), size=q)]
+    return filters
+
+
+def _by_filters(
+    data: Dataset, namespaces: list[str], filters: dict[str, list[str | list[str] | None]], count: int, k: int
+) -> list[Case]:
+    """A case of each level of filters that has queries enough; the shares of a level are rounded to a power of ten."""
+    prefixes, by_tag = _rows_by_prefix(namespaces), _rows_by_tag(data)
+    known: dict[object, Ask] = {}
+
+    def ask(wanted: str | list[str]) -> Ask:
+        key = wanted if isinstance(wanted, str) else tuple(wanted)
+        if key not in known:
+            if isinstance(key, str):
+                known[key] = Ask(key, None, prefixes.get(key, np.zeros(0, dtype=np.int64)))
+            else:
+                members = by_tag.get(key[0], np.zeros(0, dtype=np.int64))
+                for tag in key[1:]:
+                    members = np.intersect1d(members, by_tag.get(tag, np.zeros(0, dtype=np.int64)))
+                known[key] = Ask("*", key, members)
+        return known[key]
+
+    cases = []
+    for level, wanted in filters.items():
+        asked = [(i, ask(w)) for i, w in enumerate(wanted[:count]) if w is not None]
+        asked = [(i, a) for i, a in asked if len(a.members if a.members is not None else ())]
+        if len(asked) < min(LEAST_QUERIES, count):
+            continue
+        share = float(np.mean([len(a.members) for _, a in asked if a.members is not None])) / len(data.vectors)
+        name, _, last = level.rpartition("_")
+        group = LEVELS.get(name, name) if last.endswith("pct") else level
+        queries = data.queries[[i for i, _ in asked]]
+        cases.append(case(data, group, 10.0 ** round(math.log10(share)), queries, [a for _, a in asked], k))
+    return sorted(cases, key=lambda c: (c.group, -c.share))
+
+
+def check_neighbors(data: Dataset, everything: Case) -> float | None:
+    """Share of the neighbours a data set brings that are as near as ours: below 1 the metric is misread."""
+    if data.neighbors is None:
+        return None
+    k = int(everything.size[0])
+    found = [everything.judge(data, n, data.neighbors[n, :k].tolist())[0] for n in range(len(everything.asks))]
+    return float(np.mean(found))

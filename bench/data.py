@@ -1,0 +1,154 @@
+"""What is searched and asked in the benchmarks: seeded clustered vectors, or a file or folder of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Dataset:
+    """Vectors (n, dim) and queries (q, dim), float32, and what scopes can be made of.
+
+    ``namespaces`` and ``tags``: one a row. ``topics``: the group of near vectors that a row, a query, belongs to.
+    ``draw(topics, rng)``: fresh queries, one of each of these topics. ``filters``: by level, the namespace (str) or
+    tags (list) that each query is to be asked under, None for a query that the level does not have.
+    """
+
+    name: str
+    vectors: Floats
+    queries: Floats
+    metric: str = "cosine"
+    namespaces: list[str] | None = None
+    tags: list[list[str]] | None = None
+    topics: Ints | None = None
+    draw: Callable[[Ints, np.random.Generator], Floats] | None = None
+    filters: dict[str, list[str | list[str] | None]] = field(default_factory=dict)
+    neighbors: Ints | None = None
+
+    @property
+    def dim(self) -> int:
+        """Number of elements of a vector."""
+        return int(self.vectors.shape[1])
+
+
+class Clusters:
+    """A seeded source of clustered unit vectors: Gaussian around uniform centres of power-law size, as topics have."""
+
+    def __init__(self, clusters: int, dim: int, seed: int, spread: float = 0.8) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.centres = self.rng.standard_normal((clusters, dim)).astype(np.float32)
+        weights = 1.0 / np.arange(1, clusters + 1) ** 0.5
+        self.weights = weights / weights.sum()
+        self.spread = spread
+
+    def rows(self, n: int) -> tuple[Floats, Ints]:
+        """The next n vectors, shape (n, dim), and the cluster of each."""
+        member = self.rng.choice(len(self.centres), n, p=self.weights)
+        return self.draw(member, self.rng), member
+
+    def draw(self, member: Ints, rng: np.random.Generator) -> Floats:
+        """One vector of each of these clusters."""
+        noise = rng.standard_normal((len(member), self.centres.shape[1]), dtype=np.float32)
+        vectors = self.centres[member] + np.float32(self.spread) * noise
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def clustered(n: int, dim: int, seed: int, clusters: int | None = None) -> tuple[Floats, Ints]:
+    """Seeded clustered unit vectors, shape (n, dim) float32, and the cluster of each; about n / 100 clusters."""
+    return Clusters(clusters or max(16, n // 100), dim, seed).rows(n)
+
+
+def generated(
+    rows: int, dim: int, queries: int, seed: int, spread: float = 0.8, clusters: int | None = None
+) -> Dataset:
+    """The data set benchmarks have by default. A spread above 1 makes the clusters overlap: harder for any index."""
+    source = Clusters(clusters or max(16, rows // 100), dim, seed, spread)
+    vectors, topics = source.rows(rows)
+    asked, _ = source.rows(queries)
+    name = f"clustered, spread {spread:g}, seed {seed}"
+    return Dataset(name, vectors, asked, topics=topics, draw=source.draw)
+
+
+def add_arguments(parser: argparse.ArgumentParser, rows: int, dim: int = 384, count: int = 200) -> None:
+    """The arguments chosen() reads."""
+    parser.add_argument(
+        "--rows", type=int, default=None, help=f"vectors; {rows:,} generated, or all of --data, by default"
+    )
+    parser.add_argument("--dim", type=int, default=dim, help="of generated vectors; default %(default)s")
+    parser.add_argument(
+        "--spread", type=float, default=0.8, help="of generated clusters, above 1 they overlap; default %(default)s"
+    )
+    parser.add_argument("--query-count", type=int, default=count, help="queries; default %(default)s")
+    parser.add_argument(
+        "--data", type=Path, help="ann-benchmarks .hdf5, .fvecs, .bvecs, .npy, or a folder (see bench/README.md)"
+    )
+    parser.add_argument(
+        "--queries", type=Path, help="queries for --data, a file of the same kinds; else rows are held out"
+    )
+    parser.add_argument("--namespaces", type=Path, help="namespace of each row of --data: .npy, .txt, .json or .jsonl")
+    parser.add_argument("--tags", type=Path, help="tags of each row of --data, likewise; in .txt separated by commas")
+    parser.add_argument(
+        "--metric", choices=["cosine", "l2", "inner_product"], help="of --data where the file does not tell"
+    )
+    parser.set_defaults(default_rows=rows)
+
+
+def chosen(args: argparse.Namespace) -> Dataset:
+    """The data set the arguments ask for, cleaned."""
+    if args.data is None:
+        return generated(args.rows or args.default_rows, args.dim, args.query_count, args.seed, args.spread)
+    from . import files
+
+    return clean(files.read(args))
+
+
+def clean(data: Dataset) -> Dataset:
+    """Without what cannot be stored: vectors with NaN or infinity, and zero vectors under cosine."""
+
+    def good(vectors: Floats) -> NDArray[np.bool_]:
+        keep: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+        return keep & (vectors != 0).any(axis=1) if data.metric == "cosine" else keep
+
+    rows, asked = good(data.vectors), good(data.queries)
+    if rows.all() and asked.all():
+        return data
+    print(
+        f"{data.name}: left out {int((~rows).sum())} vectors and {int((~asked).sum())} queries that are zero or not finite",
+        file=sys.stderr,
+    )
+    return Dataset(
+        data.name,
+        data.vectors[rows],
+        data.queries[asked],
+        data.metric,
+        data.namespaces and [v for v, keep in zip(data.namespaces, rows, strict=True) if keep],
+        data.tags and [v for v, keep in zip(data.tags, rows, strict=True) if keep],
+        None if data.topics is None else data.topics[rows],
+        data.draw,
+        {level: [v for v, keep in zip(asks, asked, strict=True) if keep] for level, asks in data.filters.items()},
+        data.neighbors[asked] if data.neighbors is not None and rows.all() else None,
+    )
+
+
+def distances(queries: Floats, vectors: Floats, metric: str) -> Floats:
+    """Distance of each query to each vector, shape (q, n): small is near, whatever the metric."""
+    if metric == "cosine":
+        queries = queries / np.linalg.norm(queries, axis=-1, keepdims=True)
+        norms = np.linalg.norm(vectors, axis=1)
+        return (1 - (queries @ vectors.T) / norms).astype(np.float32)
+    if metric == "inner_product":
+        return (-(queries @ vectors.T)).astype(np.float32)
+    # In double precision: the squares of l2 cancel.
+    q, v = queries.astype(np.float64), vectors.astype(np.float64)
+    squares = (q**2).sum(axis=-1)[:, None] + (v**2).sum(axis=1) - 2 * q @ v.T
+    return np.sqrt(np.maximum(squares, 0)).astype(np.float32)

@@ -1,0 +1,193 @@
+"""A scope of 1,000 rows inside a store that grows from 10,000 to 1,000,000 rows: does its search get slower?
+
+One store grows; at each size the scope is searched by Store.search, and by hand exactly and with the vector index and a
+filter after it (probes as pgvector's README advises: the square root of the lists). A second store, which stays at
+the first size, is searched in turn with it: the ratio of the two is free of the machine's moods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+from tqdm import tqdm
+
+import kompanion_db
+
+from . import common, data, plans
+from .cases import Ask, Case, case
+from .plans import Hand, K
+from .ways import Way, by_hand, by_search, in_turn, warm
+
+NAME = "growth"
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+SCOPE = "project:mine"
+MOST = 1.3
+BLOCK_ROWS = 10_000
+
+
+def items(
+    source: data.Clusters, first: int, last: int, scope_rows: int, bar: tqdm[Any]
+) -> Iterator[kompanion_db.NewItem]:
+    """Rows first to last of the store; the first scope_rows of all are those of the scope, a hundred others share the rest."""
+    for start in range(first, last, BLOCK_ROWS):
+        vectors, _ = source.rows(min(start + BLOCK_ROWS, last) - start)
+        for n, vector in enumerate(vectors, start):
+            namespace = SCOPE if n < scope_rows else f"project:other{n % 100}"
+            yield kompanion_db.NewItem(namespace, f"row {n}", str(n), vectors=vector[None])
+        bar.update(len(vectors))
+
+
+class Side:
+    """One of the two stores: how it is filled and asked."""
+
+    def __init__(self, url: str, source: data.Clusters, dim: int, scope_rows: int) -> None:
+        self.url, self.source, self.scope_rows, self.rows = url, source, scope_rows, 0
+        kompanion_db.migrate(url)
+        self.store = kompanion_db.connect(url, max_size=1)
+        self.store.register_model(plans.MODEL, dim)
+        self.dim = dim
+
+    def grow(self, rows: int, calibrate: float) -> list[str]:
+        """Fill up to so many rows; the index follows where ensure_index says so, and is measured. What was built."""
+        with common.progress(rows - self.rows, f"filling up to {rows:,}") as bar:
+            self.store.upsert_items(
+                items(self.source, self.rows, rows, self.scope_rows, bar), model=plans.MODEL, batch_size=5000
+            )
+        self.rows = rows
+        done = plans.build(self.store)
+        plans.analyze(self.url)
+        if done and calibrate > 0:
+            self.store.calibrate(plans.MODEL, seconds=calibrate)
+        return done
+
+    def ways(self, found: Case, source: data.Dataset, target: float) -> dict[str, Way]:
+        """How the scope is asked."""
+        hand = Hand(self.url, source, [SCOPE])
+        ways = {"ours": by_search(self.store, found, target), "exact": by_hand(hand, found, "exact", None)}
+        if hand.kind:
+            ways["post-filter"] = by_hand(hand, found, "post-filter", max(1, round((hand.lists or 1) ** 0.5)))
+        return ways
+
+
+def measure(big: Side, small: Side, found: Case, source: data.Dataset, rounds: int, target: float) -> dict[str, Any]:
+    """p50 and recall of each way in the store that grew, and p50 of ours in the one that did not, asked in turn."""
+    ways: dict[str, Any] = {**big.ways(found, source, target), "small": small.ways(found, source, target)["ours"]}
+    for way in ways.values():
+        warm(way, source, found)
+    in_turn(list(ways.values()), source, found, rounds)
+    result = {name: way.result() for name, way in ways.items()}
+    return result | {"ratio": result["ours"]["p50_ms"] / result["small"]["p50_ms"]}
+
+
+def one_server(url: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The record of one server."""
+    sizes = [size for size in SIZES if size <= args.max_rows]
+    clusters = max(16, sizes[-1] // 100)
+    # The rows of the scope are the same at each size, and in both stores: the first of the source.
+    first, _ = data.Clusters(clusters, args.dim, args.seed).rows(BLOCK_ROWS)
+    rng = np.random.default_rng(args.seed + 1)
+    queries = data.Clusters(clusters, args.dim, args.seed).draw(rng.integers(0, clusters, args.query_count), rng)
+    source = data.Dataset("clustered", first[: args.scope_rows], queries)
+    ask = Ask(SCOPE, None, np.arange(args.scope_rows))
+    found = case(source, "scope", 1.0, queries, [ask] * len(queries), K)
+    points = []
+    with common.database(url, NAME) as big_url, common.database(url, f"{NAME}_small") as small_url:
+        big, small = (
+            Side(u, data.Clusters(clusters, args.dim, args.seed), args.dim, args.scope_rows)
+            for u in (big_url, small_url)
+        )
+        with big.store, small.store:
+            small.grow(sizes[0], args.calibrate)
+            for size in sizes:
+                start = time.perf_counter()
+                done = big.grow(size, args.calibrate)
+                point = {"rows": size, "filling_s": time.perf_counter() - start, "index_steps": len(done)}
+                points.append(point | measure(big, small, found, source, args.rounds, args.target))
+        with psycopg.connect(big_url, autocommit=True) as conn:
+            return {"about": common.machine(conn), "points": points}
+
+
+def show(record: dict[str, Any]) -> str:
+    """The table for people."""
+    parts = []
+    for one in record["runs"]:
+        lines = []
+        for point in one["points"]:
+            post = point.get("post-filter")
+            lines.append((
+                f"{point['rows']:,}", f"{point['ours']['p50_ms']:.2f}", f"{point['ours']['recall']:.3f}", f"{point['ours']['short']}",
+                f"{point['small']['p50_ms']:.2f}", f"{point['ratio']:.2f}", f"{point['exact']['p50_ms']:.2f}",
+                f"{post['p50_ms']:.2f}" if post else "", f"{post['recall']:.3f}" if post else "", f"{post['short']}" if post else "",
+                f"{point['filling_s']:.0f}",
+            ))  # fmt: skip
+        headers = (
+            "rows",
+            "p50 ms",
+            "recall",
+            "short",
+            "small store",
+            "ratio",
+            "exact ms",
+            "post-filter ms",
+            "its recall",
+            "short",
+            "filled in s",
+        )
+        last = one["points"][-1]
+        plain = last["ours"]["p50_ms"] / one["points"][0]["ours"]["p50_ms"]
+        parts.append(
+            f"\n{common.versions(one['about'])}: a scope of {record['scope_rows']:,} rows in a growing store, dim {record['dim']}, "
+            f"target {record['target']:g}\n{common.table(headers, lines)}\n"
+            f"p50 at {last['rows']:,} rows is {last['ratio']:.2f} x that of the small store measured beside it "
+            f"({plain:.2f} x its own at {one['points'][0]['rows']:,}); promised: {MOST} x: {'ok' if last['ratio'] <= MOST else 'MISSED'}"
+        )
+    return "\n".join(parts)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run on each server, print tables, write JSON and PNG."""
+    from . import pictures_growth
+
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
+    common.add_server_arguments(parser)
+    parser.add_argument("--max-rows", type=int, default=SIZES[-1], help="how far the store grows; default %(default)s")
+    parser.add_argument("--scope-rows", type=int, default=1000, help="rows of the scope; default %(default)s")
+    parser.add_argument("--dim", type=int, default=384, help="of the vectors; default %(default)s")
+    parser.add_argument("--query-count", type=int, default=200, help="queries; default %(default)s")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often each query is asked at a size; default %(default)s"
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="time for calibrate after each build; default %(default)s",
+    )
+    parser.add_argument("--target", type=float, default=0.95, help="target recall; default %(default)s")
+    args = parser.parse_args(argv)
+    if args.draw:
+        print(*pictures_growth.draw(common.read(args.draw)))
+        return
+    if args.small:
+        args.max_rows, args.dim, args.calibrate = (
+            min(args.max_rows, 100_000),
+            min(args.dim, 64),
+            min(args.calibrate, 10),
+        )
+    if not args.scope_rows < SIZES[0] <= args.max_rows:
+        parser.error(f"--scope-rows must be below {SIZES[0]:,}, and --max-rows at least that")
+    record: dict[str, Any] = common.settings_of(args) | {"data": f"clustered, seed {args.seed}", "k": K, "runs": []}
+    for key, url in common.servers(args):
+        record["runs"].append({"server": key} | one_server(url, args))
+    print(show(record))
+    print(common.save(common.record_name(NAME, args), record), *pictures_growth.draw(record))
+
+
+if __name__ == "__main__":
+    main()

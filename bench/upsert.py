@@ -1,0 +1,207 @@
+"""Single upserts with pgbench, 1 to 16 clients: upsert_item beside a statement written by hand for the same tables.
+
+The statement does what upsert_item does for content that nobody cut: the item, its chunk, the queue for each model in
+use; history is kept by the same triggers. It is spared what upsert_item checks and looks up: the namespace comes as an
+id, nothing is validated, no revision can be expected. New keys, and content that changes under hot ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from tqdm import tqdm
+
+import kompanion_db
+
+from . import common
+
+NAME = "upsert"
+LEAST = 0.7
+CLIENTS = (1, 2, 4, 8, 16)
+# pgbench takes a colon for a variable, in text too: the namespace has one segment.
+NAMESPACE = "bench"
+KEYS = {
+    "new keys": "'r' || :round::text || '-' || :client_id::text || '-' || :n::text",
+    "hot keys": "'hot-' || :k::text",
+}
+CONTENT = (
+    "'Note ' || :round::text || '-' || :client_id::text || '-' || :n::text || "
+    "' says that the kettle in the harbour office was descaled and the spare fuse is in the top drawer.'"
+)
+REST = """'{"topic": "t1", "importance": 3}', '{tag1}'"""
+FUNCTION = f"select * from kompanion.upsert_item('{NAMESPACE}', {{key}}, {CONTENT}, {REST});"
+BY_HAND = f"""
+with item as (
+    insert into kompanion.memory_items as i (namespace_id, key, content, metadata, tags)
+    values ('{{namespace_id}}', {{key}}, {CONTENT}, {REST})
+    on conflict on constraint memory_items_namespace_key_uq do update
+        set content = excluded.content, metadata = excluded.metadata, tags = excluded.tags, thread_id = excluded.thread_id,
+            user_id = excluded.user_id, actor = excluded.actor, expires_at = excluded.expires_at, deleted_at = null
+    returning i.namespace_id, i.item_id, i.revision, i.content
+), chunk as (
+    insert into kompanion.memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+    select i.namespace_id, i.item_id, 0, i.content, 0, length(i.content), 1 from item i where i.revision = 1
+    returning namespace_id, chunk_id
+), queued as (
+    insert into kompanion.embedding_queue (namespace_id, chunk_id, model_id)
+    select c.namespace_id, c.chunk_id, m.model_id
+    from chunk c cross join kompanion.embedding_models m
+    where m.retired_at is null
+)
+select i.item_id, i.revision, case when i.revision = 1 then 'inserted' else 'revised' end as status from item i;
+"""
+WAYS = {"upsert_item": FUNCTION, "by hand": BY_HAND}
+
+
+def pgbench_of(key: str, given: str | None) -> str:
+    """Path of pgbench: that of the embedded server, or the one that is named or found."""
+    if given is None and key in common.SERVERS:
+        package, major = common.SERVERS[key]
+        folder = "pginstall18" if major == 18 else "pginstall"
+        given = str(Path(str(importlib.import_module(package).__file__)).parent / folder / "bin" / "pgbench")
+    found = shutil.which(given or "pgbench")
+    if found is None:
+        raise SystemExit(f"--pgbench: {given or 'pgbench'} is not there")
+    return found
+
+
+class Pgbench:
+    """Runs of pgbench in one database, each with keys of its own."""
+
+    def __init__(self, program: str, url: str, args: argparse.Namespace, folder: Path) -> None:
+        self.program, self.args, self.folder, self.runs = program, args, folder, 0
+        given = psycopg.conninfo.conninfo_to_dict(url)
+        names = {"dbname": "PGDATABASE", "host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
+        # In the environment, where no list of processes shows the password.
+        self.environment = {names.get(k, f"PG{k.upper()}"): str(v) for k, v in given.items() if v not in (None, "")}
+
+    def script(self, name: str, statement: str) -> Path:
+        """A script file that counts n up and draws k."""
+        path = self.folder / f"{name.replace(' ', '_')}.sql"
+        path.write_text(f"\\set n :n + 1\n\\set k random(1, {self.args.hot_keys})\n{statement}\n")
+        return path
+
+    def per_second(self, script: Path, clients: int, seconds: int) -> float:
+        """Transactions a second of a script, without the time to connect."""
+        self.runs += 1
+        command = [
+            self.program, "-n", "-M", "prepared", "-f", str(script), "-c", str(clients), "-j", str(min(clients, os.cpu_count() or 1)),
+            "-T", str(seconds), "-D", f"round={self.runs}", "-D", "n=0", f"--random-seed={self.args.seed + self.runs}",
+        ]  # fmt: skip
+        done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True, check=False)
+        rates = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("tps =")]
+        if done.returncode != 0 or not rates:
+            raise SystemExit(f"pgbench: {done.stderr.strip()[-500:]}")
+        return float(rates[0])
+
+
+def checked(conn: psycopg.Connection[Any]) -> dict[str, int]:
+    """What both ways left behind, after seeing that no revision and no chunk is missing."""
+    row = conn.execute(
+        """select (select count(*) from kompanion.memory_items), (select sum(revision) from kompanion.memory_items),
+                  (select count(*) from kompanion.memory_item_revisions), (select count(*) from kompanion.memory_chunks),
+                  (select count(*) from kompanion.embedding_queue)"""
+    ).fetchone()
+    assert row is not None
+    items, revisions, history, chunks, queued = (int(value or 0) for value in row)
+    assert revisions == items + history, (revisions, items, history)
+    assert items == chunks == queued, (items, chunks, queued)
+    return {"items": items, "revisions": revisions}
+
+
+def one_server(key: str, url: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Upserts a second by case, clients and way, each round in the other order."""
+    rates: dict[str, dict[int, dict[str, list[float]]]] = {
+        case: {clients: {way: [] for way in WAYS} for clients in args.clients} for case in KEYS
+    }
+    with common.database(url, NAME) as target, tempfile.TemporaryDirectory(prefix="kompanion_bench_") as folder:
+        kompanion_db.migrate(target)
+        with kompanion_db.connect(target) as store, psycopg.connect(target, autocommit=True) as conn:
+            store.register_model("bench", 384)
+            namespace_id = store.ensure_namespace(NAMESPACE)
+            store.upsert_items(
+                {"namespace": NAMESPACE, "key": f"hot-{n}", "content": "x"} for n in range(1, args.hot_keys + 1)
+            )
+            about = common.machine(conn)
+            bench = Pgbench(pgbench_of(key, args.pgbench), target, args, Path(folder))
+            scripts = {
+                (case, way): bench.script(f"{case} {way}", text.replace("{key}", expression).replace("{namespace_id}", str(namespace_id)))
+                for case, expression in KEYS.items() for way, text in WAYS.items()
+            }  # fmt: skip
+            for script in scripts.values():
+                bench.per_second(script, 1, 1)  # warm
+            plan = [(n, clients, case) for n in range(args.rounds) for clients in args.clients for case in KEYS]
+            bar: tqdm[Any]
+            with common.progress(len(plan) * len(WAYS), "upserts", unit=" runs") as bar:
+                for n, clients, case in plan:
+                    for way in list(WAYS)[:: 1 if n % 2 == 0 else -1]:
+                        rates[case][clients][way].append(bench.per_second(scripts[case, way], clients, args.seconds))
+                        bar.update()
+            return {"about": about, "points": points(rates)} | checked(conn)
+
+
+def points(rates: dict[str, dict[int, dict[str, list[float]]]]) -> list[dict[str, Any]]:
+    """Medians and the median of the ratios of each round."""
+    return [
+        {
+            "case": case, "clients": clients, "rates": by_way,
+            "ours": statistics.median(by_way["upsert_item"]), "by_hand": statistics.median(by_way["by hand"]),
+            "ratio": statistics.median(a / b for a, b in zip(by_way["upsert_item"], by_way["by hand"], strict=True)),
+        }
+        for case, by_clients in rates.items() for clients, by_way in by_clients.items()
+    ]  # fmt: skip
+
+
+def show(record: dict[str, Any]) -> str:
+    """The table for people."""
+    parts = []
+    for run in record["runs"]:
+        lines = [
+            (p["case"], str(p["clients"]), f"{p['ours']:,.0f}", f"{p['by_hand']:,.0f}", f"{p['ratio']:.2f}",
+             "ok" if p["ratio"] >= LEAST else "MISSED") for p in run["points"]
+        ]  # fmt: skip
+        headers = ("", "clients", "upsert_item / s", "by hand / s", "ratio", f">= {LEAST}")
+        parts.append(
+            f"\n{common.versions(run['about'])}: single upserts, {record['seconds']} s each, median of {record['rounds']} rounds; "
+            f"{record['hot_keys']} hot keys\n{common.table(headers, lines)}\n"
+            f"{run['items']:,} items at {run['revisions']:,} revisions, none missing"
+        )
+    return "\n".join(parts)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run on each server, print tables, write JSON and PNG."""
+    from . import pictures_writing
+
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
+    common.add_server_arguments(parser)
+    parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS), help="default: 1 2 4 8 16")
+    parser.add_argument("--seconds", type=int, default=6, help="of each run of pgbench; default %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; default %(default)s")
+    parser.add_argument("--hot-keys", type=int, default=1000, help="how many keys are hot; default %(default)s")
+    parser.add_argument("--pgbench", help="path of pgbench; default: the embedded server's, or what PATH finds")
+    args = parser.parse_args(argv)
+    if args.draw:
+        print(*pictures_writing.upsert(common.read(args.draw)))
+        return
+    if args.small:
+        args.clients, args.seconds, args.rounds = [1, 8], min(args.seconds, 2), min(args.rounds, 3)
+    record: dict[str, Any] = common.settings_of(args) | {"runs": []}
+    record.pop("pgbench")
+    for key, url in common.servers(args):
+        record["runs"].append({"server": key} | one_server(key, url, args))
+    print(show(record))
+    print(common.save(common.record_name(NAME, args), record), *pictures_writing.upsert(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the benchmarks read and ask: every kind of file gives the same data set, and right answers are right."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import cases, data
+
+RNG = np.random.default_rng(5)
+VECTORS = RNG.standard_normal((400, 8)).astype(np.float32)
+QUERIES = RNG.standard_normal((30, 8)).astype(np.float32)
+
+
+def arguments(path: Path, **given: Any) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    data.add_arguments(parser, rows=100)
+    return parser.parse_args(
+        ["--data", str(path)]
+        + [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    )
+
+
+def write_vecs(path: Path, rows: np.ndarray[Any, Any]) -> Path:
+    head = np.full((len(rows), 1), rows.shape[1], dtype="<i4").view("u1")
+    path.write_bytes(np.concatenate([head, rows.view("u1").reshape(len(rows), -1)], axis=1).tobytes())
+    return path
+
+
+def test_npy_and_fvecs_and_a_file_of_queries_are_read_as_float32(tmp_path: Path) -> None:
+    np.save(tmp_path / "half.npy", VECTORS.astype(np.float16))
+    base = write_vecs(tmp_path / "base.fvecs", VECTORS)
+    queries = write_vecs(tmp_path / "queries.fvecs", QUERIES)
+    half = data.chosen(arguments(tmp_path / "half.npy", query_count=30))
+    single = data.chosen(arguments(base, queries=queries, query_count=20, metric="l2"))
+    assert half.vectors.shape == (370, 8)
+    assert half.queries.shape == (30, 8)
+    assert half.vectors.dtype == half.queries.dtype == np.float32
+    assert np.array_equal(single.vectors, VECTORS)
+    assert np.array_equal(single.queries, QUERIES[:20])
+    assert single.metric == "l2"
+
+
+def test_bvecs_are_bytes(tmp_path: Path) -> None:
+    rows = RNG.integers(0, 256, (90, 16), dtype=np.uint8)
+    read = data.chosen(arguments(write_vecs(tmp_path / "b.bvecs", rows), query_count=10, rows=50, metric="l2"))
+    assert np.array_equal(read.vectors, rows[:50].astype(np.float32))
+    assert np.array_equal(read.queries, rows[50:60].astype(np.float32))
+
+
+def test_the_files_of_ann_benchmarks_tell_their_metric_and_neighbours(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    near = np.argsort(data.distances(QUERIES, VECTORS, "l2"), axis=1)[:, :10]
+    with h5py.File(tmp_path / "set.hdf5", "w") as file:
+        file.attrs["distance"] = "euclidean"
+        file["train"], file["test"], file["neighbors"] = VECTORS, QUERIES, near
+    read = data.chosen(arguments(tmp_path / "set.hdf5", query_count=30))
+    _, todo = cases.of(read, 30, 10, seed=1)
+    assert read.metric == "l2"
+    assert cases.check_neighbors(read, todo[0]) == 1.0
+
+
+def test_zero_vectors_are_left_out_under_cosine_and_duplicates_are_no_loss(tmp_path: Path) -> None:
+    rows = np.concatenate([VECTORS, np.zeros((3, 8), dtype=np.float32), np.repeat(VECTORS[:1], 40, axis=0), QUERIES])
+    np.save(tmp_path / "v.npy", rows)
+    read = data.chosen(arguments(tmp_path / "v.npy", query_count=30))
+    assert len(read.vectors) == len(rows) - 33
+    twins = np.flatnonzero((read.vectors == VECTORS[0]).all(axis=1))
+    one = cases.case(read, "all", 1.0, VECTORS[:1], [cases.Ask()], 10)
+    assert one.judge(read, 0, twins[-10:].tolist()) == (1.0, False, 0)
+    assert data.chosen(arguments(tmp_path / "v.npy", query_count=30, metric="l2")).vectors.shape[0] == len(rows) - 30
+
+
+def test_a_folder_brings_namespaces_tags_and_filters(tmp_path: Path) -> None:
+    np.save(tmp_path / "base.npy", VECTORS)
+    np.save(tmp_path / "queries.npy", QUERIES)
+    meta = [{"ns": f"p{n % 4}:u{n % 8}", "tags": ["even"] if n % 2 == 0 else []} for n in range(len(VECTORS))]
+    asks = [{"filters": {"ns_rand_10pct": {"filter": "p1"}, "tag_rand_10pct": {"filter": ["even"]}}} for _ in QUERIES]
+    for name, lines in (("meta.jsonl", meta), ("queries.jsonl", asks)):
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    namespaces, todo = cases.of(data.chosen(arguments(tmp_path, query_count=30)), 30, 10, seed=1)
+    found = {case.group: case for case in todo}
+    assert namespaces[:2] == ["p0:u0", "p1:u1"]
+    assert set(found) == {"all", "foreign namespace", "tags"}
+    assert found["foreign namespace"].rows == 100
+    assert found["tags"].asks[0].tags == ("even",)
+
+
+def test_columns_of_namespaces_and_tags_give_scopes_of_every_share(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(6).standard_normal((3030, 8)).astype(np.float32)
+    np.save(tmp_path / "v.npy", vectors)
+    (tmp_path / "ns.txt").write_text("".join(f"p{n % 10}:u{n % 100}\n" for n in range(3030)))
+    (tmp_path / "tags.jsonl").write_text("".join(json.dumps([f"t{n % 100}"]) + "\n" for n in range(3030)))
+    read = data.chosen(
+        arguments(tmp_path / "v.npy", query_count=30, namespaces=tmp_path / "ns.txt", tags=tmp_path / "tags.jsonl")
+    )
+    _, todo = cases.of(read, 30, 10, seed=1)
+    assert {(case.group, case.rows) for case in todo if case.group != "all"} == {
+        ("own namespace", 300), ("foreign namespace", 300), ("own namespace", 30), ("foreign namespace", 30), ("tags", 30),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+def test_an_answer_is_judged_by_what_is_nearest_in_its_scope(metric: str) -> None:
+    source = data.Dataset("x", VECTORS, QUERIES, metric)
+    members = np.arange(0, 400, 3)
+    one = cases.case(source, "some", 0.3, QUERIES, [cases.Ask("p", None, members)] * len(QUERIES), 10)
+    near = members[np.argsort(data.distances(QUERIES[:1], VECTORS[members], metric)[0])]
+    assert one.judge(source, 0, near[:10].tolist()) == (1.0, False, 0)
+    assert one.judge(source, 0, [*near[:9].tolist(), int(near[-1])]) == (0.9, False, 0)
+    assert one.judge(source, 0, near[:5].tolist()) == (0.5, True, 0)
+    assert one.judge(source, 0, [*near[:9].tolist(), 1]) == (0.9, False, 1)
+
+
+def test_generated_scopes_have_their_shares_and_queries_of_their_topics_or_of_others() -> None:
+    source = data.generated(5000, 16, 30, seed=3)
+    namespaces, todo = cases.of(source, 30, 10, seed=3)
+    assert source.topics is not None
+    assert [case.rows for case in todo] == [5000, 500, 50, 5, 1, 500, 50, 5, 1, 500, 50, 5, 1]
+    own, foreign = todo[5].asks[0], todo[9].asks[0]
+    assert own.scope == foreign.scope == "topic-10"
+    assert own.members is not None
+    assert {namespaces[n] for n in own.members} == {"topic-10"}
+    inside = np.isin(source.topics, source.topics[own.members])
+    for case, expected in ((todo[5], True), (todo[9], False)):
+        nearest = data.distances(case.queries, source.vectors, "cosine").argmin(axis=1)
+        assert (inside[nearest] == expected).mean() > 0.9
