@@ -117,6 +117,7 @@ begin
         union all
         select a.query, -1, null from unnest(asked) a (query)
     loop
+        plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;  -- as a scoped search looks
         v_start := clock_timestamp();
         v_tenths := v_tenths || (_look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id)).tenth;
         v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
@@ -127,6 +128,7 @@ begin
         v_ids := array(select s.namespace_id from _sample_queries(plan.model_id, 100) s);
     end if;
     select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
+    plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
     return jsonb_build_object(
         'index', plan.index,
@@ -1266,37 +1268,36 @@ CREATE FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_tab
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall, between
--- two measured knobs on a straight line over the logarithm. Aims a fifth of the way beyond the target, as a sample may flatter.
+-- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. As a sample
+-- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it is
+-- also no less than all queries together need: the few of one difficulty cannot show what one in a hundred misses.
 declare
     c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
-    v_ladder  integer[] := array(select e::integer from jsonb_array_elements_text(state -> 'ladder') e);
     v_shares  integer := jsonb_array_length(state -> 'shares');
     v_levels  integer := jsonb_array_length(state -> 'edges') + 1;
-    v_curve   double precision[];
-    v_ms      double precision[];
-    v_aim     double precision;
-    v_weight  double precision;
+    v_margin  double precision;
     v_cell    integer;
-    j         integer;
+    v_runs    bigint;
+    v_own     record;
+    v_all     record;
 begin
     knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
-    for d in 0 .. v_levels - 1 loop
-        for s in 0 .. v_shares - 1 loop
-            select array_agg(c.recall order by c.knob), array_agg(c.milliseconds order by c.knob) into v_curve, v_ms
-            from _calibration_curve(state, s, d) c;
+    for s in 0 .. v_shares - 1 loop
+        for d in 0 .. v_levels - 1 loop
+            v_runs := (select max(c.runs) from _calibration_curve(state, s, d) c);
             for t in 1 .. cardinality(c_targets) loop
-                v_aim := c_targets[t] + 0.2 * (1 - c_targets[t]);
-                j := 1;
-                while j <= cardinality(v_curve) and v_curve[j] < v_aim loop
-                    j := j + 1;
-                end loop;
-                continue when j > coalesce(cardinality(v_curve), 0);
-                v_weight := case when j = 1 then 1 else (v_aim - v_curve[j - 1]) / (v_curve[j] - v_curve[j - 1]) end;
+                v_margin := 1 - c_targets[t];
+                v_margin := least(0.2 * v_margin + 0.5 * sqrt(c_targets[t] * v_margin / (10.0 * greatest(v_runs, 1))), 0.6 * v_margin);
+                select * into v_own from _reach_on_curve(state, s, d, c_targets[t] + v_margin) r;
+                select * into v_all from _reach_on_curve(state, s, null, c_targets[t] + 0.2 * (1 - c_targets[t])) r;
+                continue when v_own.knob is null or c_targets[t] >= 0.98 and v_all.knob is null;
+                if c_targets[t] >= 0.98 and v_all.knob > v_own.knob then
+                    v_own := v_all;
+                end if;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
-                knob_table[v_cell + 1] := ceil(v_ladder[greatest(j - 1, 1)] ^ (1 - v_weight) * v_ladder[j] ^ v_weight);
-                knob_table[v_cell + 2] := v_ms[greatest(j - 1, 1)] * (1 - v_weight) + v_ms[j] * v_weight;
-                knob_table[v_cell + 3] := greatest(v_aim, case when j = 1 then v_curve[1] else 0 end);
+                knob_table[v_cell + 1] := v_own.knob;
+                knob_table[v_cell + 2] := v_own.milliseconds;
+                knob_table[v_cell + 3] := v_own.recall;
             end loop;
         end loop;
     end loop;
@@ -1357,37 +1358,51 @@ COMMENT ON FUNCTION kompanion._lock_item(namespace_id uuid, namespace text, key 
 CREATE FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text DEFAULT 'true'::text) RETURNS kompanion._search_plan
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET enable_sort TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
     AS $_$
 -- Looks at the vectors nearest to the query, few and cheaply, whatever the scope, and learns two things that decide how
 -- far a search must go: how difficult the query is (how far its tenth neighbour lies, against the calibration), and how
 -- dense its matches are around it. A scope of a tenth of all rows may hold all neighbours of one query and none of another's.
 declare
     v_columns constant text := 'e.namespace_id, e.item_id, e.chunk_id, ' || _conditions(plan) || ' as ok';
-    s         record;
+    v_knob    constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
+    v_scan    constant text := plan.index_kind || '.iterative_scan';
+    v_former  constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
+    v_enough  constant integer := greatest(plan.k, 5);
     v_distances double precision[];
     v_places  bigint[];
-    v_enough  integer := greatest(plan.k, 5);
+    v_set     text;
 begin
     plan.knob := (plan.knobs ->> 'look')::integer;
-    s := _index_settings(plan, 1);
-    s.settings := array_replace(s.settings, 'relaxed_order', 'off');
-    s.settings := _apply_settings(s.names, s.settings);
+    -- Assignments, not queries: setting these in a SELECT takes longer than the look itself may.
+    v_set := set_config(v_knob, plan.knob::text, true);
+    if plan.iterative then
+        v_set := set_config(v_scan, 'off', true);
+    end if;
     -- Aggregated in the order of the scan, which is that of nearness.
     execute format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit) filter (where s.ok), '
                    'count(*), array_agg(s.d), array_agg(s.n) filter (where s.ok) '
                    'from (select h.*, row_number() over () as n from (%s limit $3) h) s',
                    _index_scan(plan, v_columns, extra))
     using query, plan, case when plan.index_kind = 'hnsw' then plan.knob
-                       when plan.by_item or plan.namespace_ids is not null then least(1000, greatest(100, 20 * plan.k))
+                       when plan.by_item or plan.namespace_ids is not null then least(1000, greatest(100, 10 * plan.k))
                        else 2 * plan.k + 10 end  -- of everything there is, how dense it lies is known
     into plan.nearest, plan.looked, v_distances, v_places;
     plan.tenth := v_distances[least(10, plan.looked)];
-    perform _apply_settings(s.names, s.settings);
+    v_set := set_config(v_knob, v_former[1], true);
+    if plan.iterative then
+        v_set := set_config(v_scan, v_former[2], true);
+    end if;
 
-    -- Of the k nearest matches the last tells; fewer than 3 in sight are too few to tell anything from.
+    -- Of the k nearest matches the last tells; where fewer are in sight their number does, less half its standard error, since
+    -- to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
     plan.density := case when not plan.by_item and plan.namespace_ids is null then 1
                     when cardinality(v_places) >= v_enough then v_enough / v_places[v_enough]::double precision
-                    when cardinality(v_places) >= 3 then cardinality(v_places) / plan.looked::double precision end;
+                    when cardinality(v_places) >= 3
+                         then (cardinality(v_places) - 0.5 * sqrt(cardinality(v_places))) / plan.looked end;
     plan.difficulty := 0;
     while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
         plan.difficulty := plan.difficulty + 1;
@@ -1502,15 +1517,29 @@ COMMENT ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model 
 CREATE FUNCTION kompanion._nearest_by_index(plan kompanion._search_plan, query public.vector, n integer) RETURNS kompanion._search_hit[]
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET enable_sort TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
     AS $$
 -- About the n nearest vectors by the model's index, re-sorted, since an iterative scan may give them out of order.
+-- The settings of pgvector are assigned in the body: a function-level SET of them fails for plain roles before its library is loaded.
 declare
-    s      record := _index_settings(plan, n);
-    v_hits _search_hit[];
+    v_knob   constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
+    v_scan   constant text := plan.index_kind || '.iterative_scan';
+    v_former constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
+    v_set    text;
+    v_hits   _search_hit[];
 begin
-    s.settings := _apply_settings(s.names, s.settings);
+    v_set := set_config(v_knob, case plan.index_kind when 'hnsw' then least(1000, greatest(plan.knob, n)) else plan.knob end::text, true);
+    if plan.iterative then
+        v_set := set_config(v_scan, 'relaxed_order', true);
+    end if;
     execute 'select array((' || _index_statement(plan) || '))' into v_hits using query, plan, n;
-    perform _apply_settings(s.names, s.settings);
+    v_set := set_config(v_knob, v_former[1], true);
+    if plan.iterative then
+        v_set := set_config(v_scan, v_former[2], true);
+    end if;
     return v_hits;
 end;
 $$;
@@ -1545,9 +1574,9 @@ $_$;
 
 COMMENT ON FUNCTION kompanion._nearest_by_row(plan kompanion._search_plan, query public.vector, n integer) IS 'Internal. The n nearest that meet conditions on the item, by looking at every vector of the scope.';
 
--- Name: _nearest_exact(kompanion._search_plan, public.vector, integer); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _nearest_exact(kompanion._search_plan, public.vector, integer, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer) RETURNS kompanion._search_hit[]
+CREATE FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer DEFAULT NULL::integer) RETURNS kompanion._search_hit[]
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -1555,7 +1584,7 @@ CREATE FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query publ
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
--- The n nearest vectors of a scope by looking at all of them.
+-- The n nearest vectors of a scope by looking at all of them; NULL, and none is looked at, where there are more than bound.
 -- A CASE is no indexable expression: it keeps the planner off the vector index, as "+ 0" would.
 begin
     if plan.namespace_ids is null then
@@ -1569,27 +1598,38 @@ begin
                 order by d, e.chunk_id
                 limit n) h);
     end if;
-    return array(
-        select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
-        from (
-            select e.namespace_id, e.item_id, e.chunk_id,
-                   case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end as d
-            from unnest(plan.namespace_ids) s (id)
-            cross join lateral (
-                -- In the order of the key, which is mostly that of the heap: in random order the same rows take a third longer.
-                select e.namespace_id, e.item_id, e.chunk_id, e.vector
-                from embeddings e
-                where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
-                order by e.chunk_id
-                offset 0) e  -- a fence: one index scan a namespace
-            order by d, e.chunk_id
-            limit n) h);
+    return (
+        select array(
+            select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
+            from (
+                select e.namespace_id, e.item_id, e.chunk_id,
+                       case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end as d
+                from unnest(plan.namespace_ids) s (id)
+                cross join lateral (
+                    -- In the order of the key, which is mostly that of the heap: in random order the same rows take a third longer.
+                    select e.namespace_id, e.item_id, e.chunk_id, e.vector
+                    from embeddings e
+                    where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
+                    order by e.chunk_id
+                    offset 0) e  -- a fence: one index scan a namespace
+                order by d, e.chunk_id
+                limit n) h)
+        -- Counted in the same statement, by an index alone: a statement of its own would cost as much again.
+        where bound is null or bound >= (
+            select count(*)
+            from (select 1
+                  from unnest(plan.namespace_ids) s (id)
+                  cross join lateral (
+                      select 1 from embeddings e
+                      where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
+                      offset 0) e
+                  limit bound + 1) m));
 end;
 $$;
 
--- Name: FUNCTION _nearest_exact(plan kompanion._search_plan, query public.vector, n integer); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer) IS 'Internal. The n nearest vectors of a scope, exactly.';
+COMMENT ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) IS 'Internal. The n nearest vectors of a scope, exactly; NULL when there are more than bound.';
 
 -- Name: _normalize_tags(text[], text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1637,15 +1677,27 @@ declare
 begin
     plan.path := 'exact';
     v_rows := greatest(plan.k, (plan.knobs ->> 'exact_rows')::integer);
-    plan.matches := _count_vectors(plan.model_id, plan.namespace_ids, v_rows + 1);
     plan.threshold := v_rows;
-    if plan.matches <= v_rows then
-        plan.reason := 'the scope is so small that looking at all of it costs less than the index';
-        if plan.by_item then
-            plan.matches := null;
+    plan.reason := 'the scope is so small that looking at all of it costs less than the index';
+    if plan.namespace_ids is null then
+        if (plan.knobs ->> 'rows')::bigint <= v_rows then
+            return plan;
         end if;
-        return plan;
+    elsif plan.by_item then
+        if _count_vectors(plan.model_id, plan.namespace_ids, v_rows + 1) <= v_rows then
+            return plan;
+        end if;
+    else
+        plan.nearest := _nearest_exact(plan, query, 2 * plan.k, v_rows);
+        if plan.nearest is not null then
+            return plan;
+        end if;
     end if;
+    plan.index_name := plan.index ->> 'name';
+    plan.index_kind := plan.index ->> 'kind';
+    plan.lists := plan.index ->> 'lists';
+    plan.half := plan.index ->> 'half';
+    plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);
 
     plan := _look_around(plan, query);
     select * into v_choice
@@ -1759,7 +1811,9 @@ begin
     if not found then
         perform _model(model);
     end if;
-    perform _check_vector('query', query, p.dim, p.metric);
+    if query is null or vector_dims(query) <> p.dim or p.metric = 'cosine' and vector_norm(query) = 0 then
+        perform _check_vector('query', query, p.dim, p.metric);
+    end if;
     p.k := k;
     p.namespace_ids := _scope_ids(scope);
     p.tags_any := tags_any; p.tags_all := tags_all; p.tags_none := tags_none;
@@ -1777,16 +1831,15 @@ begin
     p.by_item := num_nonnulls(p.thread_ids, tags_any, tags_all, tags_none, p.filter) > 0;
     if not v_calibrated or p.target_recall > 0.999 then
         p.knobs := null;
-        select x.name, x.rows, x.index into p.index_name, p.rows, p.index from _vector_index(p.model_id) x where x.valid;
+        select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
+        into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
+        from _vector_index(p.model_id) x where x.valid;
         if p.index_name is null or p.target_recall >= 1 then
             p.path := 'exact';
             p.reason := case when p.index_name is null then 'the model has no vector index' else 'target_recall 1 asks for it' end;
             return p;
         end if;
     end if;
-    select x.name, x.kind, x.lists, x.half, nullif(x.iterative, false)
-    into p.index_name, p.index_kind, p.lists, p.half, p.iterative
-    from jsonb_to_record(p.index) x (name text, kind text, lists integer, half boolean, iterative boolean);
     if p.knobs is null then
         return _path_by_default(p, query);
     end if;
@@ -1877,6 +1930,39 @@ $$;
 -- Name: FUNCTION _raise_no_item(namespace text, key text); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._raise_no_item(namespace text, key text) IS 'Internal. Raises KM003 for an item that does not exist.';
+
+-- Name: _reach_on_curve(jsonb, integer, integer, double precision); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Where a measured curve reaches a recall: between two measured knobs on a straight line over the logarithm. NULL: nowhere.
+declare
+    v_last   record;
+    v_weight double precision := 1;
+    r        record;
+begin
+    for r in select c.knob, c.recall, c.milliseconds from _calibration_curve(state, share, difficulty) c loop
+        if r.recall >= aim then
+            if v_last is not null then
+                v_weight := (aim - v_last.recall) / (r.recall - v_last.recall);
+            else
+                v_last := r;
+            end if;
+            knob := ceil(v_last.knob ^ (1 - v_weight) * r.knob ^ v_weight);
+            milliseconds := v_last.milliseconds * (1 - v_weight) + r.milliseconds * v_weight;
+            recall := v_last.recall * (1 - v_weight) + r.recall * v_weight;
+            return;
+        end if;
+        v_last := r;
+    end loop;
+end;
+$$;
+
+-- Name: FUNCTION _reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) IS 'Internal. Where a measured curve reaches a recall.';
 
 -- Name: _read_cursor(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -2981,8 +3067,11 @@ begin
                 union all
                 select c from node, jsonb_array_elements(node.p -> 'Plans') c
             )
-            select sum((p ->> 'Actual Rows')::numeric + coalesce((p ->> 'Rows Removed by Filter')::numeric, 0))
-            from node where p ->> 'Index Name' = v_plan.index_name);
+            -- What the scan handed over, or, as ivfflat compares all that is in the lists it probes, about so many.
+            select greatest(sum((p ->> 'Actual Rows')::numeric + coalesce((p ->> 'Rows Removed by Filter')::numeric, 0)),
+                            round(coalesce(v_plan.rows, (v_plan.knobs ->> 'rows')::bigint) * v_plan.knob::numeric / v_plan.lists))
+            from node where p ->> 'Index Name' = v_plan.index_name
+            having count(*) > 0);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'path', case when v_plan.path = 'index' and v_run.topped_up then 'index, topped up exactly' else v_plan.path end,
@@ -3391,7 +3480,11 @@ begin
                 format('select * from kompanion.calibrate(%L)', r.name)),
             (12, r.retired_at is null and r.valid and r.scans = 0 and r.indexed_at < now() - interval '7 days',
                 'no query has used the index since statistics began: scopes are small enough to be searched exactly',
-                format('drop index concurrently kompanion.%I', coalesce(r.index_name, '')))
+                format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
+            (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
+                and (r.index_name is null or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
+                and exists (select 1 from index_statements(r.name)),
+                format('tune_index found %s %s best; it is not built yet', r.index_choice ->> 'kind', coalesce(r.index_choice ->> 'lists', '')), v_build)
         ) a (n, applies, advice, statement)
         where a.applies
         order by a.n;
@@ -6591,12 +6684,12 @@ GRANT ALL ON FUNCTION kompanion._nearest_by_row(plan kompanion._search_plan, que
 GRANT ALL ON FUNCTION kompanion._nearest_by_row(plan kompanion._search_plan, query public.vector, n integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._nearest_by_row(plan kompanion._search_plan, query public.vector, n integer) TO kompanion_admin;
 
--- Name: FUNCTION _nearest_exact(plan kompanion._search_plan, query public.vector, n integer); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_admin;
 
 -- Name: FUNCTION _normalize_tags(tags text[], place text); Type: ACL; Schema: kompanion; Owner: -
 
@@ -6646,6 +6739,13 @@ REVOKE ALL ON FUNCTION kompanion._raise_no_item(namespace text, key text) FROM P
 GRANT ALL ON FUNCTION kompanion._raise_no_item(namespace text, key text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._raise_no_item(namespace text, key text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._raise_no_item(namespace text, key text) TO kompanion_admin;
+
+-- Name: FUNCTION _reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_admin;
 
 -- Name: FUNCTION _read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid); Type: ACL; Schema: kompanion; Owner: -
 

@@ -39,7 +39,7 @@ def calibrated(server: servers.Server, request: pytest.FixtureRequest) -> Iterat
         conn.execute("vacuum analyze")
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
         before = store.explain_search("acme", QUERIES[0])
-        assert store.calibrate("m", seconds=60, sample=40)
+        assert store.calibrate("m", seconds=60, sample=100)
         conn.execute("""update kompanion.embedding_models set knobs = knobs || '{"exact_rows": 10, "row_us": 1000}'""")
         yield Calibrated(store, database, request.param, before)
     database.drop()

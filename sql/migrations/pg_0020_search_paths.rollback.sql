@@ -7,4 +7,4 @@ drop function kompanion._apply_settings(text[], text[]);
 drop function kompanion._index_statement(kompanion._search_plan, text, text);
 drop function kompanion._index_scan(kompanion._search_plan, text, text, text);
 drop function kompanion._conditions(kompanion._search_plan);
-drop function kompanion._nearest_exact(kompanion._search_plan, vector, integer);
+drop function kompanion._nearest_exact(kompanion._search_plan, vector, integer, integer);

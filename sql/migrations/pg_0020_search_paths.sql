@@ -5,7 +5,8 @@ do $$ begin perform set_config('search_path', kompanion._install_path(), true); 
 create function kompanion._nearest_exact(
     plan  kompanion._search_plan,
     query vector,
-    n     integer
+    n     integer,
+    bound integer default null
 )
     returns kompanion._search_hit[]
     language plpgsql
@@ -16,7 +17,7 @@ create function kompanion._nearest_exact(
     set enable_sort = off
     set jit = off  -- a scan of many vectors looks dear to the planner, and compiling it makes it no faster
 as $_nearest_exact$
--- The n nearest vectors of a scope by looking at all of them.
+-- The n nearest vectors of a scope by looking at all of them; NULL, and none is looked at, where there are more than bound.
 -- A CASE is no indexable expression: it keeps the planner off the vector index, as "+ 0" would.
 begin
     if plan.namespace_ids is null then
@@ -30,26 +31,37 @@ begin
                 order by d, e.chunk_id
                 limit n) h);
     end if;
-    return array(
-        select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
-        from (
-            select e.namespace_id, e.item_id, e.chunk_id,
-                   case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end as d
-            from unnest(plan.namespace_ids) s (id)
-            cross join lateral (
-                -- In the order of the key, which is mostly that of the heap: in random order the same rows take a third longer.
-                select e.namespace_id, e.item_id, e.chunk_id, e.vector
-                from embeddings e
-                where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
-                order by e.chunk_id
-                offset 0) e  -- a fence: one index scan a namespace
-            order by d, e.chunk_id
-            limit n) h);
+    return (
+        select array(
+            select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
+            from (
+                select e.namespace_id, e.item_id, e.chunk_id,
+                       case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end as d
+                from unnest(plan.namespace_ids) s (id)
+                cross join lateral (
+                    -- In the order of the key, which is mostly that of the heap: in random order the same rows take a third longer.
+                    select e.namespace_id, e.item_id, e.chunk_id, e.vector
+                    from embeddings e
+                    where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
+                    order by e.chunk_id
+                    offset 0) e  -- a fence: one index scan a namespace
+                order by d, e.chunk_id
+                limit n) h)
+        -- Counted in the same statement, by an index alone: a statement of its own would cost as much again.
+        where bound is null or bound >= (
+            select count(*)
+            from (select 1
+                  from unnest(plan.namespace_ids) s (id)
+                  cross join lateral (
+                      select 1 from embeddings e
+                      where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
+                      offset 0) e
+                  limit bound + 1) m));
 end;
 $_nearest_exact$;
-revoke all on function kompanion._nearest_exact(kompanion._search_plan, vector, integer) from public;
-comment on function kompanion._nearest_exact(kompanion._search_plan, vector, integer) is
-    'Internal. The n nearest vectors of a scope, exactly.';
+revoke all on function kompanion._nearest_exact(kompanion._search_plan, vector, integer, integer) from public;
+comment on function kompanion._nearest_exact(kompanion._search_plan, vector, integer, integer) is
+    'Internal. The n nearest vectors of a scope, exactly; NULL when there are more than bound.';
 
 create function kompanion._conditions(
     plan kompanion._search_plan
@@ -207,15 +219,29 @@ create function kompanion._nearest_by_index(
     language plpgsql
     stable
     set search_path from current
+    set enable_sort = off
+    set enable_seqscan = off
+    set enable_bitmapscan = off
+    set jit = off
 as $_nearest_by_index$
 -- About the n nearest vectors by the model's index, re-sorted, since an iterative scan may give them out of order.
+-- The settings of pgvector are assigned in the body: a function-level SET of them fails for plain roles before its library is loaded.
 declare
-    s      record := _index_settings(plan, n);
-    v_hits _search_hit[];
+    v_knob   constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
+    v_scan   constant text := plan.index_kind || '.iterative_scan';
+    v_former constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
+    v_set    text;
+    v_hits   _search_hit[];
 begin
-    s.settings := _apply_settings(s.names, s.settings);
+    v_set := set_config(v_knob, case plan.index_kind when 'hnsw' then least(1000, greatest(plan.knob, n)) else plan.knob end::text, true);
+    if plan.iterative then
+        v_set := set_config(v_scan, 'relaxed_order', true);
+    end if;
     execute 'select array((' || _index_statement(plan) || '))' into v_hits using query, plan, n;
-    perform _apply_settings(s.names, s.settings);
+    v_set := set_config(v_knob, v_former[1], true);
+    if plan.iterative then
+        v_set := set_config(v_scan, v_former[2], true);
+    end if;
     return v_hits;
 end;
 $_nearest_by_index$;

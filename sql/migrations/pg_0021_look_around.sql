@@ -11,37 +11,51 @@ create function kompanion._look_around(
     language plpgsql
     stable
     set search_path from current
+    set enable_sort = off
+    set enable_seqscan = off
+    set enable_bitmapscan = off
+    set jit = off
 as $_look_around$
 -- Looks at the vectors nearest to the query, few and cheaply, whatever the scope, and learns two things that decide how
 -- far a search must go: how difficult the query is (how far its tenth neighbour lies, against the calibration), and how
 -- dense its matches are around it. A scope of a tenth of all rows may hold all neighbours of one query and none of another's.
 declare
     v_columns constant text := 'e.namespace_id, e.item_id, e.chunk_id, ' || _conditions(plan) || ' as ok';
-    s         record;
+    v_knob    constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
+    v_scan    constant text := plan.index_kind || '.iterative_scan';
+    v_former  constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
+    v_enough  constant integer := greatest(plan.k, 5);
     v_distances double precision[];
     v_places  bigint[];
-    v_enough  integer := greatest(plan.k, 5);
+    v_set     text;
 begin
     plan.knob := (plan.knobs ->> 'look')::integer;
-    s := _index_settings(plan, 1);
-    s.settings := array_replace(s.settings, 'relaxed_order', 'off');
-    s.settings := _apply_settings(s.names, s.settings);
+    -- Assignments, not queries: setting these in a SELECT takes longer than the look itself may.
+    v_set := set_config(v_knob, plan.knob::text, true);
+    if plan.iterative then
+        v_set := set_config(v_scan, 'off', true);
+    end if;
     -- Aggregated in the order of the scan, which is that of nearness.
     execute format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit) filter (where s.ok), '
                    'count(*), array_agg(s.d), array_agg(s.n) filter (where s.ok) '
                    'from (select h.*, row_number() over () as n from (%s limit $3) h) s',
                    _index_scan(plan, v_columns, extra))
     using query, plan, case when plan.index_kind = 'hnsw' then plan.knob
-                       when plan.by_item or plan.namespace_ids is not null then least(1000, greatest(100, 20 * plan.k))
+                       when plan.by_item or plan.namespace_ids is not null then least(1000, greatest(100, 10 * plan.k))
                        else 2 * plan.k + 10 end  -- of everything there is, how dense it lies is known
     into plan.nearest, plan.looked, v_distances, v_places;
     plan.tenth := v_distances[least(10, plan.looked)];
-    perform _apply_settings(s.names, s.settings);
+    v_set := set_config(v_knob, v_former[1], true);
+    if plan.iterative then
+        v_set := set_config(v_scan, v_former[2], true);
+    end if;
 
-    -- Of the k nearest matches the last tells; fewer than 3 in sight are too few to tell anything from.
+    -- Of the k nearest matches the last tells; where fewer are in sight their number does, less half its standard error, since
+    -- to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
     plan.density := case when not plan.by_item and plan.namespace_ids is null then 1
                     when cardinality(v_places) >= v_enough then v_enough / v_places[v_enough]::double precision
-                    when cardinality(v_places) >= 3 then cardinality(v_places) / plan.looked::double precision end;
+                    when cardinality(v_places) >= 3
+                         then (cardinality(v_places) - 0.5 * sqrt(cardinality(v_places))) / plan.looked end;
     plan.difficulty := 0;
     while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
         plan.difficulty := plan.difficulty + 1;

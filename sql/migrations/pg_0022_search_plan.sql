@@ -60,15 +60,27 @@ declare
 begin
     plan.path := 'exact';
     v_rows := greatest(plan.k, (plan.knobs ->> 'exact_rows')::integer);
-    plan.matches := _count_vectors(plan.model_id, plan.namespace_ids, v_rows + 1);
     plan.threshold := v_rows;
-    if plan.matches <= v_rows then
-        plan.reason := 'the scope is so small that looking at all of it costs less than the index';
-        if plan.by_item then
-            plan.matches := null;
+    plan.reason := 'the scope is so small that looking at all of it costs less than the index';
+    if plan.namespace_ids is null then
+        if (plan.knobs ->> 'rows')::bigint <= v_rows then
+            return plan;
         end if;
-        return plan;
+    elsif plan.by_item then
+        if _count_vectors(plan.model_id, plan.namespace_ids, v_rows + 1) <= v_rows then
+            return plan;
+        end if;
+    else
+        plan.nearest := _nearest_exact(plan, query, 2 * plan.k, v_rows);
+        if plan.nearest is not null then
+            return plan;
+        end if;
     end if;
+    plan.index_name := plan.index ->> 'name';
+    plan.index_kind := plan.index ->> 'kind';
+    plan.lists := plan.index ->> 'lists';
+    plan.half := plan.index ->> 'half';
+    plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);
 
     plan := _look_around(plan, query);
     select * into v_choice
@@ -152,7 +164,9 @@ begin
     if not found then
         perform _model(model);
     end if;
-    perform _check_vector('query', query, p.dim, p.metric);
+    if query is null or vector_dims(query) <> p.dim or p.metric = 'cosine' and vector_norm(query) = 0 then
+        perform _check_vector('query', query, p.dim, p.metric);
+    end if;
     p.k := k;
     p.namespace_ids := _scope_ids(scope);
     p.tags_any := tags_any; p.tags_all := tags_all; p.tags_none := tags_none;
@@ -170,16 +184,15 @@ begin
     p.by_item := num_nonnulls(p.thread_ids, tags_any, tags_all, tags_none, p.filter) > 0;
     if not v_calibrated or p.target_recall > 0.999 then
         p.knobs := null;
-        select x.name, x.rows, x.index into p.index_name, p.rows, p.index from _vector_index(p.model_id) x where x.valid;
+        select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
+        into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
+        from _vector_index(p.model_id) x where x.valid;
         if p.index_name is null or p.target_recall >= 1 then
             p.path := 'exact';
             p.reason := case when p.index_name is null then 'the model has no vector index' else 'target_recall 1 asks for it' end;
             return p;
         end if;
     end if;
-    select x.name, x.kind, x.lists, x.half, nullif(x.iterative, false)
-    into p.index_name, p.index_kind, p.lists, p.half, p.iterative
-    from jsonb_to_record(p.index) x (name text, kind text, lists integer, half boolean, iterative boolean);
     if p.knobs is null then
         return _path_by_default(p, query);
     end if;

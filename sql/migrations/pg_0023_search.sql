@@ -156,8 +156,11 @@ begin
                 union all
                 select c from node, jsonb_array_elements(node.p -> 'Plans') c
             )
-            select sum((p ->> 'Actual Rows')::numeric + coalesce((p ->> 'Rows Removed by Filter')::numeric, 0))
-            from node where p ->> 'Index Name' = v_plan.index_name);
+            -- What the scan handed over, or, as ivfflat compares all that is in the lists it probes, about so many.
+            select greatest(sum((p ->> 'Actual Rows')::numeric + coalesce((p ->> 'Rows Removed by Filter')::numeric, 0)),
+                            round(coalesce(v_plan.rows, (v_plan.knobs ->> 'rows')::bigint) * v_plan.knob::numeric / v_plan.lists))
+            from node where p ->> 'Index Name' = v_plan.index_name
+            having count(*) > 0);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'path', case when v_plan.path = 'index' and v_run.topped_up then 'index, topped up exactly' else v_plan.path end,

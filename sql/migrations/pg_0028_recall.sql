@@ -1,4 +1,4 @@
--- depends: pg_0028_calibrate
+-- depends: pg_0027_calibrate
 -- measure_recall and index_advice: what users get now, and what would make it better.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -168,7 +168,11 @@ begin
                 format('select * from kompanion.calibrate(%L)', r.name)),
             (12, r.retired_at is null and r.valid and r.scans = 0 and r.indexed_at < now() - interval '7 days',
                 'no query has used the index since statistics began: scopes are small enough to be searched exactly',
-                format('drop index concurrently kompanion.%I', coalesce(r.index_name, '')))
+                format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
+            (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
+                and (r.index_name is null or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
+                and exists (select 1 from index_statements(r.name)),
+                format('tune_index found %s %s best; it is not built yet', r.index_choice ->> 'kind', coalesce(r.index_choice ->> 'lists', '')), v_build)
         ) a (n, applies, advice, statement)
         where a.applies
         order by a.n;

@@ -1,4 +1,4 @@
--- depends: pg_0027_calibration
+-- depends: pg_0026_curves
 -- calibrate: the measurement itself, and the table of knobs that search reads.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -11,37 +11,36 @@ create function kompanion._knobs_from(
     stable
     set search_path from current
 as $_knobs_from$
--- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall, between
--- two measured knobs on a straight line over the logarithm. Aims a fifth of the way beyond the target, as a sample may flatter.
+-- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. As a sample
+-- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it is
+-- also no less than all queries together need: the few of one difficulty cannot show what one in a hundred misses.
 declare
     c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
-    v_ladder  integer[] := array(select e::integer from jsonb_array_elements_text(state -> 'ladder') e);
     v_shares  integer := jsonb_array_length(state -> 'shares');
     v_levels  integer := jsonb_array_length(state -> 'edges') + 1;
-    v_curve   double precision[];
-    v_ms      double precision[];
-    v_aim     double precision;
-    v_weight  double precision;
+    v_margin  double precision;
     v_cell    integer;
-    j         integer;
+    v_runs    bigint;
+    v_own     record;
+    v_all     record;
 begin
     knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
-    for d in 0 .. v_levels - 1 loop
-        for s in 0 .. v_shares - 1 loop
-            select array_agg(c.recall order by c.knob), array_agg(c.milliseconds order by c.knob) into v_curve, v_ms
-            from _calibration_curve(state, s, d) c;
+    for s in 0 .. v_shares - 1 loop
+        for d in 0 .. v_levels - 1 loop
+            v_runs := (select max(c.runs) from _calibration_curve(state, s, d) c);
             for t in 1 .. cardinality(c_targets) loop
-                v_aim := c_targets[t] + 0.2 * (1 - c_targets[t]);
-                j := 1;
-                while j <= cardinality(v_curve) and v_curve[j] < v_aim loop
-                    j := j + 1;
-                end loop;
-                continue when j > coalesce(cardinality(v_curve), 0);
-                v_weight := case when j = 1 then 1 else (v_aim - v_curve[j - 1]) / (v_curve[j] - v_curve[j - 1]) end;
+                v_margin := 1 - c_targets[t];
+                v_margin := least(0.2 * v_margin + 0.5 * sqrt(c_targets[t] * v_margin / (10.0 * greatest(v_runs, 1))), 0.6 * v_margin);
+                select * into v_own from _reach_on_curve(state, s, d, c_targets[t] + v_margin) r;
+                select * into v_all from _reach_on_curve(state, s, null, c_targets[t] + 0.2 * (1 - c_targets[t])) r;
+                continue when v_own.knob is null or c_targets[t] >= 0.98 and v_all.knob is null;
+                if c_targets[t] >= 0.98 and v_all.knob > v_own.knob then
+                    v_own := v_all;
+                end if;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
-                knob_table[v_cell + 1] := ceil(v_ladder[greatest(j - 1, 1)] ^ (1 - v_weight) * v_ladder[j] ^ v_weight);
-                knob_table[v_cell + 2] := v_ms[greatest(j - 1, 1)] * (1 - v_weight) + v_ms[j] * v_weight;
-                knob_table[v_cell + 3] := greatest(v_aim, case when j = 1 then v_curve[1] else 0 end);
+                knob_table[v_cell + 1] := v_own.knob;
+                knob_table[v_cell + 2] := v_own.milliseconds;
+                knob_table[v_cell + 3] := v_own.recall;
             end loop;
         end loop;
     end loop;
@@ -86,6 +85,7 @@ begin
         union all
         select a.query, -1, null from unnest(asked) a (query)
     loop
+        plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;  -- as a scoped search looks
         v_start := clock_timestamp();
         v_tenths := v_tenths || (_look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id)).tenth;
         v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
@@ -96,6 +96,7 @@ begin
         v_ids := array(select s.namespace_id from _sample_queries(plan.model_id, 100) s);
     end if;
     select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
+    plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
     return jsonb_build_object(
         'index', plan.index,
