@@ -1,4 +1,5 @@
 -- Removes the rules for arguments.
+drop function kompanion._check_content(text, text);
 drop function kompanion._raise_no_item(text, text);
 drop function kompanion._read_cursor(text);
 drop function kompanion._write_cursor(timestamptz, uuid);

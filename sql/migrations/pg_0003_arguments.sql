@@ -220,3 +220,30 @@ end;
 $_raise_no_item$;
 revoke all on function kompanion._raise_no_item(text, text) from public;
 comment on function kompanion._raise_no_item(text, text) is 'Internal. Raises KM003 for an item that does not exist.';
+
+create function kompanion._check_content(
+    content  text,
+    argument text default 'content'
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_content$
+-- Content is text of at most 16 MiB: beyond, it is a document store one wants, and a pointer to it here.
+begin
+    if content is null then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s: is null', argument),
+            hint    = 'Give the text to remember; to end an item, call delete_item.';
+    elsif octet_length(content) > 16777216 then
+        raise exception using
+            errcode = 'KM008',
+            message = format('%s: has %s bytes, at most 16777216 are allowed', argument, octet_length(content)),
+            hint    = 'Split it into several items, or remember where it is kept.';
+    end if;
+end;
+$_check_content$;
+revoke all on function kompanion._check_content(text, text) from public;
+comment on function kompanion._check_content(text, text) is 'Internal. KM007 for NULL, KM008 for content over 16 MiB.';

@@ -49,33 +49,6 @@ revoke all on function kompanion._lock_item(uuid, text, text, integer) from publ
 comment on function kompanion._lock_item(uuid, text, text, integer) is
     'Internal. Locks an item and checks expected_revision; KM001 when it is at another one.';
 
-create function kompanion._check_content(
-    content  text,
-    argument text default 'content'
-)
-    returns void
-    language plpgsql
-    immutable parallel safe
-    set search_path from current
-as $_check_content$
--- Content is text of at most 16 MiB: beyond, it is a document store one wants, and a pointer to it here.
-begin
-    if content is null then
-        raise exception using
-            errcode = 'KM007',
-            message = format('%s: is null', argument),
-            hint    = 'Give the text to remember; to end an item, call delete_item.';
-    elsif octet_length(content) > 16777216 then
-        raise exception using
-            errcode = 'KM008',
-            message = format('%s: has %s bytes, at most 16777216 are allowed', argument, octet_length(content)),
-            hint    = 'Split it into several items, or remember where it is kept.';
-    end if;
-end;
-$_check_content$;
-revoke all on function kompanion._check_content(text, text) from public;
-comment on function kompanion._check_content(text, text) is 'Internal. KM007 for NULL, KM008 for content over 16 MiB.';
-
 create function kompanion._put_item_vectors(
     namespace_id uuid,
     item_id      uuid,
@@ -146,7 +119,7 @@ create function kompanion.upsert_item(
     set search_path from current
 as $upsert_item$
 -- Makes the item of that name exactly this: inserted, revised, or unchanged and then no new revision.
--- The row is locked first, so writers of one name queue and revisions have no gaps.
+-- A new name is inserted at once; of one that exists the row is locked first, so its writers queue and revisions have no gaps.
 -- What is plainly in order is not handed to the functions that check it: half of the time would go there.
 declare
     v_namespace_id uuid := ensure_namespace(namespace);
@@ -163,6 +136,7 @@ declare
     v_starts       integer[] := chunk_starts;
     v_ends         integer[] := chunk_ends;
     v_rechunk      boolean := false;
+    v_fresh        boolean := coalesce(expected_revision, 0) = 0;
     v_item         record;
 begin
     if v_key = '' or length(v_key) > 512 or content is null or octet_length(content) > 16777216
@@ -185,6 +159,39 @@ begin
     v_thread_id := case when thread is not null then _thread_id(v_namespace_id, thread) end;
     v_user_id := case when user_key is not null then _user_id(v_namespace_id, user_key) end;
     loop
+        if v_fresh and v_whole then  -- item, its one chunk, and the chunk queued for the models in use
+            with item as (
+                insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, created_at, expires_at)
+                values (v_namespace_id, v_item_id, v_key, upsert_item.content, coalesce(upsert_item.metadata, '{}'), v_tags, v_thread_id,
+                        v_user_id, upsert_item.actor, coalesce(upsert_item.created_at, clock_timestamp()), v_expires_at)
+                on conflict on constraint memory_items_namespace_key_uq do nothing
+                returning i.item_id, i.revision
+            ), chunk as (
+                insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+                select v_namespace_id, i.item_id, 0, upsert_item.content, 0, length(upsert_item.content), 1
+                from item i where upsert_item.content ~ '\S'
+                returning k.chunk_id
+            ), queued as (
+                insert into embedding_queue (namespace_id, chunk_id, model_id)
+                select v_namespace_id, k.chunk_id, m.model_id from chunk k cross join embedding_models m where m.retired_at is null
+            )
+            select i.item_id, i.revision, 'inserted' into item_id, revision, status from item i;
+        elsif v_fresh then
+            insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, created_at, expires_at)
+            values (v_namespace_id, v_item_id, v_key, upsert_item.content, coalesce(upsert_item.metadata, '{}'), v_tags, v_thread_id,
+                    v_user_id, upsert_item.actor, coalesce(upsert_item.created_at, clock_timestamp()), v_expires_at)
+            on conflict on constraint memory_items_namespace_key_uq do nothing
+            returning i.item_id, i.revision, 'inserted' into item_id, revision, status;
+            if found then
+                insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+                select v_namespace_id, upsert_item.item_id, t.n - 1, t.content, t.s, t.e, 1
+                from unnest(v_texts, v_starts, v_ends) with ordinality as t (content, s, e, n);
+                v_rechunk := true;
+            end if;
+        end if;
+        exit when status is not null;
+
+        -- The name is taken, or expected to be: lock what has it.
         if expected_revision is null then
             select i.item_id, i.revision, i.content into v_item
             from memory_items i
@@ -215,23 +222,7 @@ begin
             end if;
             exit;
         end if;
-
-        insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor,
-                                       created_at, expires_at)
-        values (v_namespace_id, v_item_id, v_key, upsert_item.content, coalesce(upsert_item.metadata, '{}'), v_tags, v_thread_id, v_user_id,
-                upsert_item.actor, coalesce(upsert_item.created_at, clock_timestamp()), v_expires_at)
-        on conflict on constraint memory_items_namespace_key_uq do nothing
-        returning i.item_id, i.revision, 'inserted' into item_id, revision, status;
-        if found and v_whole then
-            perform _chunk_whole(v_namespace_id, item_id, 1, upsert_item.content);
-        elsif found then
-            insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
-            select v_namespace_id, upsert_item.item_id, t.n - 1, t.content, t.s, t.e, 1
-            from unnest(v_texts, v_starts, v_ends) with ordinality as t (content, s, e, n);
-            v_rechunk := true;
-        end if;
-        exit when status is not null;
-        -- Another writer inserted the name in this moment: lock what it wrote.
+        v_fresh := true;  -- purged in this moment
     end loop;
 
     if vectors is not null then
