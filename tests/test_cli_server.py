@@ -17,12 +17,22 @@ import servers
 from cli import environment, process
 
 
+def _interruptible() -> None:
+    # Whoever started the tests in the background may ignore SIGINT, and a child inherits that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """``kompanion-db serve`` and what it printed as JSON."""
     command = [sys.executable, "-m", "kompanion_db", "serve", *arguments, "--json"]
     with subprocess.Popen(
-        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        command,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        preexec_fn=_interruptible,  # noqa: PLW1509
     ) as running:
         try:
             assert running.stdout
