@@ -1463,7 +1463,7 @@ begin
         v_times := '{}'; v_sum := 0;
         for n in 1 .. cardinality(queries) loop
             select t.recall, t.milliseconds into r
-            from _try_knob(plan, queries[n], but_for[n], part, array(select e::bigint from jsonb_array_elements_text(truths -> n - 1) e), 'kompanion.tuning_copy') t;
+            from _try_knob(plan, queries[n], but_for[n], part, array(select e::double precision from jsonb_array_elements_text(truths -> n - 1) e), 'kompanion.tuning_copy') t;
             v_sum := v_sum + r.recall;
             v_times := v_times || r.milliseconds;
         end loop;
@@ -1805,7 +1805,9 @@ begin
     into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.index, v_calibrated
     from embedding_models m
     cross join settings t
+    -- Name and oid: in a restored database the oid may be that of any other index.
     left join pg_index x on x.indexrelid = (m.knobs #>> '{index,oid}')::oid
+                        and x.indexrelid = to_regclass('kompanion.' || quote_ident(m.knobs #>> '{index,name}'))
     where m.retired_at is null and case when _plan_search.model is null then m.is_default else m.name = _plan_search.model end
       and t.name = 'target_recall';
     if not found then
@@ -1829,18 +1831,19 @@ begin
                                 and (p.namespace_ids is null or t.namespace_id = any (p.namespace_ids)));
     end if;
     p.by_item := num_nonnulls(p.thread_ids, tags_any, tags_all, tags_none, p.filter) > 0;
-    if not v_calibrated or p.target_recall > 0.999 then
+    if p.target_recall >= 1 or v_calibrated and p.target_recall > (p.knobs -> 'targets' ->> -1)::double precision then
+        p.path := 'exact';
+        p.reason := case when p.target_recall >= 1 then 'target_recall 1 asks for it' else 'no setting of the index was measured to reach such a target' end;
+        return p;
+    elsif not v_calibrated then
         p.knobs := null;
         select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
         into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
         from _vector_index(p.model_id) x where x.valid;
-        if p.index_name is null or p.target_recall >= 1 then
-            p.path := 'exact';
-            p.reason := case when p.index_name is null then 'the model has no vector index' else 'target_recall 1 asks for it' end;
+        if p.index_name is null then
+            p.path := 'exact'; p.reason := 'the model has no vector index';
             return p;
         end if;
-    end if;
-    if p.knobs is null then
         return _path_by_default(p, query);
     end if;
     return _path_by_calibration(p, query);
@@ -2457,49 +2460,50 @@ COMMENT ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) IS 'Intern
 
 -- Name: _true_nearest(kompanion._search_plan, public.vector, bigint, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) RETURNS bigint[]
+CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) RETURNS double precision[]
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
     AS $$
--- The plan.k nearest live chunks, exactly, among the rows whose hash falls into this part of 1024; without the query's own.
+-- The distances of the plan.k nearest live chunks, exactly, among the rows whose hash falls into this part of 1024; without
+-- the query's own. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
 begin
     return array(
-        select e.chunk_id
+        select case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end
         from embeddings e
         where e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
           and e.chunk_id <> but_for and hashint8(e.chunk_id) & 1023 < part
-        order by case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end
+        order by 1
         limit plan.k);
 end;
 $$;
 
 -- Name: FUNCTION _true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) IS 'Internal. The true nearest of a random part of all rows.';
+COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) IS 'Internal. Distances of the true nearest of a random part of all rows.';
 
--- Name: _try_knob(kompanion._search_plan, public.vector, bigint, integer, bigint[], text); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _try_knob(kompanion._search_plan, public.vector, bigint, integer, double precision[], text); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text DEFAULT 'kompanion.embeddings'::text, OUT recall double precision, OUT milliseconds double precision) RETURNS record
+CREATE FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text DEFAULT 'kompanion.embeddings'::text, OUT recall double precision, OUT milliseconds double precision) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
-    AS $$
+    AS $_$
 -- One query by the index at plan.knob, as search would run it: the share of the true nearest that it finds, and its time.
 declare
-    v_found bigint[];
+    v_hits  bigint;
     v_start timestamptz := clock_timestamp();
 begin
-    execute 'select array_agg((f.h).chunk_id) from ('
+    execute 'select count(*) filter (where (f.h).distance <= $4) from ('
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
-    into v_found using query, plan, plan.k;
+    into v_hits using query, plan, plan.k, truth[cardinality(truth)];
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
-    recall := (select count(*) from unnest(truth) t (id) where t.id = any (v_found)) / greatest(cardinality(truth), 1)::double precision;
+    recall := case when cardinality(truth) = 0 then 0 else least(1, v_hits / cardinality(truth)::double precision) end;
 end;
-$$;
+$_$;
 
--- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text, OUT recall double precision, OUT milliseconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. Recall and time of one query at one setting of the index.';
+COMMENT ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. Recall and time of one query at one setting of the index.';
 
 -- Name: _user_id(uuid, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -2654,7 +2658,7 @@ declare
     v_ms    double precision[];
     v_runs  integer[];
     v_timed integer[];
-    v_truth bigint[];
+    v_truth double precision[];
     v_part  integer;
     v_names  text[];
     v_former text[];
@@ -3856,8 +3860,8 @@ declare
     v_plan   _search_plan;
     v_ids    uuid[];
     v_start  timestamptz;
-    v_found  bigint[];
-    v_true   bigint[];
+    v_found  double precision[];
+    v_true   double precision[];
     v_sum    double precision := 0;
     v_times  double precision[] := '{}';
     r        record;
@@ -3887,12 +3891,14 @@ begin
     loop
         v_start := clock_timestamp();
         v_plan := _plan_search(scope, r.query, measure_recall.model, k + 1, null, null, null, null, null, target_recall);
-        v_found := array(select h.chunk_id from _run_search(v_plan, r.query, true) s cross join unnest(s.hits) h where h.chunk_id <> r.chunk_id limit k);
+        v_found := array(select h.distance from _run_search(v_plan, r.query, true) s cross join unnest(s.hits) h where h.chunk_id <> r.chunk_id limit k);
         v_times := v_times || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
-        v_true := array(select h.chunk_id from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);
+        v_true := array(select h.distance from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);
         asked := asked + 1;
         by_index := by_index + (v_plan.path = 'index')::integer;
-        v_sum := v_sum + coalesce((select count(*) from unnest(v_true) t (id) where t.id = any (v_found)) / nullif(cardinality(v_true), 0)::double precision, 1);
+        -- By distance: of vectors equally near, as duplicates are, one is as right as the other.
+        v_sum := v_sum + coalesce(least(1, (select count(*) from unnest(v_found) f (distance) where f.distance <= v_true[cardinality(v_true)])
+                                           / nullif(cardinality(v_true), 0)::double precision), 1);
     end loop;
     if asked > 0 then
         recall := v_sum / asked;
@@ -4760,6 +4766,7 @@ CREATE FUNCTION kompanion.tune_index(model text DEFAULT NULL::text, target_recal
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
+    SET extra_float_digits TO '1'
     AS $$
 -- Builds candidate indexes on a copy of the vectors, so that writers and searches go on: ivfflat with lists around the square
 -- root of the rows, on towards the better side while that pays, then hnsw. Each is asked with the smallest knob that reaches
@@ -6854,12 +6861,12 @@ GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query
 GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) TO kompanion_admin;
 
--- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text, OUT recall double precision, OUT milliseconds double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth bigint[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
 
 -- Name: FUNCTION _user_id(namespace_id uuid, key text); Type: ACL; Schema: kompanion; Owner: -
 

@@ -249,3 +249,31 @@ async def test_the_same_for_asyncio(one_db: servers.Database) -> None:
         assert (measured.asked, measured.recall) == (5, 1)
         assert await store.tune_index("m", progress=told.append) == []
     assert [line.split(":")[0] for line in told] == ["calibrate", "tune_index"]
+
+
+def test_of_duplicates_one_is_as_right_as_the_other(store: kompanion_db.Store) -> None:
+    store.register_model("m", DIM)
+    copies = (
+        {"namespace": "acme", "key": str(n), "content": "text", "vectors": [clusters.VECTORS[n % 20]]}
+        for n in range(600)
+    )
+    store.upsert_items(copies, model="m")
+    store.ensure_index(kind="ivfflat", lists=4)
+    assert max(p.recall for p in store.calibrate(sample=20)) == 1.0
+    assert store.measure_recall(sample=20, target_recall=1).recall == 1.0
+
+
+def test_a_calibration_whose_index_has_become_another_is_not_believed(
+    store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(store)
+    store.ensure_index(kind="ivfflat", lists=10)
+    store.calibrate(sample=20)
+    _use_the_index(db)
+    assert _source(store) == "calibration"
+    with db.connect() as conn:  # as after a restore, when oids are given out anew
+        conn.execute(
+            "update kompanion.embedding_models set "
+            "knobs = jsonb_set(knobs, '{index,oid}', to_jsonb('kompanion.embeddings_pk'::regclass::oid::bigint))"
+        )
+    assert _source(store).startswith("not measured yet")

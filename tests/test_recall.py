@@ -216,3 +216,8 @@ def test_a_reader_searches_by_the_calibration_and_measures_but_does_not_calibrat
         for forbidden in ("kompanion.calibrate('m')", "kompanion.tune_index('m')"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 conn.execute(f"select * from {forbidden}")
+
+
+def test_a_target_beyond_all_that_was_measured_is_reached_by_looking_at_everything(calibrated: Calibrated) -> None:
+    told = calibrated.store.explain_search("acme", QUERIES[0], target_recall=0.9999)
+    assert (told["path"], told["expected_recall"]) == ("exact", 1.0)

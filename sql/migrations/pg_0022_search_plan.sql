@@ -158,7 +158,9 @@ begin
     into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.index, v_calibrated
     from embedding_models m
     cross join settings t
+    -- Name and oid: in a restored database the oid may be that of any other index.
     left join pg_index x on x.indexrelid = (m.knobs #>> '{index,oid}')::oid
+                        and x.indexrelid = to_regclass('kompanion.' || quote_ident(m.knobs #>> '{index,name}'))
     where m.retired_at is null and case when _plan_search.model is null then m.is_default else m.name = _plan_search.model end
       and t.name = 'target_recall';
     if not found then
@@ -182,18 +184,19 @@ begin
                                 and (p.namespace_ids is null or t.namespace_id = any (p.namespace_ids)));
     end if;
     p.by_item := num_nonnulls(p.thread_ids, tags_any, tags_all, tags_none, p.filter) > 0;
-    if not v_calibrated or p.target_recall > 0.999 then
+    if p.target_recall >= 1 or v_calibrated and p.target_recall > (p.knobs -> 'targets' ->> -1)::double precision then
+        p.path := 'exact';
+        p.reason := case when p.target_recall >= 1 then 'target_recall 1 asks for it' else 'no setting of the index was measured to reach such a target' end;
+        return p;
+    elsif not v_calibrated then
         p.knobs := null;
         select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
         into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
         from _vector_index(p.model_id) x where x.valid;
-        if p.index_name is null or p.target_recall >= 1 then
-            p.path := 'exact';
-            p.reason := case when p.index_name is null then 'the model has no vector index' else 'target_recall 1 asks for it' end;
+        if p.index_name is null then
+            p.path := 'exact'; p.reason := 'the model has no vector index';
             return p;
         end if;
-    end if;
-    if p.knobs is null then
         return _path_by_default(p, query);
     end if;
     return _path_by_calibration(p, query);

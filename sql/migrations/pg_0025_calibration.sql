@@ -81,32 +81,33 @@ create function kompanion._true_nearest(
     but_for bigint,
     part    integer
 )
-    returns bigint[]
+    returns double precision[]
     language plpgsql
     stable
     set search_path from current
     set jit = off
 as $_true_nearest$
--- The plan.k nearest live chunks, exactly, among the rows whose hash falls into this part of 1024; without the query's own.
+-- The distances of the plan.k nearest live chunks, exactly, among the rows whose hash falls into this part of 1024; without
+-- the query's own. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
 begin
     return array(
-        select e.chunk_id
+        select case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end
         from embeddings e
         where e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
           and e.chunk_id <> but_for and hashint8(e.chunk_id) & 1023 < part
-        order by case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end
+        order by 1
         limit plan.k);
 end;
 $_true_nearest$;
 revoke all on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer) from public;
-comment on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer) is 'Internal. The true nearest of a random part of all rows.';
+comment on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer) is 'Internal. Distances of the true nearest of a random part of all rows.';
 
 create function kompanion._try_knob(
     plan    kompanion._search_plan,
     query   vector,
     but_for bigint,
     part    integer,
-    truth   bigint[],
+    truth   double precision[],
     source  text default 'kompanion.embeddings',
     out recall       double precision,
     out milliseconds double precision
@@ -117,18 +118,18 @@ create function kompanion._try_knob(
 as $_try_knob$
 -- One query by the index at plan.knob, as search would run it: the share of the true nearest that it finds, and its time.
 declare
-    v_found bigint[];
+    v_hits  bigint;
     v_start timestamptz := clock_timestamp();
 begin
-    execute 'select array_agg((f.h).chunk_id) from ('
+    execute 'select count(*) filter (where (f.h).distance <= $4) from ('
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
-    into v_found using query, plan, plan.k;
+    into v_hits using query, plan, plan.k, truth[cardinality(truth)];
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
-    recall := (select count(*) from unnest(truth) t (id) where t.id = any (v_found)) / greatest(cardinality(truth), 1)::double precision;
+    recall := case when cardinality(truth) = 0 then 0 else least(1, v_hits / cardinality(truth)::double precision) end;
 end;
 $_try_knob$;
-revoke all on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, bigint[], text) from public;
-comment on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, bigint[], text) is
+revoke all on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision[], text) from public;
+comment on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision[], text) is
     'Internal. Recall and time of one query at one setting of the index.';
 
 create function kompanion._row_costs(

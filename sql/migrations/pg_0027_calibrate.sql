@@ -139,7 +139,7 @@ declare
     v_ms    double precision[];
     v_runs  integer[];
     v_timed integer[];
-    v_truth bigint[];
+    v_truth double precision[];
     v_part  integer;
     v_names  text[];
     v_former text[];

@@ -25,8 +25,8 @@ declare
     v_plan   _search_plan;
     v_ids    uuid[];
     v_start  timestamptz;
-    v_found  bigint[];
-    v_true   bigint[];
+    v_found  double precision[];
+    v_true   double precision[];
     v_sum    double precision := 0;
     v_times  double precision[] := '{}';
     r        record;
@@ -56,12 +56,14 @@ begin
     loop
         v_start := clock_timestamp();
         v_plan := _plan_search(scope, r.query, measure_recall.model, k + 1, null, null, null, null, null, target_recall);
-        v_found := array(select h.chunk_id from _run_search(v_plan, r.query, true) s cross join unnest(s.hits) h where h.chunk_id <> r.chunk_id limit k);
+        v_found := array(select h.distance from _run_search(v_plan, r.query, true) s cross join unnest(s.hits) h where h.chunk_id <> r.chunk_id limit k);
         v_times := v_times || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
-        v_true := array(select h.chunk_id from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);
+        v_true := array(select h.distance from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);
         asked := asked + 1;
         by_index := by_index + (v_plan.path = 'index')::integer;
-        v_sum := v_sum + coalesce((select count(*) from unnest(v_true) t (id) where t.id = any (v_found)) / nullif(cardinality(v_true), 0)::double precision, 1);
+        -- By distance: of vectors equally near, as duplicates are, one is as right as the other.
+        v_sum := v_sum + coalesce(least(1, (select count(*) from unnest(v_found) f (distance) where f.distance <= v_true[cardinality(v_true)])
+                                           / nullif(cardinality(v_true), 0)::double precision), 1);
     end loop;
     if asked > 0 then
         recall := v_sum / asked;

@@ -60,7 +60,7 @@ begin
         v_times := '{}'; v_sum := 0;
         for n in 1 .. cardinality(queries) loop
             select t.recall, t.milliseconds into r
-            from _try_knob(plan, queries[n], but_for[n], part, array(select e::bigint from jsonb_array_elements_text(truths -> n - 1) e), 'kompanion.tuning_copy') t;
+            from _try_knob(plan, queries[n], but_for[n], part, array(select e::double precision from jsonb_array_elements_text(truths -> n - 1) e), 'kompanion.tuning_copy') t;
             v_sum := v_sum + r.recall;
             v_times := v_times || r.milliseconds;
         end loop;
@@ -145,6 +145,7 @@ create function kompanion.tune_index(
     volatile
     set search_path from current
     set jit = off
+    set extra_float_digits = 1  -- distances go through JSON, and come back as they were
 as $tune_index$
 -- Builds candidate indexes on a copy of the vectors, so that writers and searches go on: ivfflat with lists around the square
 -- root of the rows, on towards the better side while that pays, then hnsw. Each is asked with the smallest knob that reaches
