@@ -158,11 +158,8 @@ declare
     v_start timestamptz := clock_timestamp();
 begin
     drop index if exists kompanion.tuning_copy_ix;
-    execute format('create index tuning_copy_ix on kompanion.tuning_copy using %s ((vector::%s(%s)) %s)%s',
-                   plan.index_kind, case when plan.half then 'halfvec' else 'vector' end, plan.dim,
-                   case when plan.half then 'halfvec' else 'vector' end
-                   || case plan.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end,
-                   case when plan.index_kind = 'ivfflat' then format(' with (lists = %s)', plan.lists) end);
+    execute 'create index tuning_copy_ix on kompanion.tuning_copy '
+        || _index_definition(plan.index_kind, plan.lists, plan.dim, plan.metric, plan.half);
     return extract(epoch from clock_timestamp() - v_start);
 end;
 $$;
@@ -956,9 +953,7 @@ declare
 begin
     create temporary table tuning_trial on commit drop as select c.vector from kompanion.tuning_copy c limit 2000;
     v_start := clock_timestamp();
-    execute format('create index on pg_temp.tuning_trial using hnsw ((vector::%s(%s)) %s)', case when plan.half then 'halfvec' else 'vector' end, plan.dim,
-                   case when plan.half then 'halfvec' else 'vector' end
-                   || case plan.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end);
+    execute 'create index on pg_temp.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
     drop table pg_temp.tuning_trial;
     return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
          * case when _build_memory_kb('hnsw', rows, 0, plan.dim) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
@@ -1035,6 +1030,28 @@ $$;
 -- Name: FUNCTION _import_registry(documents jsonb); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._import_registry(documents jsonb) IS 'Internal. Imports models, namespaces, users and threads.';
+
+-- Name: _index_definition(text, integer, integer, text, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._index_definition(kind text, lists integer, dim integer, metric text, half boolean) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $_$
+-- What follows "on <table>" when a vector index is created, spelled so that it means the same on any search_path.
+declare
+    v_type   constant text := case when half then 'halfvec' else 'vector' end;
+    v_schema constant text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+                               where x.extname = 'vector');
+begin
+    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', kind, v_schema, v_type, dim,
+                  case metric when 'cosine' then 'cosine' when 'l2' then 'l2' else 'ip' end,
+                  case when kind = 'ivfflat' then format(' with (lists = %s)', lists) end);
+end;
+$_$;
+
+-- Name: FUNCTION _index_definition(kind text, lists integer, dim integer, metric text, half boolean); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._index_definition(kind text, lists integer, dim integer, metric text, half boolean) IS 'Internal. How a vector index is spelled.';
 
 -- Name: _index_scan(kompanion._search_plan, text, text, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3565,8 +3582,6 @@ declare
     v_current record;
     v_rows    bigint;
     v_built   bigint;
-    v_vector  text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
-                       where x.extname = 'vector');
     v_name    text;
     v_how     text := case when index_statements.concurrently then 'concurrently ' else '' end;
     v_kind    text := index_statements.kind;
@@ -3628,10 +3643,8 @@ begin
     from (values
         (1, format('drop index %sif exists kompanion.%I', v_how, v_name || '_new'),
             case when to_regclass(format('kompanion.%I', v_name || '_new')) is not null then 'a build broke off' end),
-        (2, format('create index %s%I on kompanion.embeddings using %s ((vector::%s.%s(%s)) %s.%s)%s where model_id = %s',
-                   v_how, v_name || '_new', v_kind, v_vector, case when v_half then 'halfvec' else 'vector' end, v_model.dim, v_vector,
-                   case when v_half then 'halfvec' else 'vector' end || case v_model.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end,
-                   case when v_kind = 'ivfflat' then format(' with (lists = %s)', v_lists) else '' end, v_model.model_id),
+        (2, format('create index %s%I on kompanion.embeddings %s where model_id = %s', v_how, v_name || '_new',
+                   _index_definition(v_kind, v_lists, v_model.dim, v_model.metric, v_half), v_model.model_id),
             case when v_kind <> 'none' then v_reason end),
         (3, format('drop index %sif exists kompanion.%I', v_how, v_name),
             case when v_current.name is not null then case when v_current.valid then 'the new one takes its place' else 'it is invalid' end end),
@@ -6603,6 +6616,13 @@ REVOKE ALL ON FUNCTION kompanion._import_registry(documents jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION kompanion._import_registry(documents jsonb) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._import_registry(documents jsonb) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._import_registry(documents jsonb) TO kompanion_admin;
+
+-- Name: FUNCTION _index_definition(kind text, lists integer, dim integer, metric text, half boolean); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._index_definition(kind text, lists integer, dim integer, metric text, half boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._index_definition(kind text, lists integer, dim integer, metric text, half boolean) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._index_definition(kind text, lists integer, dim integer, metric text, half boolean) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._index_definition(kind text, lists integer, dim integer, metric text, half boolean) TO kompanion_admin;
 
 -- Name: FUNCTION _index_scan(plan kompanion._search_plan, columns text, extra text, source text); Type: ACL; Schema: kompanion; Owner: -
 

@@ -2,6 +2,32 @@
 -- Vector indexes: decided from row counts, built outside migrations, watched for drift.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
+create function kompanion._index_definition(
+    kind   text,
+    lists  integer,
+    dim    integer,
+    metric text,
+    half   boolean
+)
+    returns text
+    language plpgsql
+    stable
+    set search_path from current
+as $_index_definition$
+-- What follows "on <table>" when a vector index is created, spelled so that it means the same on any search_path.
+declare
+    v_type   constant text := case when half then 'halfvec' else 'vector' end;
+    v_schema constant text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+                               where x.extname = 'vector');
+begin
+    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', kind, v_schema, v_type, dim,
+                  case metric when 'cosine' then 'cosine' when 'l2' then 'l2' else 'ip' end,
+                  case when kind = 'ivfflat' then format(' with (lists = %s)', lists) end);
+end;
+$_index_definition$;
+revoke all on function kompanion._index_definition(text, integer, integer, text, boolean) from public;
+comment on function kompanion._index_definition(text, integer, integer, text, boolean) is 'Internal. How a vector index is spelled.';
+
 create function kompanion.index_statements(
     model        text    default null,
     kind         text    default null,
@@ -21,8 +47,6 @@ declare
     v_current record;
     v_rows    bigint;
     v_built   bigint;
-    v_vector  text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
-                       where x.extname = 'vector');
     v_name    text;
     v_how     text := case when index_statements.concurrently then 'concurrently ' else '' end;
     v_kind    text := index_statements.kind;
@@ -84,10 +108,8 @@ begin
     from (values
         (1, format('drop index %sif exists kompanion.%I', v_how, v_name || '_new'),
             case when to_regclass(format('kompanion.%I', v_name || '_new')) is not null then 'a build broke off' end),
-        (2, format('create index %s%I on kompanion.embeddings using %s ((vector::%s.%s(%s)) %s.%s)%s where model_id = %s',
-                   v_how, v_name || '_new', v_kind, v_vector, case when v_half then 'halfvec' else 'vector' end, v_model.dim, v_vector,
-                   case when v_half then 'halfvec' else 'vector' end || case v_model.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end,
-                   case when v_kind = 'ivfflat' then format(' with (lists = %s)', v_lists) else '' end, v_model.model_id),
+        (2, format('create index %s%I on kompanion.embeddings %s where model_id = %s', v_how, v_name || '_new',
+                   _index_definition(v_kind, v_lists, v_model.dim, v_model.metric, v_half), v_model.model_id),
             case when v_kind <> 'none' then v_reason end),
         (3, format('drop index %sif exists kompanion.%I', v_how, v_name),
             case when v_current.name is not null then case when v_current.valid then 'the new one takes its place' else 'it is invalid' end end),

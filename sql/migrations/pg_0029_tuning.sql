@@ -16,11 +16,8 @@ declare
     v_start timestamptz := clock_timestamp();
 begin
     drop index if exists kompanion.tuning_copy_ix;
-    execute format('create index tuning_copy_ix on kompanion.tuning_copy using %s ((vector::%s(%s)) %s)%s',
-                   plan.index_kind, case when plan.half then 'halfvec' else 'vector' end, plan.dim,
-                   case when plan.half then 'halfvec' else 'vector' end
-                   || case plan.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end,
-                   case when plan.index_kind = 'ivfflat' then format(' with (lists = %s)', plan.lists) end);
+    execute 'create index tuning_copy_ix on kompanion.tuning_copy '
+        || _index_definition(plan.index_kind, plan.lists, plan.dim, plan.metric, plan.half);
     return extract(epoch from clock_timestamp() - v_start);
 end;
 $_build_candidate$;
@@ -96,9 +93,7 @@ declare
 begin
     create temporary table tuning_trial on commit drop as select c.vector from kompanion.tuning_copy c limit 2000;
     v_start := clock_timestamp();
-    execute format('create index on pg_temp.tuning_trial using hnsw ((vector::%s(%s)) %s)', case when plan.half then 'halfvec' else 'vector' end, plan.dim,
-                   case when plan.half then 'halfvec' else 'vector' end
-                   || case plan.metric when 'cosine' then '_cosine_ops' when 'l2' then '_l2_ops' else '_ip_ops' end);
+    execute 'create index on pg_temp.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
     drop table pg_temp.tuning_trial;
     return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
          * case when _build_memory_kb('hnsw', rows, 0, plan.dim) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
