@@ -31,7 +31,7 @@ class Outcome:
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment without the variables that would change what commands do."""
-    dropped = ("KOMPANION_DB_URL", "FORCE_COLOR", "COLUMNS", "OPENAI_API_KEY")
+    dropped = ("KOMPANION_DB_URL", "FORCE_COLOR", "COLUMNS", "OPENAI_API_KEY", "PYTHONUNBUFFERED")
     return {**{name: value for name, value in os.environ.items() if name not in dropped}, **changes}
 
 

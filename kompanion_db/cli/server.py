@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -62,7 +63,7 @@ def serve(
         else:
             print(f"PostgreSQL runs in {server.folder}\n\n  psql:  {line}\n  URL:   {plain}\n")
             print(f"  here:  kompanion-db stats --url {shlex.quote(f'embedded:{server.folder}')}\n\nCtrl-C ends it.")
-        typer.get_text_stream("stdout").flush()
+        sys.stdout.flush()  # into a pipe it would wait for more, and so would the reader
         while not stop.wait(1.0):
             if not _runs(server.folder):
                 raise ConnectionFailed(
