@@ -153,6 +153,12 @@ class StorageFull(KompanionError):
     sqlstate = "KM020"
 
 
+class DamagedStore(KompanionError):
+    """A file of a store is missing, damaged, or not one of ours; nothing is answered from what is left."""
+
+    sqlstate = "KM021"
+
+
 BY_SQLSTATE: dict[str, type[KompanionError]] = {cls.sqlstate: cls for cls in KompanionError.__subclasses__()} | {
     "42501": PermissionDenied,
     "53100": StorageFull,

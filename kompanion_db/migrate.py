@@ -1,6 +1,7 @@
-"""Install, upgrade and roll back the PostgreSQL schema; say what is applied.
+"""Install, upgrade and roll back the schema of either engine; say what is applied.
 
-The SQL is in ``sql/migrations``; yoyo-migrations runs it through :mod:`kompanion_db.yoyo_postgres`.
+The SQL is in ``sql/migrations`` and ``sqlite/migrations``; yoyo-migrations runs it through
+:mod:`kompanion_db.yoyo_postgres` and :mod:`kompanion_db.yoyo_sqlite`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from yoyo.migrations import default_migration_table
 
 from .errors import BadArgument, KompanionError, NotInstalled, PermissionDenied
 from .pg_errors import translated
+from .sqlite.errors import translated as sqlite_translated
+from .sqlite.files import is_sqlite, place_of
 from .urls import connection_args, display_url
 from .yoyo_postgres import HISTORY_EXISTS_SQL, KompanionPostgresBackend
+from .yoyo_sqlite import KompanionSqliteBackend, applied_in_file
 
 __all__ = ["MigrationStatus", "migrate", "migrations_folder", "require_installed", "rollback", "status"]
 
@@ -49,13 +53,13 @@ class MigrationStatus:
     in_package: bool = True
 
 
-def migrations_folder() -> Path:
-    """The folder of the PostgreSQL migrations: inside the wheel, or beside the package in a checkout.
+def migrations_folder(engine: str = "sql") -> Path:
+    """The folder of the migrations of ``sql`` (PostgreSQL) or ``sqlite``: in the wheel, or beside the package.
 
     Raises NotInstalled when neither is there: the package itself is broken.
     """
     package = Path(__file__).resolve().parent
-    for folder in (package / "_sql" / "migrations", package.parent / "sql" / "migrations"):
+    for folder in (package / f"_{engine}" / "migrations", package.parent / engine / "migrations"):
         if folder.is_dir():
             return folder
     raise NotInstalled("the package lacks its SQL files", hint="Install it again: pip install kompanion-db")
@@ -78,12 +82,12 @@ def migrate(
     Raises MigrationLocked, UnsupportedServer, PermissionDenied, ConnectionFailed, NotInstalled (the
     database is newer than this package), BadArgument (URL or target), KompanionError.
     """
-    folder = folder or migrations_folder()
+    folder = folder or _folder_of(url)
     wanted = _up_to(migration_ids(folder), target)
     done: list[str] = []
     with _locked_backend(url, lock_timeout) as backend:
-        applied = _applied(backend.connection)
-        _refuse_newer(applied, migration_ids(folder))
+        applied = backend.applied()
+        refuse_newer(applied, migration_ids(folder))
         pending = [name for name in wanted if name not in applied]
         for migration in _load(folder, pending):
             backend.apply_one(migration)
@@ -107,13 +111,13 @@ def rollback(
     """
     if count < 0:
         raise BadArgument(f"count: {count} is negative")
-    folder = folder or migrations_folder()
+    folder = folder or _folder_of(url)
     known = migration_ids(folder)
     kept = () if to in (None, "zero") else _up_to(known, to)
     done: list[str] = []
     with _locked_backend(url, lock_timeout) as backend:
-        applied = _applied(backend.connection)
-        _refuse_newer(applied, known)
+        applied = backend.applied()
+        refuse_newer(applied, known)
         undo = [name for name in reversed(known) if name in applied and name not in kept]
         if to is None:
             undo = undo[:count]
@@ -133,9 +137,12 @@ def status(url: str, *, folder: Path | None = None) -> list[MigrationStatus]:
     Needs CONNECT and, once installed, SELECT on ``kompanion._yoyo_migration``; before installation
     everything is unapplied. Raises ConnectionFailed, PermissionDenied, BadArgument.
     """
-    known = migration_ids(folder)
-    with translated(), psycopg.connect(autocommit=True, **_args(url)) as conn:
-        applied = _applied(conn)
+    known = migration_ids(folder or _folder_of(url))
+    if is_sqlite(url):
+        applied = applied_in_file(place_of(url))
+    else:
+        with translated(), psycopg.connect(autocommit=True, **_args(url)) as conn:
+            applied = applied_in(conn)
     rows = [MigrationStatus(name, name in applied, applied.get(name)) for name in known]
     rows += [
         MigrationStatus(name, True, at, in_package=False) for name, at in sorted(applied.items()) if name not in known
@@ -177,7 +184,7 @@ def _judge(names: Iterable[str] | None, info: psycopg.ConnectionInfo) -> None:
     missing = [name for name in known if name not in applied]
     if not applied:
         raise NotInstalled(f"kompanion_db is not installed in database {info.dbname}", hint=command)
-    _refuse_newer(applied, known)
+    refuse_newer(applied, known)
     if missing:
         raise NotInstalled(
             f"the schema in database {info.dbname} is older than this package",
@@ -186,7 +193,8 @@ def _judge(names: Iterable[str] | None, info: psycopg.ConnectionInfo) -> None:
         )
 
 
-def _refuse_newer(applied: Iterable[str], known: tuple[str, ...]) -> None:
+def refuse_newer(applied: Iterable[str], known: tuple[str, ...]) -> None:
+    """Raise NotInstalled when a database has migrations that this package does not know."""
     unknown = sorted(set(applied) - set(known))
     if unknown:
         raise NotInstalled(
@@ -209,7 +217,8 @@ def _up_to(known: tuple[str, ...], target: str | None) -> tuple[str, ...]:
     return known[: found[0] + 1]
 
 
-def _applied(conn: psycopg.Connection[Any]) -> dict[str, datetime]:
+def applied_in(conn: psycopg.Connection[Any]) -> dict[str, datetime]:
+    """The migrations a database has, and since when (UTC)."""
     row = conn.execute(HISTORY_EXISTS_SQL).fetchone()
     if not row or not row[0]:
         return {}
@@ -251,8 +260,22 @@ def _args(url: str) -> dict[str, Any]:
     return {"fallback_application_name": "kompanion-db", **connection_args(url)}
 
 
+def _folder_of(url: str) -> Path:
+    return migrations_folder("sqlite" if is_sqlite(url) else "sql")
+
+
 @contextmanager
-def _locked_backend(url: str, lock_timeout: float) -> Iterator[KompanionPostgresBackend]:
+def _locked_backend(url: str, lock_timeout: float) -> Iterator[KompanionPostgresBackend | KompanionSqliteBackend]:
+    if is_sqlite(url):
+        file = DatabaseURI("kompanion+sqlite", None, None, None, None, str(place_of(url).path), {})
+        with (
+            sqlite_translated(),
+            KompanionSqliteBackend(file, default_migration_table) as sqlite_backend,
+            sqlite_backend.lock(lock_timeout),
+        ):
+            sqlite_backend.ensure_internal_schema_updated()
+            yield sqlite_backend
+        return
     args = _args(url)
     uri = DatabaseURI(
         scheme="kompanion+postgresql",

@@ -171,6 +171,12 @@ class KompanionPostgresBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             elif mark:
                 self.mark_one(migration, log=False)
 
+    def applied(self) -> dict[str, datetime]:
+        """The migrations this database has, and since when."""
+        from .migrate import applied_in
+
+        return applied_in(self.connection)
+
     def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, Any]:
         """The log line: the database role and the time, and nothing about the machine or the login."""
         return {

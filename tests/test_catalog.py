@@ -137,7 +137,7 @@ def test_every_code_that_sql_raises_has_its_class_and_the_rest_are_raised_by_pyt
         cls.sqlstate
         for cls in (
             errors.NotInstalled, errors.MigrationLocked, errors.EmbedderError, errors.ConnectionFailed, errors.MissingExtra,
-            errors.PermissionDenied, errors.StorageFull,
+            errors.PermissionDenied, errors.StorageFull, errors.DamagedStore,
         )
     }  # fmt: skip
     assert raised_codes() == ours - python_only

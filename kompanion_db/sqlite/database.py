@@ -1,0 +1,150 @@
+"""The connections of one store to its file: opened as needed, lent out, kept for the next call."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+
+import apsw
+
+from ..errors import ConnectionFailed, NotInstalled
+from .errors import translated
+from .files import Place
+from .session import Session
+
+BUSY_SECONDS = 120
+"""How long a writer waits for the writers before it. SQLite queues nobody: under load the unlucky one waits long."""
+
+PAGE_SIZE = 8192
+"""Bytes. A vector of 384 floats leaves a quarter of a page of 4096 empty."""
+
+
+def open_connection(place: Place, *, create: bool = False, readonly: bool = False) -> apsw.Connection:
+    """A connection with the settings every connection of ours has. Raises errors of apsw."""
+    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
+    conn = apsw.Connection(str(place.path), flags=flags | (apsw.SQLITE_OPEN_CREATE if create else 0))
+    try:
+        conn.set_busy_timeout(BUSY_SECONDS * 1000)
+        if create:
+            conn.execute(f"pragma page_size = {PAGE_SIZE}")
+        conn.execute("pragma foreign_keys = on; pragma recursive_triggers = on; pragma temp_store = memory")
+        if not readonly:
+            conn.execute("pragma journal_mode = wal")
+        conn.execute(f"pragma synchronous = {place.synchronous}; pragma cache_size = -32768")
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+class Database:
+    """The file of a store and its connections, for any number of threads of one process.
+
+    ``session`` lends a connection in a transaction. Inside ``bound`` all sessions of the same context (thread or task)
+    are the one of the block.
+    """
+
+    def __init__(self, place: Place, size: int = 4, timeout: float = 30.0) -> None:
+        self.place = place
+        self._timeout = timeout
+        self._free: list[Session] = []
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(size)
+        self._size = size
+        self._pid = os.getpid()
+        self._closed = False
+        self._bound: ContextVar[Session | None] = ContextVar("kompanion_sqlite_transaction", default=None)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the caller is inside ``bound``."""
+        return self._bound.get() is not None
+
+    @property
+    def current(self) -> Session | None:
+        """The session the caller's context is bound to."""
+        return self._bound.get()
+
+    def bind(self, session: Session) -> Token[Session | None]:
+        """From now on all sessions of the caller's context are this one."""
+        return self._bound.set(session)
+
+    def unbind(self, token: Token[Session | None]) -> None:
+        """As it was before ``bind``."""
+        self._bound.reset(token)
+
+    def take(self) -> Session:
+        """A connection for the caller alone, to be given back. Raises ConnectionFailed, NotInstalled."""
+        if self._closed:
+            raise ConnectionFailed("the store is closed", hint="connect(url) again.")
+        if self._pid != os.getpid():
+            raise ConnectionFailed("the store was opened in another process", hint="connect(url) after the fork.")
+        if not self._places.acquire(timeout=self._timeout):
+            raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
+        try:
+            with self._lock:
+                if self._free:
+                    return self._free.pop()
+            with translated():
+                if not self.place.path.exists():
+                    raise NotInstalled(f"{self.place.path} is gone", hint="connect(url) again.")
+                conn = open_connection(self.place)
+            return Session(self, conn)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def give_back(self, session: Session) -> None:
+        """Give a connection back for the next."""
+        session.progress = None
+        with self._lock:
+            keep = not self._closed
+            if keep:
+                self._free.append(session)
+        if not keep:
+            session.conn.close()
+        self._places.release()
+
+    @contextmanager
+    def lent(self) -> Iterator[Session]:
+        """A connection outside of any transaction, or the one this context is bound to."""
+        bound = self._bound.get()
+        if bound is not None:
+            yield bound
+            return
+        session = self.take()
+        try:
+            yield session
+        finally:
+            self.give_back(session)
+
+    @contextmanager
+    def session(self, write: bool) -> Iterator[Session]:
+        """A connection in a transaction of its own, or in a savepoint of the transaction this context is bound to."""
+        with self.lent() as session, translated(), session.transaction(write):
+            yield session
+
+    @contextmanager
+    def bound(self) -> Iterator[None]:
+        """One transaction for all calls of this context; nests as savepoints."""
+        with self.session(write=True) as session:
+            if self._bound.get() is session:
+                yield
+                return
+            token = self._bound.set(session)
+            try:
+                yield
+            finally:
+                self._bound.reset(token)
+
+    def close(self) -> None:
+        """Close the connections that are free, and each other one when it is given back."""
+        with self._lock:
+            self._closed = True
+            free, self._free = self._free, []
+        if self._pid == os.getpid():
+            for session in free:
+                session.conn.close()

@@ -1,0 +1,58 @@
+"""SQLite's errors as the classes of :mod:`kompanion_db.errors`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from ..errors import (
+    BY_SQLSTATE,
+    BadArgument,
+    ConnectionFailed,
+    DamagedStore,
+    KompanionError,
+    PermissionDenied,
+    StorageFull,
+    TooLarge,
+)
+
+# Triggers raise "KM007 what is wrong".
+_OURS = re.compile(r"(KM\d{3}) (.+)", re.DOTALL)
+
+_CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
+    (apsw.BusyError, ConnectionFailed, "Another process has been writing for long: look what it does, then try again."),
+    (apsw.LockedError, ConnectionFailed, "Another connection has been writing for long; try again."),
+    (apsw.FullError, StorageFull, "Make room on the disk, then write again."),
+    (apsw.ReadOnlyError, PermissionDenied, "Make the file and its folder writable, or only read."),
+    (apsw.PermissionsError, PermissionDenied, "Make the file and its folder readable and writable."),
+    (apsw.CantOpenError, ConnectionFailed, "See whether the folder is there, and may be read and written."),
+    (apsw.CorruptError, DamagedStore, "Run: kompanion-db doctor URL; then restore a backup."),
+    (apsw.NotADBError, DamagedStore, "Name a database that kompanion_db made, or a file that is not there yet."),
+    (apsw.IOError, ConnectionFailed, "See the system's log for errors of the disk."),
+    (apsw.TooBigError, TooLarge, "SQLite holds values of up to a gigabyte."),
+    (apsw.ConstraintError, BadArgument, "See sqlite/schema.sql for the rule that was broken."),
+)
+
+
+def translate(exc: apsw.Error) -> KompanionError:
+    """The KompanionError that ``exc`` stands for; raises nothing."""
+    message = str(exc)
+    ours = _OURS.search(message)
+    if ours is not None and ours[1] in BY_SQLSTATE:
+        return BY_SQLSTATE[ours[1]](ours[2])
+    for theirs, cls, hint in _CLASSES:
+        if isinstance(exc, theirs):
+            return cls(f"SQLite: {message}", hint=hint)
+    return KompanionError(f"SQLite: {message}")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Let errors of apsw out of the block as KompanionError, chained to the original."""
+    try:
+        yield
+    except apsw.Error as exc:
+        raise translate(exc) from exc

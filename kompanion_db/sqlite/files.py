@@ -1,0 +1,59 @@
+"""Where a store is: ``sqlite:///file.db`` and the folder of vectors beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote
+
+from ..errors import BadArgument
+
+SCHEME = "sqlite:"
+_SYNCHRONOUS = ("full", "normal")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The database file, absolute; ``synchronous`` is full (a commit survives a power cut) or normal (a crash)."""
+
+    path: Path
+    synchronous: str = "full"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its vector files."""
+        return self.path.with_name(self.path.name + ".vec")
+
+    @property
+    def url(self) -> str:
+        """The URL that names it."""
+        return f"sqlite:///{self.path}" + ("" if self.synchronous == "full" else f"?synchronous={self.synchronous}")
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether the URL names a SQLite store."""
+    return url.strip().lower().startswith(SCHEME)
+
+
+def place_of(url: str) -> Place:
+    """The place a URL names: three slashes and a path from here, four and an absolute one. Raises BadArgument."""
+    text = url.strip()[len(SCHEME) :]
+    hint = "sqlite:///notes.db is a file in this folder, sqlite:////var/lib/notes.db one by its full path."
+    if not text.startswith("///"):
+        raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint)
+    name, _, query = text[3:].partition("?")
+    name = unquote(name)
+    if not name or name.endswith("/"):
+        raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint)
+    if name.startswith(":memory:") or "mode=memory" in query:
+        raise BadArgument(
+            "url: a store is a file and a folder; it cannot be in memory", hint="Use a file in a temporary folder."
+        )
+    synchronous = "full"
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key != "synchronous" or value.lower() not in _SYNCHRONOUS:
+            raise BadArgument(
+                f"url: unknown option {key}={value}", hint="The one option is synchronous=full or normal."
+            )
+        synchronous = value.lower()
+    return Place(Path(name).expanduser().absolute(), synchronous)

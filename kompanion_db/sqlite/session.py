@@ -1,0 +1,95 @@
+"""One connection in one transaction, as the functions of this engine see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from ..errors import BadArgument
+from ..requests import Row
+from . import values
+
+if TYPE_CHECKING:
+    from ..requests import Progress
+    from .database import Database
+
+
+class Session:
+    """A connection of a store. ``now`` is the time of its transaction, the same for all that is asked in it."""
+
+    def __init__(self, database: Database, conn: apsw.Connection) -> None:
+        self.database = database
+        self.conn = conn
+        self.now = values.clock()
+        self.progress: Progress | None = None
+
+    def all(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Every row of a statement."""
+        return self.conn.execute(sql, parameters).fetchall()
+
+    def one(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a statement, None without any."""
+        return self.conn.execute(sql, parameters).fetchone()
+
+    def value(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Any:
+        """The first column of the first row, None without any."""
+        row = self.conn.execute(sql, parameters).fetchone()
+        return None if row is None else row[0]
+
+    def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
+        """Every row of a statement as a dict, by its column names."""
+        cursor = self.conn.execute(sql, parameters)
+        found = cursor.fetchone()
+        if found is None:
+            return []
+        names = [column[0] for column in cursor.getdescription()]
+        return [dict(zip(names, row, strict=True)) for row in (found, *cursor.fetchall())]
+
+    def run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
+        """Run a statement that gives no rows; how many rows it changed itself, triggers not counted."""
+        self.conn.execute(sql, parameters)
+        return self.conn.changes()
+
+    def many(self, sql: str, parameters: Any) -> None:
+        """Run a statement for each set of parameters."""
+        self.conn.executemany(sql, parameters)
+
+    def setting(self, name: str) -> Any:
+        """The value of a setting."""
+        found = self.one("select json(value) from settings where name = ?", (name,))
+        if found is None:
+            raise BadArgument(
+                f"name: there is no setting '{name}'", hint="See: select name, description from settings;"
+            )
+        return values.to_json(found[0])
+
+    def notice(self, text: str) -> None:
+        """Tell the caller how a long call goes."""
+        if self.progress is not None:
+            self.progress(text)
+
+    @contextmanager
+    def transaction(self, write: bool) -> Iterator[None]:
+        """A transaction, or a savepoint inside one: kept when the block ends, undone when it raises."""
+        if self.conn.in_transaction:
+            self.conn.execute("savepoint call")
+            try:
+                yield
+            except BaseException:
+                if self.conn.in_transaction:  # some errors of SQLite undo the whole transaction
+                    self.conn.execute("rollback to call; release call")
+                raise
+            self.conn.execute("release call")
+            return
+        self.conn.execute("begin immediate" if write else "begin")
+        self.now = values.clock()
+        try:
+            yield
+            self.conn.execute("commit")
+        except BaseException:
+            if self.conn.in_transaction:
+                self.conn.execute("rollback")
+            raise

@@ -1,0 +1,38 @@
+"""Between Python's values and SQLite's: ids are 16 bytes, times microseconds since 1970 UTC, JSON is JSONB."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_DECODER = json.JSONDecoder()
+
+
+def clock() -> int:
+    """The time now."""
+    return time.time_ns() // 1000
+
+
+def to_time(value: int | None) -> datetime | None:
+    """A moment as Python has it, in UTC."""
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def from_time(value: datetime | None) -> int | None:
+    """A moment with a time zone as SQLite has it."""
+    return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+
+def to_uuid(value: bytes) -> UUID:
+    """An id as Python has it."""
+    return UUID(bytes=value)
+
+
+def to_json(value: str | None) -> Any:
+    """JSON text, as ``json(column)`` gives it, as Python has it."""
+    return None if value is None else _DECODER.decode(value)

@@ -1,0 +1,134 @@
+"""The SQLite schema: applied and undone as one, its invariants kept by triggers in pure SQL."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from kompanion_db.errors import BadArgument, NamespaceDeleted
+from kompanion_db.migrate import migrate, migration_ids, migrations_folder, rollback, status
+from kompanion_db.namespaces import namespace_id
+from kompanion_db.sqlite.database import Database, open_connection
+from kompanion_db.sqlite.files import Place, place_of
+from kompanion_db.sqlite.registry import functions
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'x.db'}"
+
+
+@pytest.fixture
+def conn(url: str) -> Iterator[apsw.Connection]:
+    migrate(url)
+    with closing(open_connection(place_of(url))) as opened:
+        opened.execute("insert into namespaces (namespace_id, path) values (randomblob(16), 'acme:ann')")
+        opened.execute("insert into embedding_models (name, dim) values ('m', 2)")
+        opened.execute(
+            "insert into memory_items (namespace_no, key, content, tags) values (1, 'k', 'first', jsonb('[\"a\"]'))"
+        )
+        yield opened
+
+
+def test_migrations_are_applied_once_and_undone_whole(url: str) -> None:
+    known = list(migration_ids(migrations_folder("sqlite")))
+    assert [m.applied for m in status(url)] == [False] * len(known)
+    assert migrate(url) == known
+    assert migrate(url) == []
+    assert all(m.applied for m in status(url))
+    assert rollback(url, to="zero") == known[::-1]
+    with closing(open_connection(place_of(url))) as opened:
+        left = opened.execute("select name from sqlite_schema where name not like '%yoyo%' and name not like 'sqlite%'")
+        assert left.fetchall() == []
+
+
+def test_many_processes_that_migrate_at_once_apply_everything_once(url: str) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        done = pool.map(migrate, [url] * 4)
+    assert sorted(map(len, done))[:-1] == [0, 0, 0]
+
+
+def test_a_plain_update_is_the_next_revision_and_the_former_is_kept(conn: apsw.Connection) -> None:
+    conn.execute("update memory_items set content = 'second', tags = jsonb('[\"b\"]')")
+    conn.execute("update memory_items set content = content")
+    item = conn.execute("select revision, content_revision, content from memory_items").fetchall()
+    assert item == [(2, 2, "second")]
+    kept = conn.execute("select revision, content, superseded_at > updated_at from memory_item_revisions").fetchall()
+    assert kept == [(1, "first", 1)]
+    assert conn.execute("select tag from item_tags").fetchall() == [("b",)]
+
+
+def test_changed_content_is_cut_anew_and_waits_for_a_vector(conn: apsw.Connection) -> None:
+    conn.execute("update memory_items set content = 'second'")
+    conn.execute("insert into embedding_vectors (chunk_id, model, vector) values (1, 'm', zeroblob(8))")
+    assert conn.execute("select chunk_id from embedding_queue").fetchall() == []
+    conn.execute("update memory_items set content = 'third'")
+    assert conn.execute("select content, content_revision from memory_chunks").fetchall() == [("third", 3)]
+    assert conn.execute("select count(*) from embeddings").fetchall() == [(0,)]
+    assert conn.execute("select count(*) from embedding_queue").fetchall() == [(1,)]
+    conn.execute("update memory_items set content = ' \u2003 '")
+    assert conn.execute("select count(*) from memory_chunks").fetchall() == [(0,)]
+
+
+def test_what_is_deleted_or_expired_is_in_no_live_view(conn: apsw.Connection) -> None:
+    assert conn.execute("select namespace, key from live_items").fetchall() == [("acme:ann", "k")]
+    for change in ("deleted_at = 1", "deleted_at = null, expires_at = 1"):
+        conn.execute(f"update memory_items set {change}")
+        assert conn.execute("select key from live_items").fetchall() == []
+    conn.execute("update memory_items set expires_at = null")
+    conn.execute("update namespaces set deleted_at = 1")
+    assert conn.execute("select key from live_items").fetchall() == []
+
+
+@pytest.mark.parametrize(("statement", "code"), [
+    ("insert into embedding_vectors (chunk_id, model, vector) values (1, 'other', zeroblob(8))", "KM005"),
+    ("insert into embedding_vectors (chunk_id, model, vector) values (9, 'm', zeroblob(8))", "KM003"),
+    ("insert into embedding_vectors (chunk_id, model, vector) values (1, 'm', zeroblob(4))", "KM004"),
+    ("update memory_items set namespace_no = 2", "KM007"),
+    ("update memory_items set revision = 7", "KM007"),
+])  # fmt: skip
+def test_what_breaks_a_rule_is_refused_with_its_code(conn: apsw.Connection, statement: str, code: str) -> None:
+    conn.execute("update memory_items set content = 'second'")
+    conn.execute("update memory_chunks set chunk_id = 1")
+    with pytest.raises(apsw.ConstraintError, match=code):
+        conn.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///x.db?mode=ro", "sqlite:x.db"]
+)
+def test_a_url_that_names_no_file_is_refused(url: str) -> None:
+    with pytest.raises(BadArgument, match="url:"):
+        place_of(url)
+
+
+def test_three_slashes_are_a_file_here_and_four_one_by_its_full_path() -> None:
+    assert place_of("sqlite:///a%20b.db").path == Path.cwd() / "a b.db"
+    place = place_of("sqlite:////var/x.db?synchronous=normal")
+    assert place == Place(Path("/var/x.db"), "normal")
+    assert place.folder == Path("/var/x.db.vec")
+
+
+def test_a_namespace_below_a_deleted_one_is_refused_and_look_alikes_are_not(url: str) -> None:
+    migrate(url)
+    database = Database(place_of(url))
+
+    def call(name: str, **arguments: object) -> list[dict[str, object]]:
+        with database.session(functions()[name].runs == "write") as session:
+            return functions()[name].body(session, **arguments)
+
+    for path in ("acme:ann", "acme2", "a_b", "axb", "acme-x:y"):
+        assert call("ensure_namespace", path=path) == [{"ensure_namespace": namespace_id(path)}]
+    assert [row["namespace"] for row in call("list_namespaces")] == ["a_b", "acme:ann", "acme-x:y", "acme2", "axb"]
+    assert [row["namespace"] for row in call("list_namespaces", scope="acme")] == ["acme:ann"]
+    assert [row["namespace"] for row in call("list_namespaces", scope="a_b")] == ["a_b"]
+    assert call("delete_namespace", path="acme") == [{"delete_namespace": 2}]
+    with pytest.raises(NamespaceDeleted, match="namespace 'acme' is deleted"):
+        call("ensure_namespace", path="acme:bob")
+    assert call("restore_namespace", path="acme") == [{"restore_namespace": 2}]
+    database.close()
