@@ -34,7 +34,7 @@ create index namespaces_sort_path_ix on namespaces (sort_path);
 create index namespaces_deleted_ix on namespaces (deleted_at) where deleted_at is not null;
 
 create table users (
-    user_no      integer not null primary key,
+    user_no      integer not null primary key autoincrement,  -- history names it, also when it is gone
     namespace_no integer not null references namespaces (namespace_no) on delete cascade,
     user_id      blob    not null default (randomblob(16)) check (length(user_id) = 16),
     key          text    not null check (length(key) between 1 and 512),
@@ -45,7 +45,7 @@ create table users (
 ) strict;
 
 create table threads (
-    thread_no    integer not null primary key,
+    thread_no    integer not null primary key autoincrement,
     namespace_no integer not null references namespaces (namespace_no) on delete cascade,
     thread_id    blob    not null default (randomblob(16)) check (length(thread_id) = 16),
     key          text    not null check (length(key) between 1 and 512),

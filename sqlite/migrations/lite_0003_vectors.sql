@@ -81,7 +81,23 @@ create table vec_segments (
     created_at integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000)
 ) strict;
 
--- One row: generation counts the changes of vec_segments, so that a reader sees at a glance whether its files still are the ones.
+-- Vector indexes of large segments, in files of their own. They are derived: lost or damaged, they are made again.
+create table vec_ann (
+    segment_no integer not null primary key references vec_segments (segment_no) on delete cascade,
+    file       text    not null unique,
+    params     blob    not null check (json_valid(params, 8)),
+    bytes      integer not null,
+    crc        integer not null,
+    created_at integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000)
+) strict;
+
+-- Files that no longer count. They stay a while, for readers whose transaction began when they did.
+create table vec_retired (
+    file       text    not null primary key,
+    retired_at integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000)
+) strict, without rowid;
+
+-- One row: generation counts the changes of vec_segments and vec_ann, so that a reader sees at a glance whether its files still are the ones.
 create table vec_state (
     one        integer not null primary key check (one = 1),
     generation integer not null

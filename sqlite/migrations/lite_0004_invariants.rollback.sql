@@ -1,9 +1,12 @@
 -- Removes the triggers.
+drop trigger vec_ann_900_after_delete;
+drop trigger vec_ann_900_after_insert;
+drop trigger vec_segments_900_after_delete;
+drop trigger vec_segments_900_after_insert;
 drop trigger embeddings_900_after_insert;
 drop trigger memory_chunks_900_after_update;
 drop trigger memory_chunks_900_after_insert;
 drop trigger memory_items_920_tags;
 drop trigger memory_items_910_tags;
 drop trigger memory_items_900_after_update;
-drop trigger memory_items_110_revision;
-drop trigger memory_items_100_identity;
+drop trigger memory_items_100_before_update;

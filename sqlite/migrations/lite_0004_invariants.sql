@@ -1,39 +1,47 @@
 -- depends: lite_0003_vectors
 -- Triggers in pure SQL: what must hold even when somebody runs a plain UPDATE, from whatever tool. Mirrors pg_0007_invariants.
 
-create trigger memory_items_100_identity before update of item_no, namespace_no, item_id on memory_items
-when new.item_no is not old.item_no or new.namespace_no is not old.namespace_no or new.item_id is not old.item_id
+-- What a plain UPDATE says of revision and updated_at alone is no update, nor is one that changes nothing.
+create trigger memory_items_100_before_update before update on memory_items
 begin
-    select raise(abort, 'KM007 namespace_no, item_id: the identity of an item never changes');
-end;
+    select raise(abort, 'KM007 namespace_no, item_id: the identity of an item never changes')
+    where new.item_no is not old.item_no or new.namespace_no is not old.namespace_no or new.item_id is not old.item_id;
 
-create trigger memory_items_110_revision before update of revision, content_revision on memory_items
-when new.revision not in (old.revision, old.revision + 1)
-begin
-    select raise(abort, 'KM007 revision: grows by one with every change, by itself');
+    select raise(abort, 'KM007 revision: grows by one with every change, by itself')
+    where new.revision not in (old.revision, old.revision + 1) or new.content_revision not in (old.content_revision, new.revision);
+
+    select raise(ignore)
+    where new.key is old.key and new.content is old.content and new.metadata is old.metadata and new.tags is old.tags
+      and new.thread_no is old.thread_no and new.user_no is old.user_no and new.created_at is old.created_at
+      and new.expires_at is old.expires_at and new.deleted_at is old.deleted_at
+      -- Unless the trigger below sets what follows from the revision it has just superseded.
+      and (new.revision = old.revision and new.content_revision = old.content_revision and new.updated_at = old.updated_at
+           or not exists (select 1 from memory_item_revisions h
+                          where h.item_no = old.item_no and h.revision = new.revision - 1 and h.superseded_at = new.updated_at
+                            and (h.content is new.content) = (new.content_revision < new.revision)));
 end;
 
 -- Every change is the next revision, at a later time; the superseded one is kept; what chunks and vectors carry stays in step.
 -- One trigger, since SQLite does not say in which order several would fire.
--- A writer may give updated_at, and revision with it: else both are set here, in a second update that fires nothing.
 create trigger memory_items_900_after_update
 after update of key, content, metadata, tags, thread_no, user_no, created_at, expires_at, deleted_at on memory_items
-when new.key is not old.key or new.content is not old.content or new.metadata is not old.metadata or new.tags is not old.tags
-  or new.thread_no is not old.thread_no or new.user_no is not old.user_no or new.created_at is not old.created_at
-  or new.expires_at is not old.expires_at or new.deleted_at is not old.deleted_at
 begin
+    insert into memory_item_revisions (item_no, revision, key, content, metadata, tags, thread_no, user_no, actor, updated_at,
+                                       superseded_at, expires_at, deleted_at)
+    values (old.item_no, old.revision, old.key, old.content, old.metadata, old.tags, old.thread_no, old.user_no, old.actor,
+            old.updated_at,
+            iif(new.updated_at > old.updated_at, new.updated_at,
+                max(cast(unixepoch('subsec') * 1000 as integer) * 1000, old.updated_at + 1)),
+            old.expires_at, old.deleted_at);
+
+    -- A writer who sets all three himself saves this second update.
     update memory_items
     set revision = old.revision + 1,
         content_revision = iif(new.content is old.content, old.content_revision, old.revision + 1),
-        updated_at = iif(new.updated_at > old.updated_at, new.updated_at,
-                         max(cast(unixepoch('subsec') * 1000 as integer) * 1000, old.updated_at + 1))
-    where item_no = old.item_no;
-
-    insert into memory_item_revisions (item_no, revision, key, content, metadata, tags, thread_no, user_no, actor, updated_at,
-                                       superseded_at, expires_at, deleted_at)
-    select old.item_no, old.revision, old.key, old.content, old.metadata, old.tags, old.thread_no, old.user_no, old.actor,
-           old.updated_at, i.updated_at, old.expires_at, old.deleted_at
-    from memory_items i where i.item_no = old.item_no;
+        updated_at = (select h.superseded_at from memory_item_revisions h where h.item_no = old.item_no and h.revision = old.revision)
+    where item_no = old.item_no
+      and (new.revision = old.revision or new.updated_at <= old.updated_at
+           or new.content_revision <> iif(new.content is old.content, old.content_revision, old.revision + 1));
 
     update embeddings
     set thread_no = new.thread_no, expires_at = new.expires_at, deleted_at = new.deleted_at
@@ -88,4 +96,27 @@ end;
 create trigger embeddings_900_after_insert after insert on embeddings
 begin
     delete from embedding_queue where chunk_id = new.chunk_id and model_id = new.model_id;
+end;
+
+-- Whoever changes which files count, and from whatever tool: readers notice, and no file is forgotten that has to go.
+create trigger vec_segments_900_after_insert after insert on vec_segments
+begin
+    update vec_state set generation = generation + 1;
+end;
+
+create trigger vec_segments_900_after_delete after delete on vec_segments
+begin
+    insert or replace into vec_retired (file) values (old.file);
+    update vec_state set generation = generation + 1;
+end;
+
+create trigger vec_ann_900_after_insert after insert on vec_ann
+begin
+    update vec_state set generation = generation + 1;
+end;
+
+create trigger vec_ann_900_after_delete after delete on vec_ann
+begin
+    insert or replace into vec_retired (file) values (old.file);
+    update vec_state set generation = generation + 1;
 end;

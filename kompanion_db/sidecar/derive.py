@@ -1,0 +1,100 @@
+"""Vector indexes of large segments: files that may be lost, and are made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apsw
+
+from .durable import NewFile, checksum, named_errors
+from .manifest import SegmentEntry
+from .part import Part
+from .segment import Layout, damaged, mapped, read_layout
+from .transactions import writing
+
+if TYPE_CHECKING:
+    from ..sqlite.files import Place
+    from .ann import AnnFile
+
+ANN_ROWS = 20_000
+"""Rows of a segment from which it has an index; looking at fewer is as quick."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """An index file that is written, and how it was made."""
+
+    path: Path
+    params: str
+    bytes: int
+    crc: int
+
+
+def build(folder: Path, segment: NewFile, layout: Layout, metric: str) -> Derived | None:
+    """Write the index of a segment file; None when it is too small to need one. The lock is held."""
+    return _build(folder, segment.path, layout, metric)
+
+
+def derive(conn: apsw.Connection, folder: Path, entry: SegmentEntry) -> bool:
+    """Give a listed segment its index; whether it has one now. The lock is held."""
+    path = folder / entry.file
+    with named_errors(path):
+        derived = _build(folder, path, read_layout(path), entry.metric)
+    if derived is None:
+        return False
+    with writing(conn, "ann"):
+        conn.execute("delete from vec_ann where segment_no = ?", (entry.segment_no,))
+        list_derived(conn, entry.segment_no, derived)
+    return True
+
+
+def list_derived(conn: apsw.Connection, segment_no: int, derived: Derived) -> None:
+    """Let an index count, if its segment does."""
+    conn.execute(
+        """
+        insert into vec_ann (segment_no, file, params, bytes, crc)
+        select segment_no, ?, jsonb(?), ?, ? from vec_segments where segment_no = ?
+        """,
+        (derived.path.name, derived.params, derived.bytes, derived.crc, segment_no),
+    )
+
+
+def open_listed(place: Place, entry: SegmentEntry) -> AnnFile:
+    """Open the index of a segment if it is whole: a damaged one could take the process down. Raises DamagedStore."""
+    from .ann import open_ann
+
+    assert entry.ann is not None
+    path = place.folder / entry.ann.file
+    try:
+        if path.stat().st_size != entry.ann.bytes or checksum(path) != entry.ann.crc:
+            raise damaged(path, "has changed since it was written")
+        return open_ann(path)
+    except (OSError, RuntimeError) as exc:  # FAISS raises RuntimeError
+        raise damaged(path, f"cannot be read: {exc}") from exc
+
+
+def sound(folder: Path, entry: SegmentEntry) -> bool:
+    """Whether the index of a segment is there as it was written; also when there is none."""
+    if entry.ann is None:
+        return True
+    path = folder / entry.ann.file
+    try:
+        return path.stat().st_size == entry.ann.bytes and checksum(path) == entry.ann.crc
+    except OSError:
+        return False
+
+
+def _build(folder: Path, path: Path, layout: Layout, metric: str) -> Derived | None:
+    if layout.rows < ANN_ROWS:
+        return None
+    from .ann import build_ann
+
+    with named_errors(path):
+        part = Part(*mapped(path, layout))
+    with NewFile(folder, "ann", "ann") as file:
+        params = build_ann(part, metric, file.temporary)
+        file.adopt()
+    return Derived(file.path, json.dumps(params or {}), file.bytes, file.crc)

@@ -1,0 +1,175 @@
+"""Files that are either whole and on the disk under their name, or not there.
+
+Written under a temporary name, synced, renamed, and the folder synced: only then may the database list them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import ConnectionFailed, KompanionError, PermissionDenied, StorageFull
+from .failpoints import reached
+
+TEMPORARY = ".tmp"
+"""The end of the name of a file that is being written."""
+
+_READ_BYTES = 1 << 20
+
+
+class NewFile:
+    """A file in the making. ``step`` begins the labels of its failpoints.
+
+    As a context: what is written is under its name, and durable, when the block ends; nothing is left when it raises.
+    """
+
+    def __init__(self, folder: Path, stem: str, step: str) -> None:
+        self.path = folder / f"{stem}-{secrets.token_hex(8)}"
+        self.bytes = 0
+        self.crc = 0
+        self._step = step
+        self.temporary = self.path.with_name(self.path.name + TEMPORARY)
+        self._fd = -1
+
+    def __enter__(self) -> NewFile:
+        with named_errors(self.temporary):
+            self._fd = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        return self
+
+    def write(self, data: Any) -> None:
+        """Append ``data``, anything with a contiguous buffer."""
+        view = memoryview(data).cast("B")
+        with named_errors(self.temporary):
+            done = 0
+            while done < len(view):
+                done += os.write(self._fd, view[done : done + (64 << 20)])
+        self.crc = zlib.crc32(view, self.crc)
+        self.bytes += len(view)
+
+    def adopt(self) -> None:
+        """The temporary file was written by somebody else; it is taken as it is."""
+        os.close(self._fd)
+        with named_errors(self.temporary):
+            self._fd = os.open(self.temporary, os.O_RDWR)
+            self.bytes = os.fstat(self._fd).st_size
+            self.crc = checksum(self.temporary)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._keep()
+        except BaseException:
+            self._discard()
+            raise
+        else:
+            if kind is not None:
+                self._discard()
+
+    def _keep(self) -> None:
+        with named_errors(self.path):
+            reached(f"{self._step}.written")
+            sync_file(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            reached(f"{self._step}.synced")
+            os.rename(self.temporary, self.path)
+            reached(f"{self._step}.renamed")
+            sync_folder(self.path.parent)
+            reached(f"{self._step}.durable")
+
+    def _discard(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        with suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+
+def sync_file(fd: int) -> None:
+    """What was written to the file is on the disk."""
+    os.fsync(fd)
+
+
+def sync_path(path: Path) -> None:
+    """What the file holds is on the disk."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        sync_file(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in the folder are on the disk; where a folder cannot be opened (Windows), the system sees to it."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def checksum(path: Path) -> int:
+    """The CRC-32 of a file, read in pieces. Raises OSError."""
+    crc = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_READ_BYTES):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
+def remove(path: Path) -> bool:
+    """Remove a file if it is there, and may be removed now; whether it is gone."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        return False  # Windows keeps what somebody has mapped; a later round removes it
+    return True
+
+
+@contextmanager
+def alone(folder: Path, wait: float) -> Iterator[bool]:
+    """Hold the lock of a folder of vectors, against threads and processes; whether it was free within ``wait`` seconds.
+
+    The kernel gives it back when its holder dies.
+    """
+    with named_errors(folder):
+        lock = FileLock(str(folder / "lock"), thread_local=False)
+        try:
+            lock.acquire(timeout=wait, poll_interval=0.02)
+        except Timeout:
+            lock = None  # type: ignore[assignment]
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Let errors of the file system out of the block as KompanionError that names the file."""
+    try:
+        yield
+    except OSError as exc:
+        raise _named(path, exc) from exc
+
+
+def _named(path: Path, exc: OSError) -> KompanionError:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageFull(f"{path}: {exc.strerror}", hint="Make room on the disk, then write again.")
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionDenied(f"{path}: {exc.strerror}", hint="Make the folder of vectors and its files writable.")
+    return ConnectionFailed(f"{path}: {exc.strerror or exc}", hint="See the system's log for errors of the disk.")

@@ -1,0 +1,130 @@
+"""The folder of vector files of one store, as one process has it open."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from ..errors import ConnectionFailed, DamagedStore, KompanionError
+from . import manifest
+from .durable import named_errors
+from .maintenance import Maintenance
+from .manifest import SegmentEntry
+from .part import Part
+from .reader import VectorReader
+from .segment import damaged, mapped, read_layout
+from .tail import SharedTail
+
+if TYPE_CHECKING:
+    from ..sqlite.files import Place
+    from ..sqlite.session import Session
+    from .ann import AnnFile
+
+_log = logging.getLogger("kompanion_db")
+
+
+class VectorFolder:
+    """The vector files of a store, for any number of threads of one process: each is mapped once."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.tail = SharedTail()
+        self._lock = threading.Lock()
+        self._parts: dict[str, Part] = {}
+        self._generation = -1
+        self._maintenance = Maintenance(place)
+        self._pid = os.getpid()
+
+    def open(self) -> None:
+        """See that the files the database lists are there, in their size. Raises DamagedStore, PermissionDenied."""
+        from ..sqlite.database import open_connection
+        from ..sqlite.errors import translated
+
+        with translated(), closing(open_connection(self.place)) as conn:
+            entries = manifest.segments(conn)
+        if not entries:
+            with named_errors(self.place.folder):
+                self.place.folder.mkdir(exist_ok=True)
+        for entry in entries:
+            path = self.place.folder / entry.file
+            try:
+                size = path.stat().st_size
+            except OSError:
+                raise self._missing(entry) from None
+            if size != entry.bytes:
+                raise damaged(path, f"has {size} bytes of {entry.bytes}")
+
+    def reader(self, session: Session) -> VectorReader:
+        """The vectors as the transactions of a session see them."""
+        return VectorReader(session, self)
+
+    def part(self, entry: SegmentEntry) -> Part:
+        """The vectors of a listed segment, mapped. Raises DamagedStore, ConnectionFailed."""
+        key = f"{entry.file} {entry.ann.file if entry.ann else ''}"
+        with self._lock:
+            part = self._parts.get(key)
+            if part is None:
+                part = self._parts[key] = self._map(entry)
+            return part
+
+    def only(self, generation: int, parts: set[int]) -> None:
+        """Keep only these parts (by ``id``) of those mapped, unless a later state of the database was seen already."""
+        with self._lock:
+            if generation >= self._generation:
+                self._generation = generation
+                self._parts = {key: part for key, part in self._parts.items() if id(part) in parts}
+
+    def wrote(self) -> None:
+        """Something was committed: fold when it is worth it, in the background."""
+        self._maintenance.wake()
+
+    def close(self) -> None:
+        """End what runs in the background. Much that is not folded yet is folded first."""
+        if self._pid == os.getpid():
+            self._maintenance.close()
+
+    def _map(self, entry: SegmentEntry) -> Part:
+        path = self.place.folder / entry.file
+        try:
+            layout = read_layout(path)
+            arrays = mapped(path, layout)
+        except FileNotFoundError:
+            raise self._missing(entry) from None
+        except OSError as exc:
+            raise damaged(path, f"cannot be read: {exc.strerror}") from exc
+        if (layout.model_id, layout.dim, layout.rows) != (entry.model_id, entry.dim, entry.rows):
+            raise damaged(path, "is not the file the database lists under this name")
+        return Part(*arrays, open_ann=(lambda: self._open_ann(entry)) if entry.ann else None)
+
+    def _open_ann(self, entry: SegmentEntry) -> AnnFile | None:
+        """The index of a segment; None, and exact search, when its file cannot be used: it is made anew in time."""
+        from .derive import open_listed
+
+        try:
+            return open_listed(self.place, entry)
+        except KompanionError as exc:
+            _log.warning("%s: searched without it", exc.message)
+            self._maintenance.doubt(entry.segment_no)
+            return None
+
+    def _missing(self, entry: SegmentEntry) -> KompanionError:
+        from ..sqlite.database import open_connection
+        from ..sqlite.errors import translated
+
+        path = self.place.folder / entry.file
+        with translated(), closing(open_connection(self.place)) as conn:
+            listed = conn.execute("select 1 from vec_segments where file = ?", (entry.file,)).fetchone()
+        if listed is None:
+            return ConnectionFailed(
+                f"{path} was merged into another file, and removed, since this transaction began",
+                hint="End the transaction and begin again.",
+            )
+        return DamagedStore(
+            f"{path} is missing"
+            if self.place.folder.is_dir()
+            else f"{self.place.folder} is missing, with {entry.file}",
+            hint="A store is its file and its folder .vec: copy both with `kompanion-db backup`, or restore a backup.",
+        )

@@ -1,0 +1,178 @@
+"""The thread that keeps the files of a store in the background: folds, merges, indexes, removes."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING
+
+import apsw
+
+from ..errors import KompanionError
+from .durable import alone
+from .fold import due, pending
+from .rounds import Rounds
+from .transactions import keeper, one
+
+if TYPE_CHECKING:
+    from ..sqlite.files import Place
+
+_log = logging.getLogger("kompanion_db")
+
+PAUSE = 0.1
+"""Seconds between two looks: however many commits there are, the thread looks ten times a second."""
+
+QUIET = 2.0
+"""Seconds without a commit after which indexes are made; while much is written, segments are soon merged again."""
+
+LATE_ROWS = 200_000
+"""Vectors without an index from which it is made even while much is written."""
+
+TIDY = 300.0
+"""Seconds between two looks for dead vectors and files that count no longer."""
+
+PATIENCE = 5.0
+"""Seconds to wait after a failure."""
+
+DOOR = 0.005
+"""Seconds a writer of this process holds back after its commit when the thread waits for its turn.
+
+SQLite queues nobody, so a thread that writes without a break would keep it out for long.
+"""
+
+BUSY_LOOKS = 30_000
+"""How often the thread looks whether it may write, each a thousandth of a second, before it begins anew."""
+
+CLOSING_ROWS = 2_000
+"""Vectors in the log that are worth folding when the store is closed: the next to open it has less to read."""
+
+
+class Maintenance:
+    """Begins with the first write; one for each open store. Another process may be at it instead: one at a time is."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+        self._woken = threading.Event()
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._doubted: set[int] = set()
+        self._lacking = False
+        self._generation = -1
+        self._knocked = 0.0
+        self._at_exit = partial(_close, weakref.ref(self))
+
+    def wake(self) -> None:
+        """Something was committed."""
+        if time.monotonic() < self._knocked:
+            time.sleep(DOOR)
+        if self._woken.is_set():
+            return
+        self._woken.set()
+        if self._thread is None:
+            self._start()
+
+    def doubt(self, segment_no: int) -> None:
+        """The index of a segment cannot be used: look at it, and make it anew."""
+        self._doubted.add(segment_no)
+        self.wake()
+
+    def close(self) -> None:
+        """End the thread after its current step; much that is not folded is folded. Closing twice does nothing."""
+        with self._lock:
+            self._ending.set()
+            self._woken.set()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+            atexit.unregister(self._at_exit)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None or self._ending.is_set():
+                return
+            self._thread = threading.Thread(target=self._run, name="kompanion_db files", daemon=True)
+            # A daemon cut off inside FAISS could abort the interpreter as it ends.
+            atexit.register(self._at_exit)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                with keeper(self._place) as conn:
+                    conn.set_busy_handler(self._knock)
+                    self._serve(conn)
+                    self._finish(conn)
+            except (KompanionError, apsw.Error) as exc:
+                _log.warning("the vector files of %s: %s", self._place.path, exc)
+                self._ending.wait(PATIENCE)
+            except Exception:  # nobody else would hear of it, and the log must not grow for ever
+                _log.exception("the vector files of %s", self._place.path)
+                self._ending.wait(PATIENCE)
+
+    def _serve(self, conn: apsw.Connection) -> None:
+        tidied = time.monotonic()
+        patience: float | None = 0
+        while True:
+            quiet = not self._woken.wait(patience)
+            self._woken.clear()
+            if self._ending.is_set():
+                return
+            tidy = time.monotonic() - tidied > TIDY
+            patience = self._round(conn, quiet, tidy)
+            if tidy:
+                tidied = time.monotonic()
+            self._ending.wait(PAUSE)
+
+    def _round(self, conn: apsw.Connection, quiet: bool, tidy: bool) -> float | None:
+        """One look and what it takes; how long to wait for the next one when nothing is written, None for ever."""
+        changed = self._generation != _generation(conn)
+        if not (due(conn) or changed or tidy or self._doubted or (quiet and self._lacking)):
+            return QUIET if self._lacking else None
+        with alone(self._place.folder, 0) as mine:
+            if not mine:
+                return PATIENCE
+            work = Rounds(conn, self._place.folder, self._ending.is_set)
+            work.fold()
+            work.merge()
+            if tidy:
+                work.compact()
+                work.collect()
+            doubted = frozenset(self._doubted)
+            lacking = work.lacking(doubted)
+            if doubted or (lacking and quiet) or sum(e.rows for e in lacking) >= LATE_ROWS:
+                work.derive(doubted)
+                self._doubted -= doubted
+                lacking = []
+            self._lacking = bool(lacking)
+            self._generation = _generation(conn)
+        return QUIET if self._lacking else None
+
+    def _knock(self, times: int) -> bool:
+        """Somebody else writes: let those of this process know, and try again."""
+        self._knocked = time.monotonic() + 2 * DOOR
+        time.sleep(DOOR / 5)
+        return times < BUSY_LOOKS
+
+    def _finish(self, conn: apsw.Connection) -> None:
+        if pending(conn) <= CLOSING_ROWS:
+            return
+        if one(conn, "select count(*) from vec_log") <= CLOSING_ROWS:
+            return
+        with alone(self._place.folder, 0) as mine:
+            if mine:
+                Rounds(conn, self._place.folder).fold(everything=True)
+
+
+def _generation(conn: apsw.Connection) -> int:
+    return int(one(conn, "select generation from vec_state"))
+
+
+def _close(reference: weakref.ref[Maintenance]) -> None:
+    maintenance = reference()
+    if maintenance is not None:
+        maintenance.close()

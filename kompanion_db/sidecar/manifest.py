@@ -1,0 +1,76 @@
+"""What the database says about the files: which count, which no longer do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from .durable import NewFile
+from .segment import Layout
+
+
+@dataclass(frozen=True)
+class AnnEntry:
+    """A listed file with a vector index of a segment."""
+
+    segment_no: int
+    file: str
+    bytes: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """A listed segment, and its index when it has one."""
+
+    segment_no: int
+    model_id: int
+    file: str
+    rows: int
+    bytes: int
+    crc: int
+    low: int
+    high: int
+    dim: int
+    metric: str
+    ann: AnnEntry | None
+
+
+def segments(conn: apsw.Connection) -> list[SegmentEntry]:
+    """The segments that count in this transaction, oldest first."""
+    rows: list[tuple[Any, ...]] = conn.execute(
+        """
+        select s.segment_no, s.model_id, s.file, s.rows, s.bytes, s.crc, s.low, s.high, m.dim, m.metric,
+               a.file, a.bytes, a.crc
+        from vec_segments s
+        join embedding_models m on m.model_id = s.model_id
+        left join vec_ann a on a.segment_no = s.segment_no
+        order by s.segment_no
+        """
+    ).fetchall()
+    anns = [None if row[10] is None else AnnEntry(row[0], *row[10:]) for row in rows]
+    return [SegmentEntry(*row[:10], *[ann]) for row, ann in zip(rows, anns, strict=True)]
+
+
+def list_segment(conn: apsw.Connection, file: NewFile, layout: Layout) -> int | None:
+    """Let a file count from this transaction on; its number, None when its model is gone meanwhile."""
+    conn.execute(
+        """
+        insert into vec_segments (model_id, file, rows, bytes, crc, low, high)
+        select model_id, ?, ?, ?, ?, ?, ? from embedding_models where model_id = ?
+        """,
+        (file.path.name, layout.rows, file.bytes, file.crc, layout.low, layout.high, layout.model_id),
+    )
+    return conn.last_insert_rowid() if conn.changes() else None
+
+
+def known_files(conn: apsw.Connection) -> set[str]:
+    """The names of all files that count, or have counted lately."""
+    return {
+        name
+        for (name,) in conn.execute(
+            "select file from vec_segments union all select file from vec_ann union all select file from vec_retired"
+        )
+    }

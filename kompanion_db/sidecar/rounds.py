@@ -1,0 +1,146 @@
+"""What keeping the files takes, step by step, each left whole when it is broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apsw
+import numpy as np
+
+from . import derive, manifest
+from .collect import GRACE, collect
+from .durable import alone, named_errors
+from .fold import due, fold, pending
+from .manifest import SegmentEntry
+from .merge import DEAD_SHARE, choose, living, merge
+from .segment import mapped, read_layout
+from .transactions import keeper, one, reading
+
+if TYPE_CHECKING:
+    from ..sqlite.files import Place
+
+Stop = Callable[[], bool]
+
+
+def never() -> bool:
+    """Work to the end."""
+    return False
+
+
+@dataclass
+class Rounds:
+    """The work on the files of a store, by whoever holds its lock. ``stop`` is asked between steps.
+
+    Raises KompanionError, apsw.Error; what was done before stands.
+    """
+
+    conn: apsw.Connection
+    folder: Path
+    stop: Stop = never
+
+    def fold(self, everything: bool = False) -> int:
+        """Fold while it is worth it, or all there is; how many vectors were taken off the log."""
+        last = one(self.conn, "select max(seq) from vec_log")
+        taken = 0
+        while not self.stop() and (self._any_up_to(last) if everything else due(self.conn)):
+            taken += fold(self.conn, self.folder)
+        return taken
+
+    def merge(self) -> int:
+        """Merge segments of like size until there are few; how many were merged."""
+        merged = 0
+        while not self.stop():
+            chosen = next(filter(None, map(choose, self._by_model())), None)
+            if chosen is None:
+                break
+            merge(self.conn, self.folder, chosen)
+            merged += len(chosen)
+        return merged
+
+    def compact(self, dead_share: float = DEAD_SHARE, whole: bool = False) -> int:
+        """Write anew each segment of which more than ``dead_share`` is dead, or with ``whole`` all as one; how many."""
+        merged = 0
+        for entries in self._by_model():
+            if self.stop():
+                break
+            if whole:
+                dead = self._dead(entries)
+                if len(entries) > 1 or any(dead.values()):
+                    merge(self.conn, self.folder, entries)
+                    merged += len(entries)
+                continue
+            if self._dead_at_most(entries) <= dead_share * sum(e.rows for e in entries):
+                continue
+            dead = self._dead(entries)
+            for entry in entries:
+                if dead[entry.segment_no] > dead_share * entry.rows:
+                    merge(self.conn, self.folder, [entry])
+                    merged += 1
+        return merged
+
+    def derive(self, doubted: frozenset[int] = frozenset()) -> int:
+        """Give each large segment its index, where it is missing or not as it was written; how many were made."""
+        made = 0
+        for entry in self.lacking(doubted):
+            if self.stop():
+                break
+            made += derive.derive(self.conn, self.folder, entry)
+        return made
+
+    def lacking(self, doubted: frozenset[int] = frozenset()) -> list[SegmentEntry]:
+        """The large segments without an index, and those of the doubted whose index is not sound."""
+        return [
+            entry
+            for entry in self.entries()
+            if entry.rows >= derive.ANN_ROWS
+            and (entry.ann is None or (entry.segment_no in doubted and not derive.sound(self.folder, entry)))
+        ]
+
+    def collect(self, grace: float = GRACE) -> int:
+        """Remove files that count no longer; how many."""
+        return collect(self.conn, self.folder, grace)
+
+    def entries(self) -> list[SegmentEntry]:
+        """The segments there are."""
+        with reading(self.conn):
+            return manifest.segments(self.conn)
+
+    def _any_up_to(self, last: int | None) -> bool:
+        low = one(self.conn, "select min(seq) from vec_log")
+        return low is not None and last is not None and low <= last
+
+    def _by_model(self) -> list[list[SegmentEntry]]:
+        entries = sorted(self.entries(), key=lambda e: (e.model_id, e.segment_no))
+        return [list(group) for _, group in groupby(entries, key=lambda e: e.model_id)]
+
+    def _dead_at_most(self, entries: list[SegmentEntry]) -> int:
+        """How many rows of the files are dead, but for those that live in the log: a count, no look into the files."""
+        living_rows = one(self.conn, "select count(*) from embeddings where model_id = ?", (entries[0].model_id,))
+        return int(sum(e.rows for e in entries) - living_rows + pending(self.conn))
+
+    def _dead(self, entries: list[SegmentEntry]) -> dict[int, int]:
+        with reading(self.conn):
+            wanted = living(self.conn, entries)
+        dead = {}
+        for entry in entries:
+            path = self.folder / entry.file
+            with named_errors(path):
+                ids, _, _ = mapped(path, read_layout(path))
+            dead[entry.segment_no] = entry.rows - int(np.isin(ids, wanted, assume_unique=True).sum())
+        return dead
+
+
+@contextmanager
+def rounds(place: Place, wait: float, stop: Stop = never) -> Iterator[Rounds | None]:
+    """The work on the files of a store, under its lock; None when another holds that for ``wait`` seconds."""
+    with alone(place.folder, wait) as mine:
+        if not mine:
+            yield None
+            return
+        with keeper(place) as conn:
+            yield Rounds(conn, place.folder, stop)
