@@ -6,6 +6,8 @@ from .embedders import Embedder
 from .operations.embedding import Context
 from .postgres import PostgresStore
 from .postgres_async import AsyncPostgresStore
+from .sqlite.files import is_sqlite
+from .store import AsyncStore, Store
 
 
 def connect(
@@ -19,18 +21,24 @@ def connect(
     timeout: float = 30.0,
     chunk_characters: int = 1200,
     chunk_overlap: int = 0,
-) -> PostgresStore:
-    """Open a store: ``postgresql://user@host/database`` or ``embedded:<folder>``.
+) -> Store:
+    """Open a store: ``sqlite:///notes.db``, ``postgresql://user@host/database`` or ``embedded:<folder>``.
 
+    ``sqlite:///`` is a file, made when it is not there, with a folder of vectors beside it; four slashes begin an
+    absolute path; ``?synchronous=normal`` commits faster, and a power cut may undo the last commits.
     ``embedded:`` starts or joins a PostgreSQL server of its own in the folder and stops it with its last user.
     ``embedder`` makes text searchable: content is cut into chunks of at most ``chunk_characters`` sharing up to
-    ``chunk_overlap``, and embedded. ``migrate`` installs or upgrades the schema first; by default only an embedded
-    server is. ``min_size`` and ``max_size`` bound the connection pool, ``timeout`` (seconds) the wait for a
-    connection. ``prepare=False`` sends no prepared statements, for poolers in transaction mode.
+    ``chunk_overlap``, and embedded. ``migrate`` installs or upgrades the schema first; by default only that
+    of a file or an embedded server is. ``min_size`` and ``max_size`` bound the connection pool, ``timeout`` (seconds)
+    the wait for a connection. ``prepare=False`` sends no prepared statements, for poolers in transaction mode.
 
-    Raises ConnectionFailed, NotInstalled, UnsupportedServer, MissingExtra, ModelConflict, BadArgument.
+    Raises ConnectionFailed, NotInstalled, UnsupportedServer, MissingExtra, ModelConflict, DamagedStore, BadArgument.
     """
     context = Context(embedder, chunk_characters, chunk_overlap)
+    if is_sqlite(url):
+        from .sqlite.store import SqliteStore  # FAISS takes a while to load: only for those who use it
+
+        return SqliteStore(url, context, migrate=migrate, max_size=max_size, timeout=timeout)
     return PostgresStore(
         url, context, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=timeout
     )
@@ -47,9 +55,13 @@ async def connect_async(
     timeout: float = 30.0,
     chunk_characters: int = 1200,
     chunk_overlap: int = 0,
-) -> AsyncPostgresStore:
+) -> AsyncStore:
     """:func:`connect` for asyncio: ``async with await connect_async(url) as store: ...``; raises the same."""
     context = Context(embedder, chunk_characters, chunk_overlap)
+    if is_sqlite(url):
+        from .sqlite.store_async import AsyncSqliteStore
+
+        return await AsyncSqliteStore(context).open(url, migrate=migrate, max_size=max_size, timeout=timeout)
     return await AsyncPostgresStore(context).open(
         url, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=timeout
     )

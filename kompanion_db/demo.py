@@ -6,24 +6,28 @@ import json
 import time
 from datetime import datetime, timedelta
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from . import embedded
 from .cli.output import clean, progress, shown, table
 from .cli.run import error_lines, one_line, state_of
 from .connecting import connect
 from .embedders import HashEmbedder
 from .errors import BadArgument, KompanionError, RevisionConflict
 from .migrate import status
-from .postgres import PostgresStore
+from .sqlite.files import is_sqlite
+from .store import Store
 from .types import Hit, Item
 from .urls import redact
 
 FOLDER = ".kompanion/demo"
 K = 5
+TIE = 1e-5  # engines add up in another order: distances closer than this are equal
 BOLD, DIM, GOOD, BAD = "bold", "dim", "green", "bold red"
 
 # The memory that is changed, and what it says afterwards.
@@ -61,25 +65,33 @@ def run(url: str, out: Console) -> bool:
     empty = url.startswith("embedded:") or not any(found.applied for found in status(url))
     with connect(url, migrate=empty) as store:
         _refuse_others(store, items)
-        _say(out, "PostgreSQL is up and the schema is there", start)
+        _say(out, ("SQLite" if is_sqlite(url) else "PostgreSQL") + " is up and the schema is there", start)
         # Only now: the embedder's model is queued for all chunks there are.
         with connect(store.url, embedder=HashEmbedder()) as text_store:
             _load(text_store, items, out)
             asked = questions()
-            found = [_ask(text_store, n, question, out) for n, question in enumerate(asked, 1)]
+            answers = [_ask(text_store, n, question, out) for n, question in enumerate(asked, 1)]
             _update(text_store, out)
             _refuse_stale(text_store, out)
             _expire(text_store, out)
             _restore(text_store, out)
+    found = [not missed(question, hits) for question, hits in zip(asked, answers, strict=True)]
+    folder = embedded.folder_of(url)
+    same = folder is None or _ask_sqlite(folder.with_name(folder.name + ".db"), items, asked, answers, out)
     _title(out, "Summary")
     out.print(Text(f"{sum(found)} of {len(asked)} questions found their memories.", style=GOOD if all(found) else BAD))
     _say(out, "All of it", start)
     if url.startswith("embedded:"):
-        out.print(Text(f"The database stays. Look around: kompanion-db psql {url}", style=DIM))
-    return all(found)
+        out.print(Text(f"The databases stay. Look around: kompanion-db psql {url}", style=DIM))
+    return all(found) and same
 
 
-def _refuse_others(store: PostgresStore, items: list[dict[str, Any]]) -> None:
+def missed(question: dict[str, Any], hits: list[Hit]) -> list[str]:
+    """The keys that a question is about and its answer has not."""
+    return [key for key in question["expect"] if key not in {hit.key for hit in hits}]
+
+
+def _refuse_others(store: Store, items: list[dict[str, Any]]) -> None:
     ours = {item["namespace"] for item in items}
     others = [n.namespace for n in store.list_namespaces("*", include_deleted=True) if n.namespace not in ours]
     if others:
@@ -89,7 +101,7 @@ def _refuse_others(store: PostgresStore, items: list[dict[str, Any]]) -> None:
         )
 
 
-def _load(store: PostgresStore, items: list[dict[str, Any]], out: Console) -> None:
+def _load(store: Store, items: list[dict[str, Any]], out: Console) -> None:
     _title(out, "Load")
     start = time.monotonic()
     bar, task = progress("memories", len(items), out)
@@ -103,7 +115,7 @@ def _load(store: PostgresStore, items: list[dict[str, Any]], out: Console) -> No
     _say(out, "Cut into chunks, embedded and stored", start)
 
 
-def _ask(store: PostgresStore, number: int, question: dict[str, Any], out: Console) -> bool:
+def _ask(store: Store, number: int, question: dict[str, Any], out: Console) -> list[Hit]:
     scope, text, options = question["scope"], question["question"], question["options"]
     _title(out, f"{number}. {text}")
     asked = "".join(f"   {name} {shown(value)}" for name, value in options.items())
@@ -115,10 +127,10 @@ def _ask(store: PostgresStore, number: int, question: dict[str, Any], out: Conso
     path = f"path: {told['path']}, {told['matches']} chunks match"
     if told["matches_counted"] != "all":
         path = f"path: {told['path']}, more than {told['matches']} chunks match"
-    missed = [key for key in question["expect"] if key not in {hit.key for hit in hits}]
-    verdict = f"missed: {', '.join(missed)}" if missed else f"found: {', '.join(question['expect'])}"
-    out.print(Text.assemble((f"{path}, {told['milliseconds']:.2f} ms   ", DIM), (verdict, BAD if missed else GOOD)))
-    return not missed
+    missing = missed(question, hits)
+    verdict = f"missed: {', '.join(missing)}" if missing else f"found: {', '.join(question['expect'])}"
+    out.print(Text.assemble((f"{path}, {told['milliseconds']:.2f} ms   ", DIM), (verdict, BAD if missing else GOOD)))
+    return hits
 
 
 def _hits(hits: list[Hit], expected: list[str]) -> Table:
@@ -127,7 +139,42 @@ def _hits(hits: list[Hit], expected: list[str]) -> Table:
     return table(columns, rows, wide="text", styles=[GOOD if hit.key in expected else "" for hit in hits])
 
 
-def _update(store: PostgresStore, out: Console) -> None:
+def _ask_sqlite(
+    file: Path, items: list[dict[str, Any]], asked: list[dict[str, Any]], answers: list[list[Hit]], out: Console
+) -> bool:
+    """Ask the same of a SQLite file with the same memories; whether it answers the same."""
+    _title(out, "The same memories in a SQLite file, without a server, give the same answers")
+    start = time.monotonic()
+    rows = []
+    with connect(f"sqlite:///{file.absolute()}", embedder=HashEmbedder()) as store:
+        store.upsert_items(items)
+        for question, expected in zip(asked, answers, strict=True):
+            hits = store.search(question["scope"], question["question"], K, **question["options"])
+            rows.append([question["question"], hits[0].key if hits else "", same_hits(hits, expected)])
+    same = [row.pop() for row in rows]
+    shown_rows = [[*row, "the same" if equal else "DIFFERENT"] for row, equal in zip(rows, same, strict=True)]
+    columns = ["question", "best answer of SQLite", f"its {K} hits"]
+    out.print(table(columns, shown_rows, wide="question", styles=["" if equal else BAD for equal in same]))
+    verdict = f"{sum(same)} of {len(same)} questions are answered as by PostgreSQL: keys, order, scores, text."
+    out.print(Text(verdict, style=GOOD if all(same) else BAD))
+    _say(out, f"Loaded into {file} and asked", start)
+    return all(same)
+
+
+def same_hits(one: list[Hit], other: list[Hit]) -> bool:
+    """Whether two engines answered alike: the same hits at the same distances to 1e-5; among equals any order."""
+
+    def parts(hit: Hit) -> tuple[Any, ...]:
+        return hit.namespace, hit.key, hit.chunk, hit.ordinal, hit.metadata, hit.tags, hit.thread
+
+    return (
+        len(one) == len(other)
+        and all(abs(a.distance - b.distance) <= TIE for a, b in zip(one, other, strict=True))
+        and all(any(parts(a) == parts(b) and abs(a.distance - b.distance) <= TIE for b in other) for a in one)
+    )
+
+
+def _update(store: Store, out: Console) -> None:
     _title(out, "An update makes a new revision, and the history keeps the former")
     before = _item(store)
     result = store.upsert_item(NAMESPACE, KEY, CHANGE, actor="ruth", **_rest(before))
@@ -139,7 +186,7 @@ def _update(store: PostgresStore, out: Console) -> None:
     out.print(table(["revision", "since", "until", "by", "content"], rows, wide="content"))
 
 
-def _refuse_stale(store: PostgresStore, out: Console) -> None:
+def _refuse_stale(store: Store, out: Console) -> None:
     _title(out, "A writer who has not seen that update is refused")
     now = _item(store)
     out.print(f"upsert_item(..., expected_revision={now.revision - 1})")
@@ -153,7 +200,7 @@ def _refuse_stale(store: PostgresStore, out: Console) -> None:
     out.print(f"Nothing was written: it is still at revision {_item(store).revision}.")
 
 
-def _expire(store: PostgresStore, out: Console) -> None:
+def _expire(store: Store, out: Console) -> None:
     _title(out, "A memory with a time to live of one second")
     key, question = "gate-code-today", "What is the gate code of the boatyard?"
     store.upsert_item(NAMESPACE, key, "The gate code of the boatyard is 4711 today.", ttl=timedelta(seconds=1))
@@ -174,7 +221,7 @@ def _expire(store: PostgresStore, out: Console) -> None:
         raise KompanionError("an expired memory is still shown")
 
 
-def _restore(store: PostgresStore, out: Console) -> None:
+def _restore(store: Store, out: Console) -> None:
     _title(out, "A deleted memory comes back")
     for name, call in (("delete", store.delete_item), ("restore", store.restore_item)):
         result = call(NAMESPACE, KEY)
@@ -183,7 +230,7 @@ def _restore(store: PostgresStore, out: Console) -> None:
     out.print(Text(clean(_item(store).content), style=DIM))
 
 
-def _item(store: PostgresStore) -> Item:
+def _item(store: Store) -> Item:
     item = store.get_item(NAMESPACE, KEY)
     if item is None:
         raise KompanionError(f"{NAMESPACE} / {KEY} is not there")

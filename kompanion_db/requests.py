@@ -107,6 +107,24 @@ Steps = Generator[Request, Any, T]
 Vectors = NDArray[np.float32]
 
 
+def drive(operation: Steps[T], answer: Callable[[Request], Any]) -> T:
+    """Drive an operation to its end, its requests carried out by ``answer``; its result."""
+    try:
+        request = next(operation)
+        while True:
+            try:
+                found = answer(request)
+            except Exception as exc:
+                request = operation.throw(exc)
+            else:
+                request = operation.send(found)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        operation.close()  # broken off: what it has under way ends too
+
+
 def rows_of(function: str, reads: bool = True, progress: Progress | None = None, **arguments: Any) -> Steps[list[Row]]:
     """Call a function; its rows, as dicts."""
     rows: list[Row] = yield Call(function, arguments, reads, progress)

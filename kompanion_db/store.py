@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from .operations import bulk, embedding, models, namespaces, reading, searching, transfer, tuning, writing
 from .operations.embedding import Context
-from .requests import Request, Steps
+from .requests import Request, Steps, drive
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,6 +94,7 @@ class Store(ABC):
     """
 
     context: Context
+    url: str
 
     @abstractmethod
     def answer(self, request: Request) -> Any:
@@ -105,20 +106,7 @@ class Store(ABC):
 
     def run(self, operation: Steps[T]) -> T:
         """Drive an operation to its end; its result."""
-        try:
-            request = next(operation)
-            while True:
-                try:
-                    answer = self.answer(request)
-                except Exception as exc:
-                    request = operation.throw(exc)
-                else:
-                    request = operation.send(answer)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            operation.close()  # broken off: what it has under way ends too
+        return drive(operation, self.answer)
 
     @abstractmethod
     def transaction(self: S) -> AbstractContextManager[S]:
@@ -184,6 +172,7 @@ class AsyncStore(ABC):
     """:class:`Store` for asyncio: the same methods, to be awaited. Embedders run in a thread of their own."""
 
     context: Context
+    url: str
 
     @abstractmethod
     async def answer(self, request: Request) -> Any:

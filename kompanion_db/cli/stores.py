@@ -14,7 +14,7 @@ from .. import embedded
 from ..connecting import connect
 from ..embedders import Embedder, HashEmbedder, OpenAIEmbedder
 from ..errors import BadArgument
-from ..postgres import PostgresStore
+from ..store import Store
 from .options import usage_error
 from .run import stop_on_sigterm
 
@@ -47,7 +47,7 @@ def plain_url(url: str) -> Iterator[tuple[str, embedded.EmbeddedServer | None]]:
 
 
 @contextmanager
-def open_store(option: str | None) -> Iterator[PostgresStore]:
+def open_store(option: str | None) -> Iterator[Store]:
     """A store without an embedder, on the database that was named."""
     url = chosen_url(option)
     if embedded.folder_of(url) is not None:
@@ -57,7 +57,7 @@ def open_store(option: str | None) -> Iterator[PostgresStore]:
 
 
 @contextmanager
-def open_text_store(option: str | None, embedder: str | None) -> Iterator[PostgresStore]:
+def open_text_store(option: str | None, embedder: str | None) -> Iterator[Store]:
     """A store with the embedder that was named, or that fits the database's default model."""
     with ExitStack() as stack:
         store = stack.enter_context(open_store(option))
@@ -65,7 +65,7 @@ def open_text_store(option: str | None, embedder: str | None) -> Iterator[Postgr
         yield store if found is None else stack.enter_context(connect(store.url, embedder=found, max_size=2))
 
 
-def chosen_embedder(stack: ExitStack, store: PostgresStore, given: str | None) -> Embedder | None:
+def chosen_embedder(stack: ExitStack, store: Store, given: str | None) -> Embedder | None:
     """The embedder named by ``given``; without one, a HashEmbedder when the default model is (or can become) its own.
 
     Vectors of another model would not be comparable, and only the caller knows where that model runs.

@@ -7,13 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from typing import TypeVar
 
 import apsw
 
 from ..errors import ConnectionFailed, NotInstalled
+from ..sidecar.folder import VectorFolder
 from .errors import translated
 from .files import Place
 from .session import Session
+from .surface import install_surface
 
 BUSY_SECONDS = 120
 """How long a writer waits for the writers before it. SQLite queues nobody: under load the unlucky one waits long."""
@@ -22,10 +25,18 @@ PAGE_SIZE = 8192
 """Bytes. A vector of 384 floats leaves a quarter of a page of 4096 empty."""
 
 
+C = TypeVar("C", bound=apsw.Connection)
+
+
 def open_connection(place: Place, *, create: bool = False, readonly: bool = False) -> apsw.Connection:
     """A connection with the settings every connection of ours has. Raises errors of apsw."""
+    return open_as(apsw.Connection, place, create=create, readonly=readonly)
+
+
+def open_as(kind: type[C], place: Place, *, create: bool = False, readonly: bool = False) -> C:
+    """``open_connection`` for a class of connections."""
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
-    conn = apsw.Connection(str(place.path), flags=flags | (apsw.SQLITE_OPEN_CREATE if create else 0))
+    conn = kind(str(place.path), flags=flags | (apsw.SQLITE_OPEN_CREATE if create else 0))
     try:
         conn.set_busy_timeout(BUSY_SECONDS * 1000)
         if create:
@@ -49,6 +60,7 @@ class Database:
 
     def __init__(self, place: Place, size: int = 4, timeout: float = 30.0) -> None:
         self.place = place
+        self.folder = VectorFolder(place)
         self._timeout = timeout
         self._free: list[Session] = []
         self._lock = threading.Lock()
@@ -91,8 +103,9 @@ class Database:
             with translated():
                 if not self.place.path.exists():
                     raise NotInstalled(f"{self.place.path} is gone", hint="connect(url) again.")
-                conn = open_connection(self.place)
-            return Session(self, conn)
+                session = Session(self, open_connection(self.place))
+            install_surface(session)
+            return session
         except BaseException:
             self._places.release()
             raise

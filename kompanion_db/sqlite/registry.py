@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,24 +17,30 @@ Body = Callable[..., list[Row]]
 
 @dataclass(frozen=True)
 class Function:
-    """A function: what it is run in (``read``, ``write``: a transaction; ``own``: it begins its own), and its body."""
+    """A function: what it is run in (``read``, ``write``: a transaction; ``own``: it begins its own), and its body.
+
+    ``takes`` has its arguments by name, without the session.
+    """
 
     name: str
     runs: str
     body: Body
+    takes: tuple[inspect.Parameter, ...]
 
 
 _functions: dict[str, Function] = {}
 
 
-def function(runs: str) -> Callable[[Body], Body]:
+def function(runs: str, takes: Callable[..., Any] | None = None) -> Callable[[Body], Body]:
     """Make a Python function the mirror of the SQL function of its name: ``(session, **arguments) -> rows``.
 
     Its rows have the columns of the SQL function; a function that returns one value gives one row of one column.
+    A body that hands its arguments on to another function says to which: ``takes``.
     """
 
     def keep(body: Body) -> Body:
-        _functions[body.__name__] = Function(body.__name__, runs, body)
+        arguments = tuple(p for p in inspect.signature(takes or body).parameters.values() if p.name != "session")
+        _functions[body.__name__] = Function(body.__name__, runs, body, arguments)
         return body
 
     return keep

@@ -10,10 +10,12 @@ import apsw
 
 from ..errors import BadArgument
 from ..requests import Row
+from ..sidecar.failpoints import reached
 from . import values
 
 if TYPE_CHECKING:
     from ..requests import Progress
+    from ..sidecar.reader import VectorReader
     from .database import Database
 
 
@@ -25,6 +27,7 @@ class Session:
         self.conn = conn
         self.now = values.clock()
         self.progress: Progress | None = None
+        self.vectors: VectorReader = database.folder.reader(self)
 
     def all(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Every row of a statement."""
@@ -72,6 +75,15 @@ class Session:
             self.progress(text)
 
     @contextmanager
+    def told(self, progress: Progress | None) -> Iterator[None]:
+        """Let ``progress`` hear the notices of the block."""
+        before, self.progress = self.progress, progress
+        try:
+            yield
+        finally:
+            self.progress = before
+
+    @contextmanager
     def transaction(self, write: bool) -> Iterator[None]:
         """A transaction, or a savepoint inside one: kept when the block ends, undone when it raises."""
         if self.conn.in_transaction:
@@ -88,7 +100,9 @@ class Session:
         self.now = values.clock()
         try:
             yield
+            reached("commit.ready")
             self.conn.execute("commit")
+            reached("commit.done")
         except BaseException:
             if self.conn.in_transaction:
                 self.conn.execute("rollback")

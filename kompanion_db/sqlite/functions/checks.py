@@ -119,7 +119,10 @@ def read_cursor(cursor: str | None) -> tuple[int, bytes] | None:
         return None
     try:
         at, _, name = cursor.partition("/")
-        return int(at), UUID(name).bytes
+        moment = int(at)
+        if not -(2**63) <= moment < 2**63:
+            raise ValueError(at)
+        return moment, UUID(name).bytes
     except ValueError:
         raise BadArgument(
             f"after: {quoted(cursor[:100])} is no cursor",

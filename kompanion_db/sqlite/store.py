@@ -1,0 +1,107 @@
+"""The store in a SQLite file, with its vectors in files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+from ..errors import BadArgument
+from ..operations.embedding import Context, adopt_embedder, need_embedder
+from ..requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, Row, RunAll
+from ..store import Store
+from .bulk import Turn
+from .database import Database
+from .errors import translated
+from .files import place_of
+from .merging import merge
+from .opening import prepare
+from .registry import functions
+
+
+class SqliteStore(Store):
+    """A store in a SQLite file and its folder of vectors. Made by :func:`kompanion_db.connect`.
+
+    Any number of threads and processes of one host may share the file; writers take turns.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        context: Context,
+        *,
+        migrate: bool | None = None,
+        max_size: int = 4,
+        timeout: float = 30.0,
+    ) -> None:
+        if max_size < 1:
+            raise BadArgument(f"max_size: {max_size} is less than 1", hint="Give the number of connections to keep.")
+        self.context = context
+        place = place_of(url)
+        self.url = place.url
+        prepare(place, migrate)
+        self.database = Database(place, max_size, timeout)
+        try:
+            self.database.folder.open()
+            self.run(adopt_embedder(context))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections, and end what runs in the background. Closing twice does nothing."""
+        self.database.folder.close()
+        self.database.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqliteStore]:
+        """Make the calls inside one transaction: all are kept or, when the block raises, none.
+
+        Per thread (or task). Nests as savepoints. It is the one writer of the file until it ends.
+        """
+        with self.database.bound():
+            yield self
+        self.wrote()
+
+    def answer(self, request: Request) -> Any:
+        """Carry out one request of an operation; its answer."""
+        match request:
+            case Call():
+                return self._call(request)
+            case EmbedDocuments():
+                return need_embedder(self.context, "content").embed_documents(request.texts)
+            case EmbedQuery():
+                return need_embedder(self.context, "query").embed_query(request.text)
+            case Pull():
+                source = iter(request.source)
+                return source, list(islice(source, request.size))
+            case Merge():
+                return Turn(request, self._merge)
+            case Join(merging=Turn() as turn):
+                return turn.rows()
+            case RunAll():
+                return None  # the function that gave the statements has done what they say
+
+    def wrote(self) -> None:
+        """Something was written: once it is committed, vectors may be worth folding."""
+        if not self.database.in_transaction:
+            self.database.folder.wrote()
+
+    def _call(self, call: Call) -> list[Row]:
+        function = functions()[call.function]
+        if function.runs == "own":
+            with self.database.lent() as session, translated(), session.told(call.progress):
+                rows = function.body(session, **call.arguments)
+        else:
+            with self.database.session(function.runs == "write") as session, session.told(call.progress):
+                rows = function.body(session, **call.arguments)
+        if function.runs != "read":
+            self.wrote()
+        return rows
+
+    def _merge(self, request: Merge) -> list[Row]:
+        with self.database.session(write=True) as session:
+            rows = merge(session, request.items, request.chunks, request.model)
+        self.wrote()
+        return rows

@@ -1,0 +1,1 @@
+"""Table-valued functions: their columns, the forms of their values, and how SQLite calls them."""

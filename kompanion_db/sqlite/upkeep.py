@@ -1,0 +1,89 @@
+"""What an operator does with the files of a store: checkpoint, backup, doctor."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apsw
+
+from ..errors import BadArgument, ConnectionFailed
+from ..sidecar.backup import copy_store
+from ..sidecar.doctor import Finding, examine
+from ..sidecar.rounds import Rounds, rounds
+from ..sidecar.transactions import one
+from .errors import translated
+from .files import Place, place_of
+
+if TYPE_CHECKING:
+    from .store import SqliteStore
+
+__all__ = ["Finding", "backup", "checkpoint", "doctor"]
+
+LOCK_SECONDS = 120.0
+"""How long to wait for another process that works on the files."""
+
+
+def checkpoint(store: SqliteStore, *, compact: bool = False) -> dict[str, int]:
+    """Do now what otherwise happens in the background: fold the log, merge files, index them, remove old ones.
+
+    With ``compact`` the vectors of each model become one file without any that no row has, and the database file gives
+    back what room it can. Counts: folded (vectors), merged, indexed, removed (files), and what is there now: segments,
+    log (vectors that were written meanwhile).
+    Raises BadArgument inside a transaction, ConnectionFailed while another process is at it, DamagedStore, StorageFull,
+    PermissionDenied; what was done before stands.
+    """
+    _outside(store, "checkpoint")
+    with translated(), rounds(store.database.place, LOCK_SECONDS) as found:
+        work = _alone(store.database.place, found)
+        done = {
+            "folded": work.fold(everything=True),
+            "merged": work.merge() + work.compact(whole=compact),
+            "indexed": work.derive(),
+            "removed": work.collect(),
+            "segments": len(work.entries()),
+            "log": one(work.conn, "select count(*) from vec_log"),
+        }
+        if compact:
+            work.conn.execute("vacuum")
+        work.conn.set_busy_timeout(1000)
+        with suppress(apsw.BusyError):  # somebody reads what is in the WAL; the next one does it
+            work.conn.execute("pragma wal_checkpoint(truncate)")
+    return done
+
+
+def backup(store: SqliteStore, path: str | Path) -> dict[str, int]:
+    """Copy a store, as it is at this moment, to ``path`` and the folder ``path.vec``, while others go on with it.
+
+    Files of vectors never change, so they are linked where the file system can, and copied elsewhere. The database
+    comes to its name last: when it is there the copy is whole. Counts: files, linked, bytes.
+    Raises BadArgument when something is there already, ConnectionFailed, StorageFull, PermissionDenied, DamagedStore.
+    """
+    _outside(store, "backup")
+    target = Path(path).expanduser().absolute()
+    with translated(), rounds(store.database.place, LOCK_SECONDS) as found:
+        return copy_store(_alone(store.database.place, found).conn, store.database.place, Place(target))
+
+
+def doctor(store: str | Place, repair: bool = False) -> list[Finding]:
+    """Examine a store, named by URL or place: the database, every file against its checksum, every row for its vector.
+
+    It need not open for that. With ``repair`` what can be is set right: derived files, strays. All is well: no finding.
+    Raises NotInstalled when there is no store, BadArgument.
+    """
+    place = place_of(store) if isinstance(store, str) else store
+    return examine(place, repair)
+
+
+def _outside(store: SqliteStore, what: str) -> None:
+    if store.database.in_transaction:
+        raise BadArgument(f"{what}: cannot run inside a transaction", hint="Call it after the transaction.")
+
+
+def _alone(place: Place, work: Rounds | None) -> Rounds:
+    if work is None:
+        raise ConnectionFailed(
+            f"{place.folder}: another process has worked on the files for {LOCK_SECONDS:g} s", hint="Try again later."
+        )
+    return work
