@@ -253,7 +253,13 @@ def test_text_comes_out_whatever_the_encoding_of_the_terminal(one_db: servers.Da
 def test_ctrl_c_ends_it_in_silence_with_130(one_db: servers.Database) -> None:
     command = [sys.executable, "-m", "kompanion_db", "import", "-", "--url", one_db.url]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        # A suite that was started in the background ignores SIGINT, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         with one_db.connect() as conn:  # it has connected, so it reads
             asked = "select count(*) from pg_stat_activity where datname = %s and application_name = 'kompanion_db'"
