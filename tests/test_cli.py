@@ -259,7 +259,7 @@ def test_ctrl_c_ends_it_in_silence_with_130(one_db: servers.Database) -> None:
         stderr=subprocess.PIPE,
         env=environment(),
         # A suite that was started in the background ignores SIGINT, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as running:
         with one_db.connect() as conn:  # it has connected, so it reads
             asked = "select count(*) from pg_stat_activity where datname = %s and application_name = 'kompanion_db'"
