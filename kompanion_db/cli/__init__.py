@@ -12,10 +12,13 @@ from . import upkeep
 from . import tuning
 from . import models
 from . import server
+from . import sql
 from . import showing
 
 # isort: on
 from .app import app
 from .run import main
 
-__all__ = ["app", "items", "main", "models", "schema", "searching", "server", "showing", "transfer", "tuning", "upkeep"]
+__all__ = [
+    "app", "items", "main", "models", "schema", "searching", "server", "showing", "sql", "transfer", "tuning", "upkeep",
+]  # fmt: skip

@@ -19,8 +19,8 @@ from ..errors import (
     TooLarge,
 )
 
-# Triggers raise "KM007 what is wrong".
-_OURS = re.compile(r"(KM\d{3}) (.+)", re.DOTALL)
+# Triggers raise "KM007 what is wrong"; functions add what to do.
+_OURS = re.compile(r"(KM\d{3}) (.+?)(?: Hint: (.+))?$", re.DOTALL)
 
 _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
     (apsw.BusyError, ConnectionFailed, "Another process has been writing for long: look what it does, then try again."),
@@ -42,7 +42,7 @@ def translate(exc: apsw.Error) -> KompanionError:
     message = str(exc)
     ours = _OURS.search(message)
     if ours is not None and ours[1] in BY_SQLSTATE:
-        return BY_SQLSTATE[ours[1]](ours[2])
+        return BY_SQLSTATE[ours[1]](ours[2], hint=ours[3])
     for theirs, cls, hint in _CLASSES:
         if isinstance(exc, theirs):
             return cls(f"SQLite: {message}", hint=hint)
