@@ -33,10 +33,12 @@ test-slow: $(VENV)/.test  ## The long proofs: thousands of kills, races and prog
 bench: $(VENV)/.bench  ## Measure search, growth, tuning and writing on small sets: tables, JSON and pictures in bench/results
 	@$(BIN)/python -m bench.all --small
 
-generate: $(VENV)/.embedded  ## Make sql/install.psql, sql/schema.sql and sql/API.md from the migrations
+generate: $(VENV)/.embedded  ## Make install.psql, schema.sql and API.md of sql/ and sqlite/ from the migrations and functions
 	@$(BIN)/python -m kompanion_db.dev.install_script
 	@$(BIN)/python -m kompanion_db.dev.golden
 	@$(BIN)/python -m kompanion_db.dev.api_docs
+	@$(BIN)/python -m kompanion_db.dev.sqlite_schema
+	@$(BIN)/python -m kompanion_db.dev.sqlite_api
 
 wheel: $(VENV)/.made  ## Build dist/kompanion_db-*.whl
 	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .

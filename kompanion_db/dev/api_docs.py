@@ -182,4 +182,4 @@ def render() -> str:
 
 
 if __name__ == "__main__":
-    main("API.md", render)
+    main("sql/API.md", render, "api_docs")

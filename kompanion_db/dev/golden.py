@@ -56,4 +56,4 @@ def render() -> str:
 
 
 if __name__ == "__main__":
-    main("schema.sql", render)
+    main("sql/schema.sql", render, "golden")

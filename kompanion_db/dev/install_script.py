@@ -140,4 +140,4 @@ def _fill(template: str, values: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    main("install.psql", render)
+    main("sql/install.psql", render, "install_script")

@@ -18,19 +18,22 @@ def sql_folder() -> Path:
     return migrations_folder().parent
 
 
-def main(name: str, render: Callable[[], str]) -> None:
-    """Write ``sql/<name>``, or compare it under ``--check``; exits with 1 when it is stale."""
-    path = sql_folder() / name
+def main(name: str, render: Callable[[], str], module: str) -> None:
+    """Write ``name``, such as sql/API.md, or compare it under ``--check``; exits with 1 when it is stale.
+
+    ``module`` of this package makes it.
+    """
+    engine, _, file = name.partition("/")
+    path = migrations_folder(engine).parent / file
     text = render()
     old = path.read_text() if path.exists() else None
-    module = {"install.psql": "install_script", "schema.sql": "golden", "API.md": "api_docs"}[name]
     if old == text:
-        print(f"sql/{name} is fresh")
+        print(f"{name} is fresh")
     elif "--check" in sys.argv[1:]:
-        sys.exit(f"sql/{name} is stale. Run: python -m kompanion_db.dev.{module}")
+        sys.exit(f"{name} is stale. Run: python -m kompanion_db.dev.{module}")
     else:
         path.write_text(text)
-        print(f"sql/{name} written")
+        print(f"{name} written")
 
 
 @contextmanager
