@@ -77,12 +77,14 @@ def run(url: str, out: Console) -> bool:
             _restore(text_store, out)
     found = [not missed(question, hits) for question, hits in zip(asked, answers, strict=True)]
     folder = embedded.folder_of(url)
-    same = folder is None or _ask_sqlite(folder.with_name(folder.name + ".db"), items, asked, answers, out)
+    file = None if folder is None else folder.with_name(folder.name + ".db")
+    same = file is None or _ask_sqlite(file, items, asked, answers, out)
     _title(out, "Summary")
     out.print(Text(f"{sum(found)} of {len(asked)} questions found their memories.", style=GOOD if all(found) else BAD))
     _say(out, "All of it", start)
-    if url.startswith("embedded:"):
+    if file is not None:
         out.print(Text(f"The databases stay. Look around: kompanion-db psql {url}", style=DIM))
+        out.print(Text(f"                              or: kompanion-db sql sqlite:///{file}", style=DIM))
     return all(found) and same
 
 

@@ -25,9 +25,7 @@ FROM_EMPTY = {"README.md", "sql/README.md"}
 
 NOT_RUN = {
     ("README.md", "git clone https://github.com/kompanion-db/kompanion_db && cd kompanion_db"): "needs the network",
-    ("README.md", "pip install 'kompanion-db[embedded]'   # without [embedded] for a server that you run already"): (
-        "needs the network"
-    ),
+    ("README.md", "pip install kompanion-db"): "needs the network",
     ("docs/python.md", "from kompanion_db import OpenAIEmbedder"): "needs an embedding server",
 }
 
