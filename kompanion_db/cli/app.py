@@ -9,7 +9,8 @@ import typer
 HELP = """The memory of AI companions and agents, in a PostgreSQL database or a SQLite file.
 
 The database is named by --url, or by the environment variable KOMPANION_DB_URL: postgresql://user@host/database,
-embedded:FOLDER for a server of its own in a folder, or sqlite:///FILE. Passwords are best kept in ~/.pgpass or PGPASSWORD.
+embedded:FOLDER for a server of its own in a folder, or sqlite:///FILE. Passwords are best kept in ~/.pgpass or
+PGPASSWORD.
 
 --json prints one JSON document a line, times in ISO 8601. Errors go to stderr as "error: ..." and "hint: ...".
 

@@ -28,7 +28,7 @@ def chosen_url(option: str | None, argument: str | None = None) -> str:
     url = argument or option or os.environ.get(URL_VAR)
     if not url:
         raise typer.BadParameter(
-            f"no database is named: give postgresql://user@host/database or embedded:FOLDER, or set {URL_VAR}.",
+            f"no database is named: give postgresql://..., embedded:FOLDER or sqlite:///FILE, or set {URL_VAR}.",
             param_hint="--url",
         )
     return url
