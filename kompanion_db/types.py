@@ -266,3 +266,16 @@ class NewItem:
     created_at: datetime | None = None
     chunks: list[Any] | None = None
     vectors: Any = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What ``doctor`` has found wrong with which file, and what to do.
+
+    ``severity`` is error (data is lost or cannot be read), warning (slower searches, wasted room) or repaired.
+    """
+
+    severity: str
+    what: str
+    file: str
+    advice: str

@@ -17,7 +17,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(
     str(path.relative_to(ROOT))
-    for path in [ROOT / "README.md", ROOT / "sql" / "README.md", ROOT / "sqlite" / "README.md", *(ROOT / "docs").glob("*.md")]
+    for path in [
+        ROOT / "README.md",
+        ROOT / "sql" / "README.md",
+        ROOT / "sqlite" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
 )
 LANGUAGES = {"python": "python", "sql": "sql", "psql": "sql", "sh": "sh", "bash": "sh"}
 

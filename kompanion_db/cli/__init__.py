@@ -11,6 +11,7 @@ from . import transfer
 from . import upkeep
 from . import tuning
 from . import models
+from . import files
 from . import server
 from . import sql
 from . import showing
@@ -20,5 +21,6 @@ from .app import app
 from .run import main
 
 __all__ = [
-    "app", "items", "main", "models", "schema", "searching", "server", "showing", "sql", "transfer", "tuning", "upkeep",
+    "app", "files", "items", "main", "models", "schema", "searching", "server", "showing", "sql", "transfer",
+    "tuning", "upkeep",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KompanionError, NotInstalled
+from ..types import Finding
 from . import manifest
 from .collect import GRACE, stray_files
 from .derive import ANN_ROWS, sound
@@ -30,19 +31,6 @@ _RESTORE = "Restore a backup; the text is in the database, so vectors can also b
 _REPAIR = "Run: kompanion-db doctor --repair URL."
 _WAIT_SECONDS = 60.0
 _MOST = 20
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong with which file, and what to do.
-
-    ``severity`` is error (data is lost or cannot be read), warning (slower searches, wasted room) or repaired.
-    """
-
-    severity: str
-    what: str
-    file: str
-    advice: str
 
 
 def examine(place: Place, repair: bool = False) -> list[Finding]:

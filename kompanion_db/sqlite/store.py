@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from ..errors import BadArgument
 from ..operations.embedding import Context, adopt_embedder, need_embedder
 from ..requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, Row, RunAll
 from ..store import Store
+from ..types import Finding
+from . import upkeep
 from .bulk import Turn
 from .database import Database
 from .errors import translated
@@ -63,6 +66,18 @@ class SqliteStore(Store):
         with self.database.bound():
             yield self
         self.wrote()
+
+    def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
+        """As ``Store.checkpoint``."""
+        return upkeep.checkpoint(self.database, compact=compact)
+
+    def backup(self, path: str | Path) -> dict[str, int]:
+        """As ``Store.backup``."""
+        return upkeep.backup(self.database, path)
+
+    def doctor(self, *, repair: bool = False) -> list[Finding]:
+        """As ``Store.doctor``."""
+        return upkeep.doctor(self.database.place, repair)
 
     def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""

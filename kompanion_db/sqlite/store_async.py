@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConnectionFailed
 from ..operations.embedding import Context
 from ..requests import Pull, Request, Steps, drive
 from ..store import AsyncStore
+from ..types import Finding
 from .errors import translated
 from .store import SqliteStore
 
@@ -57,6 +59,18 @@ class AsyncSqliteStore(AsyncStore):
             return store.answer(request)
 
         return await _in_thread(lambda: drive(operation, answer))
+
+    async def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
+        """As ``Store.checkpoint``."""
+        return await _in_thread(lambda: self.store.checkpoint(compact=compact))
+
+    async def backup(self, path: str | Path) -> dict[str, int]:
+        """As ``Store.backup``."""
+        return await _in_thread(lambda: self.store.backup(path))
+
+    async def doctor(self, *, repair: bool = False) -> list[Finding]:
+        """As ``Store.doctor``."""
+        return await _in_thread(lambda: self.store.doctor(repair=repair))
 
     async def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""

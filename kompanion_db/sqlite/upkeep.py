@@ -10,14 +10,15 @@ import apsw
 
 from ..errors import BadArgument, ConnectionFailed
 from ..sidecar.backup import copy_store
-from ..sidecar.doctor import Finding, examine
+from ..sidecar.doctor import examine
 from ..sidecar.rounds import Rounds, rounds
 from ..sidecar.transactions import one
+from ..types import Finding
 from .errors import translated
 from .files import Place, place_of
 
 if TYPE_CHECKING:
-    from .store import SqliteStore
+    from .database import Database
 
 __all__ = ["Finding", "backup", "checkpoint", "doctor"]
 
@@ -25,7 +26,7 @@ LOCK_SECONDS = 120.0
 """How long to wait for another process that works on the files."""
 
 
-def checkpoint(store: SqliteStore, *, compact: bool = False) -> dict[str, int]:
+def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
     """Do now what otherwise happens in the background: fold the log, merge files, index them, remove old ones.
 
     With ``compact`` the vectors of each model become one file without any that no row has, and the database file gives
@@ -34,9 +35,9 @@ def checkpoint(store: SqliteStore, *, compact: bool = False) -> dict[str, int]:
     Raises BadArgument inside a transaction, ConnectionFailed while another process is at it, DamagedStore, StorageFull,
     PermissionDenied; what was done before stands.
     """
-    _outside(store, "checkpoint")
-    with translated(), rounds(store.database.place, LOCK_SECONDS) as found:
-        work = _alone(store.database.place, found)
+    _outside(database, "checkpoint")
+    with translated(), rounds(database.place, LOCK_SECONDS) as found:
+        work = _alone(database.place, found)
         done = {
             "folded": work.fold(everything=True),
             "merged": work.merge() + work.compact(whole=compact),
@@ -53,17 +54,17 @@ def checkpoint(store: SqliteStore, *, compact: bool = False) -> dict[str, int]:
     return done
 
 
-def backup(store: SqliteStore, path: str | Path) -> dict[str, int]:
+def backup(database: Database, path: str | Path) -> dict[str, int]:
     """Copy a store, as it is at this moment, to ``path`` and the folder ``path.vec``, while others go on with it.
 
     Files of vectors never change, so they are linked where the file system can, and copied elsewhere. The database
     comes to its name last: when it is there the copy is whole. Counts: files, linked, bytes.
     Raises BadArgument when something is there already, ConnectionFailed, StorageFull, PermissionDenied, DamagedStore.
     """
-    _outside(store, "backup")
+    _outside(database, "backup")
     target = Path(path).expanduser().absolute()
-    with translated(), rounds(store.database.place, LOCK_SECONDS) as found:
-        return copy_store(_alone(store.database.place, found).conn, store.database.place, Place(target))
+    with translated(), rounds(database.place, LOCK_SECONDS) as found:
+        return copy_store(_alone(database.place, found).conn, database.place, Place(target))
 
 
 def doctor(store: str | Place, repair: bool = False) -> list[Finding]:
@@ -76,8 +77,8 @@ def doctor(store: str | Place, repair: bool = False) -> list[Finding]:
     return examine(place, repair)
 
 
-def _outside(store: SqliteStore, what: str) -> None:
-    if store.database.in_transaction:
+def _outside(database: Database, what: str) -> None:
+    if database.in_transaction:
         raise BadArgument(f"{what}: cannot run inside a transaction", hint="Call it after the transaction.")
 
 

@@ -1,0 +1,159 @@
+"""The files of a SQLite store: checkpoint, backup and doctor, from Python, asyncio and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import numpy as np
+import pytest
+from cli import cli, process
+
+import kompanion_db
+from kompanion_db.errors import BadArgument, DamagedStore, NotInstalled
+
+DIM = 8
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'x.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[kompanion_db.Store]:
+    """A store of fifty memories, their vectors in one file."""
+    with kompanion_db.connect(url) as opened:
+        opened.register_model("m", DIM, metric="l2")
+        vectors = np.random.default_rng(1).standard_normal((50, DIM), dtype=np.float32)
+        opened.upsert_items(
+            {"namespace": "acme", "key": f"k{n}", "content": f"text {n}", "vectors": [v]} for n, v in enumerate(vectors)
+        )
+        assert opened.checkpoint() == {
+            "folded": 50, "merged": 0, "indexed": 0, "removed": 0, "segments": 1, "log": 0,
+        }  # fmt: skip
+        yield opened
+
+
+def _answer(store: kompanion_db.Store) -> list[str]:
+    return [hit.key for hit in store.search("acme", np.ones(DIM), 5)]
+
+
+def _segment(url: str) -> Path:
+    return next(Path(url.removeprefix("sqlite:///") + ".vec").glob("seg-*"))
+
+
+def test_a_checkpoint_that_compacts_gives_back_the_room_of_what_was_purged(store: kompanion_db.Store, url: str) -> None:
+    large = _segment(url).stat().st_size
+    with kompanion_db.sqlite.open_sql(url) as conn:
+        conn.execute("update settings set value = jsonb('0') where name in ('retention_deleted', 'retention_expired')")
+    for n in range(25):
+        store.delete_item("acme", f"k{n}")
+    store.purge()
+    expected = _answer(store)
+    done = store.checkpoint(compact=True)
+    assert (done["merged"], done["segments"]) == (1, 1)
+    assert min(path.stat().st_size for path in _segment(url).parent.glob("seg-*")) < large
+    assert _answer(store) == expected
+
+
+def test_a_backup_is_a_store_that_answers_the_same_and_goes_its_own_way(
+    store: kompanion_db.Store, tmp_path: Path
+) -> None:
+    expected = _answer(store)
+    done = store.backup(tmp_path / "copy.db")
+    assert done["files"] == 1
+    store.delete_item("acme", expected[0])
+    with kompanion_db.connect(f"sqlite:///{tmp_path / 'copy.db'}") as copy:
+        assert _answer(copy) == expected
+        assert copy.doctor() == []
+        copy.upsert_item("acme", "of the copy", "text", vectors=[np.ones(DIM)])
+    assert store.get_item("acme", "of the copy") is None
+
+
+def test_a_backup_writes_over_nothing(store: kompanion_db.Store, tmp_path: Path) -> None:
+    (tmp_path / "there.db").write_text("mine")
+    with pytest.raises(BadArgument, match="is there already"):
+        store.backup(tmp_path / "there.db")
+    with pytest.raises(BadArgument, match="no folder"):
+        store.backup(tmp_path / "nowhere" / "copy.db")
+    assert (tmp_path / "there.db").read_text() == "mine"
+
+
+def test_inside_a_transaction_files_are_left_alone(store: kompanion_db.Store, tmp_path: Path) -> None:
+    with store.transaction():
+        with pytest.raises(BadArgument, match="inside a transaction"):
+            store.checkpoint()
+        with pytest.raises(BadArgument, match="inside a transaction"):
+            store.backup(tmp_path / "copy.db")
+
+
+async def test_the_async_store_keeps_its_files_too(store: kompanion_db.Store, url: str, tmp_path: Path) -> None:
+    async with await kompanion_db.connect_async(url) as other:
+        assert (await other.checkpoint())["segments"] == 1
+        assert (await other.backup(tmp_path / "copy.db"))["files"] == 1
+        assert await other.doctor() == []
+
+
+def test_a_store_on_a_server_says_what_to_do_instead(one_db) -> None:  # type: ignore[no-untyped-def]
+    with kompanion_db.connect(one_db.url) as store:
+        for call in (store.checkpoint, lambda: store.backup("x.db"), store.doctor):
+            with pytest.raises(BadArgument, match="is on a server") as raised:
+                call()
+            assert raised.value.hint
+
+
+def test_the_command_line_examines_repairs_and_copies(store: kompanion_db.Store, url: str, tmp_path: Path) -> None:
+    store.close()
+    stray = _segment(url).with_name("seg-stray")
+    assert cli("doctor", url).out == "All is well.\n"
+    assert cli("backup", str(tmp_path / "copy.db"), "-u", url).out.endswith("1 files of vectors, 1 of them linked.\n")
+    assert cli("checkpoint", url, "--compact").code == 0
+    stray.write_bytes(b"")
+    found = cli("doctor", url, "--json")
+    assert (found.code, [row["severity"] for row in found.rows]) == (0, ["warning"])
+    data = bytearray(_segment_of_rows(url).read_bytes())
+    data[-1] ^= 1
+    _segment_of_rows(url).write_bytes(data)
+    found = cli("doctor", url, "--json")
+    assert (found.code, found.rows[0]["severity"]) == (1, "error")
+    assert "checksum" in found.rows[0]["what"]
+    assert cli("doctor", url, "--repair", "--json").code == 1
+
+
+def _segment_of_rows(url: str) -> Path:
+    return next(path for path in _segment(url).parent.glob("seg-*") if path.stat().st_size)
+
+
+def test_a_store_without_its_folder_is_refused_and_examined(store: kompanion_db.Store, url: str) -> None:
+    store.close()
+    folder = _segment(url).parent
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    with pytest.raises(DamagedStore, match="is missing"):
+        kompanion_db.connect(url)
+    found = cli("doctor", url)
+    assert (found.code, "the folder of vectors is missing" in " ".join(found.out.split())) == (1, True)
+
+
+def test_a_file_of_somebody_else_is_not_examined(tmp_path: Path) -> None:
+    for name in ("none.db", "theirs.db"):
+        if name == "theirs.db":
+            apsw.Connection(str(tmp_path / name)).execute("create table t (x)")
+        done = cli("doctor", f"sqlite:///{tmp_path / name}")
+        assert (done.code, f"({NotInstalled.sqlstate})" in done.err) == (1, True)
+
+
+def test_sql_runs_scripts_and_ends_at_the_first_error(store: kompanion_db.Store, url: str) -> None:
+    script = b"begin;\nselect status\nfrom upsert_item('acme', 'k', 'x');\ncommit;\n.tables\nselect nope;\nselect 1;\n"
+    done = process("sql", url, given=script)
+    assert done.code == 1
+    assert "inserted" in done.out
+    assert "live_items" in done.out
+    assert "no such column: nope" in done.err
+    assert store.get_item("acme", "k") is not None
+    refused = cli("sql", url, "-c", "select * from delete_item('acme', 'never was')")
+    assert (refused.code, "(KM003)" in refused.err, "hint: See list_items" in refused.err) == (1, True, True)
+    assert "psql" in cli("sql", "embedded:x").err
