@@ -94,7 +94,7 @@ def _no_files(call: str, instead: str) -> BadArgument:
     return BadArgument(f"{call}: is for a store in a SQLite file, this one is on a server", hint=instead)
 
 
-_CHECKPOINT = _no_files("checkpoint", "The server does it by itself; see docs/operations.md.")
+_CHECKPOINT = _no_files("checkpoint", "The server does it by itself.")
 _BACKUP = _no_files("backup", "Use pg_dump or pg_basebackup, or kompanion-db export; see docs/operations.md.")
 _DOCTOR = _no_files("doctor", "Use pg_amcheck; index_advice and stats tell how the store is.")
 
@@ -136,16 +136,16 @@ class Store(ABC):
     def backup(self, path: str | Path) -> dict[str, int]:
         """Copy a SQLite store, as it is at this moment, to the file ``path`` and the folder ``path.vec``.
 
-        Others go on with it meanwhile. Counts: files, linked, bytes. Raises BadArgument on a server, inside a
-        transaction, or when something is there already; ConnectionFailed, StorageFull, PermissionDenied, DamagedStore.
+        Counts: files, linked, bytes. Raises BadArgument on a server, inside a transaction, or when something is there
+        already; ConnectionFailed, StorageFull, PermissionDenied, DamagedStore.
         """
         raise _BACKUP
 
     def doctor(self, *, repair: bool = False) -> list[Finding]:
         """Examine a SQLite store: the database, every file against its checksum, every row for its vector.
 
-        With ``repair`` what can be is set right: missing indexes, strays. Worst first; nothing when all is well.
-        Raises BadArgument on a server. A store that does not open is examined by ``kompanion-db doctor``.
+        With ``repair`` what can be is set right. Worst first; nothing when all is well. Raises BadArgument on a server.
+        A store that does not open is examined by ``kompanion-db doctor``.
         """
         raise _DOCTOR
 
