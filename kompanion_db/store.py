@@ -2,92 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from functools import wraps
 from pathlib import Path
-from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, TypeVar
 
+from .binding import abind, abind_text, bind, bind_text
 from .errors import BadArgument
 from .operations import bulk, embedding, models, namespaces, reading, searching, transfer, tuning, writing
 from .operations.embedding import Context
 from .requests import Request, Steps, drive
 from .types import Finding
 
-P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound="Store")
 A = TypeVar("A", bound="AsyncStore")
-
-
-def _face(method: Callable[..., Any], operation: Callable[..., Any], with_context: bool) -> None:
-    """Give a method the signature a caller sees: without the context, and with what the steps end in as the result."""
-    shown = inspect.signature(operation)
-    parameters = list(shown.parameters.values())[1 if with_context else 0 :]
-    result = str(shown.return_annotation).removeprefix("Steps[").removesuffix("]")
-    method.__signature__ = shown.replace(  # type: ignore[attr-defined]
-        parameters=[inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *parameters],
-        return_annotation=result,
-    )
-
-
-class _Bound(Generic[P, T]):
-    """A method made of an operation; runs it by ``Store.run``."""
-
-    def __init__(self, operation: Callable[P, Steps[T]], with_context: bool = False) -> None:
-        @wraps(operation)
-        def method(store: Store, *args: Any, **kwargs: Any) -> T:
-            context = (store.context,) if with_context else ()
-            return store.run(operation(*context, *args, **kwargs))
-
-        _face(method, operation, with_context)
-        self.method = method
-
-    @overload
-    def __get__(self, store: None, owner: type) -> Callable[..., T]: ...
-    @overload
-    def __get__(self, store: Store, owner: type) -> Callable[P, T]: ...
-    def __get__(self, store: Store | None, owner: type) -> Callable[..., T]:
-        return self.method if store is None else MethodType(self.method, store)
-
-
-class _AsyncBound(Generic[P, T]):
-    """``_Bound`` for AsyncStore: the method is a coroutine function."""
-
-    def __init__(self, operation: Callable[P, Steps[T]], with_context: bool = False) -> None:
-        @wraps(operation)
-        async def method(store: AsyncStore, *args: Any, **kwargs: Any) -> T:
-            context = (store.context,) if with_context else ()
-            return await store.run(operation(*context, *args, **kwargs))
-
-        _face(method, operation, with_context)
-        self.method = method
-
-    @overload
-    def __get__(self, store: None, owner: type) -> Callable[..., Awaitable[T]]: ...
-    @overload
-    def __get__(self, store: AsyncStore, owner: type) -> Callable[P, Awaitable[T]]: ...
-    def __get__(self, store: AsyncStore | None, owner: type) -> Callable[..., Awaitable[T]]:
-        return self.method if store is None else MethodType(self.method, store)
-
-
-def _bind(operation: Callable[P, Steps[T]]) -> _Bound[P, T]:
-    return _Bound(operation)
-
-
-def _bind_text(operation: Callable[Concatenate[Context, P], Steps[T]]) -> _Bound[P, T]:
-    return _Bound(operation, with_context=True)  # type: ignore[arg-type]
-
-
-def _abind(operation: Callable[P, Steps[T]]) -> _AsyncBound[P, T]:
-    return _AsyncBound(operation)
-
-
-def _abind_text(operation: Callable[Concatenate[Context, P], Steps[T]]) -> _AsyncBound[P, T]:
-    return _AsyncBound(operation, with_context=True)  # type: ignore[arg-type]
 
 
 def _no_files(call: str, instead: str) -> BadArgument:
@@ -155,54 +84,54 @@ class Store(ABC):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    ensure_namespace = _bind(namespaces.ensure_namespace)
-    list_namespaces = _bind(namespaces.list_namespaces)
-    delete_namespace = _bind(namespaces.delete_namespace)
-    restore_namespace = _bind(namespaces.restore_namespace)
-    ensure_user = _bind(namespaces.ensure_user)
-    ensure_thread = _bind(namespaces.ensure_thread)
-    close_thread = _bind(namespaces.close_thread)
-    list_threads = _bind(namespaces.list_threads)
+    ensure_namespace = bind(namespaces.ensure_namespace)
+    list_namespaces = bind(namespaces.list_namespaces)
+    delete_namespace = bind(namespaces.delete_namespace)
+    restore_namespace = bind(namespaces.restore_namespace)
+    ensure_user = bind(namespaces.ensure_user)
+    ensure_thread = bind(namespaces.ensure_thread)
+    close_thread = bind(namespaces.close_thread)
+    list_threads = bind(namespaces.list_threads)
 
-    upsert_item = _bind_text(writing.upsert_item)
-    upsert_items = _bind_text(bulk.upsert_items)
-    delete_item = _bind(writing.delete_item)
-    restore_item = _bind(writing.restore_item)
-    touch_item = _bind(writing.touch_item)
-    revert_item = _bind_text(writing.revert_item)
-    purge = _bind(writing.purge)
-    trim_history = _bind(writing.trim_history)
+    upsert_item = bind_text(writing.upsert_item)
+    upsert_items = bind_text(bulk.upsert_items)
+    delete_item = bind(writing.delete_item)
+    restore_item = bind(writing.restore_item)
+    touch_item = bind(writing.touch_item)
+    revert_item = bind_text(writing.revert_item)
+    purge = bind(writing.purge)
+    trim_history = bind(writing.trim_history)
 
-    get_item = _bind(reading.get_item)
-    get_chunks = _bind(reading.get_chunks)
-    list_items = _bind(reading.list_items)
-    item_history = _bind(reading.item_history)
-    item_as_of = _bind(reading.item_as_of)
-    stats = _bind(reading.stats)
+    get_item = bind(reading.get_item)
+    get_chunks = bind(reading.get_chunks)
+    list_items = bind(reading.list_items)
+    item_history = bind(reading.item_history)
+    item_as_of = bind(reading.item_as_of)
+    stats = bind(reading.stats)
 
-    put_chunks = _bind(embedding.put_chunks)
-    put_embeddings = _bind(embedding.put_embeddings)
-    pending_embeddings = _bind(embedding.pending_embeddings)
-    embed_pending = _bind_text(embedding.embed_pending)
+    put_chunks = bind(embedding.put_chunks)
+    put_embeddings = bind(embedding.put_embeddings)
+    pending_embeddings = bind(embedding.pending_embeddings)
+    embed_pending = bind_text(embedding.embed_pending)
 
-    register_model = _bind(models.register_model)
-    list_models = _bind(models.list_models)
-    set_default_model = _bind(models.set_default_model)
-    retire_model = _bind(models.retire_model)
-    enqueue_missing = _bind(models.enqueue_missing)
-    ensure_index = _bind(models.ensure_index)
-    index_advice = _bind(models.index_advice)
-    calibrate = _bind_text(tuning.calibrate)
-    measure_recall = _bind_text(tuning.measure_recall)
-    tune_index = _bind_text(tuning.tune_index)
-    index_metadata_key = _bind(models.index_metadata_key)
+    register_model = bind(models.register_model)
+    list_models = bind(models.list_models)
+    set_default_model = bind(models.set_default_model)
+    retire_model = bind(models.retire_model)
+    enqueue_missing = bind(models.enqueue_missing)
+    ensure_index = bind(models.ensure_index)
+    index_advice = bind(models.index_advice)
+    calibrate = bind_text(tuning.calibrate)
+    measure_recall = bind_text(tuning.measure_recall)
+    tune_index = bind_text(tuning.tune_index)
+    index_metadata_key = bind(models.index_metadata_key)
 
-    search = _bind_text(searching.search)
-    explain_search = _bind_text(searching.explain_search)
+    search = bind_text(searching.search)
+    explain_search = bind_text(searching.explain_search)
 
-    export_registry = _bind(transfer.export_registry)
-    export_items = _bind(transfer.export_items)
-    import_documents = _bind(transfer.import_documents)
+    export_registry = bind(transfer.export_registry)
+    export_items = bind(transfer.export_items)
+    import_documents = bind(transfer.import_documents)
 
 
 class AsyncStore(ABC):
@@ -259,51 +188,51 @@ class AsyncStore(ABC):
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    ensure_namespace = _abind(namespaces.ensure_namespace)
-    list_namespaces = _abind(namespaces.list_namespaces)
-    delete_namespace = _abind(namespaces.delete_namespace)
-    restore_namespace = _abind(namespaces.restore_namespace)
-    ensure_user = _abind(namespaces.ensure_user)
-    ensure_thread = _abind(namespaces.ensure_thread)
-    close_thread = _abind(namespaces.close_thread)
-    list_threads = _abind(namespaces.list_threads)
+    ensure_namespace = abind(namespaces.ensure_namespace)
+    list_namespaces = abind(namespaces.list_namespaces)
+    delete_namespace = abind(namespaces.delete_namespace)
+    restore_namespace = abind(namespaces.restore_namespace)
+    ensure_user = abind(namespaces.ensure_user)
+    ensure_thread = abind(namespaces.ensure_thread)
+    close_thread = abind(namespaces.close_thread)
+    list_threads = abind(namespaces.list_threads)
 
-    upsert_item = _abind_text(writing.upsert_item)
-    upsert_items = _abind_text(bulk.upsert_items)
-    delete_item = _abind(writing.delete_item)
-    restore_item = _abind(writing.restore_item)
-    touch_item = _abind(writing.touch_item)
-    revert_item = _abind_text(writing.revert_item)
-    purge = _abind(writing.purge)
-    trim_history = _abind(writing.trim_history)
+    upsert_item = abind_text(writing.upsert_item)
+    upsert_items = abind_text(bulk.upsert_items)
+    delete_item = abind(writing.delete_item)
+    restore_item = abind(writing.restore_item)
+    touch_item = abind(writing.touch_item)
+    revert_item = abind_text(writing.revert_item)
+    purge = abind(writing.purge)
+    trim_history = abind(writing.trim_history)
 
-    get_item = _abind(reading.get_item)
-    get_chunks = _abind(reading.get_chunks)
-    list_items = _abind(reading.list_items)
-    item_history = _abind(reading.item_history)
-    item_as_of = _abind(reading.item_as_of)
-    stats = _abind(reading.stats)
+    get_item = abind(reading.get_item)
+    get_chunks = abind(reading.get_chunks)
+    list_items = abind(reading.list_items)
+    item_history = abind(reading.item_history)
+    item_as_of = abind(reading.item_as_of)
+    stats = abind(reading.stats)
 
-    put_chunks = _abind(embedding.put_chunks)
-    put_embeddings = _abind(embedding.put_embeddings)
-    pending_embeddings = _abind(embedding.pending_embeddings)
-    embed_pending = _abind_text(embedding.embed_pending)
+    put_chunks = abind(embedding.put_chunks)
+    put_embeddings = abind(embedding.put_embeddings)
+    pending_embeddings = abind(embedding.pending_embeddings)
+    embed_pending = abind_text(embedding.embed_pending)
 
-    register_model = _abind(models.register_model)
-    list_models = _abind(models.list_models)
-    set_default_model = _abind(models.set_default_model)
-    retire_model = _abind(models.retire_model)
-    enqueue_missing = _abind(models.enqueue_missing)
-    ensure_index = _abind(models.ensure_index)
-    index_advice = _abind(models.index_advice)
-    calibrate = _abind_text(tuning.calibrate)
-    measure_recall = _abind_text(tuning.measure_recall)
-    tune_index = _abind_text(tuning.tune_index)
-    index_metadata_key = _abind(models.index_metadata_key)
+    register_model = abind(models.register_model)
+    list_models = abind(models.list_models)
+    set_default_model = abind(models.set_default_model)
+    retire_model = abind(models.retire_model)
+    enqueue_missing = abind(models.enqueue_missing)
+    ensure_index = abind(models.ensure_index)
+    index_advice = abind(models.index_advice)
+    calibrate = abind_text(tuning.calibrate)
+    measure_recall = abind_text(tuning.measure_recall)
+    tune_index = abind_text(tuning.tune_index)
+    index_metadata_key = abind(models.index_metadata_key)
 
-    search = _abind_text(searching.search)
-    explain_search = _abind_text(searching.explain_search)
+    search = abind_text(searching.search)
+    explain_search = abind_text(searching.explain_search)
 
-    export_registry = _abind(transfer.export_registry)
-    export_items = _abind(transfer.export_items)
-    import_documents = _abind(transfer.import_documents)
+    export_registry = abind(transfer.export_registry)
+    export_items = abind(transfer.export_items)
+    import_documents = abind(transfer.import_documents)
