@@ -1,13 +1,16 @@
-"""Fixtures: three real servers, and a database per test cloned from a migrated template."""
+"""Fixtures: three real servers and SQLite, and a store per test that begins as a copy of a migrated one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
+import engines
 import pytest
 import servers
+from by_hand import ByHand
+
+import kompanion_db
 
 _run = ExitStack()
 
@@ -18,28 +21,43 @@ def pytest_configure(config: pytest.Config) -> None:
         _run.enter_context(servers.owned_root())
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[engines.COLLECTED] = list(items)
+    apart = [item for item in items if engines.is_on_sqlite(item) and engines.why_not(item.nodeid)]
+    if apart:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in set(apart)]
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     _run.close()
 
 
-def _server(key: str) -> servers.Server:
-    try:
-        servers.library(key)
-    except ImportError as exc:
-        pytest.skip(f"no wheel of {exc.name} for this Python: {key} is not tested here")
-    return servers.get(key)
+@pytest.fixture(scope="session", params=engines.wanted())
+def engine(request: pytest.FixtureRequest) -> engines.Engine:
+    """Each engine in turn: the servers and SQLite; KOMPANION_TEST_SERVERS=pg18,sqlite narrows."""
+    return engines.get(request.param)
+
+
+@pytest.fixture(scope="session", params=engines.one_of_each())
+def one_engine(request: pytest.FixtureRequest) -> engines.Engine:
+    """The first server and SQLite, for promises that do not depend on the version of a server."""
+    return engines.get(request.param)
 
 
 @pytest.fixture(scope="session", params=servers.wanted())
 def server(request: pytest.FixtureRequest) -> servers.Server:
-    """Each server in turn; KOMPANION_TEST_SERVERS=pg18,floor narrows, KOMPANION_TEST_DSN replaces."""
-    return _server(request.param)
+    """Each server in turn, for what PostgreSQL alone has; KOMPANION_TEST_DSN replaces them."""
+    return servers.running(request.param)
 
 
 @pytest.fixture(scope="session")
 def one_server() -> servers.Server:
-    """The first server only, for promises that do not depend on the version."""
-    return _server(servers.wanted()[0])
+    """The first server only, for what PostgreSQL alone has and does not depend on the version."""
+    if not servers.wanted():
+        pytest.skip("no PostgreSQL server is in this run")
+    return servers.running(servers.wanted()[0])
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +65,45 @@ def pg18() -> servers.Server:
     """PostgreSQL 18 of the generators; skipped when it is not among the servers of this run."""
     if "pg18" not in servers.wanted():
         pytest.skip("the generated files are made with pg18, which is not in this run")
-    return _server("pg18")
+    return servers.running("pg18")
+
+
+@pytest.fixture
+def home(engine: engines.Engine) -> Iterator[engines.Home]:
+    """A store of the test's own, empty and closed, on each engine."""
+    made = engine.home()
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def one_home(one_engine: engines.Engine) -> Iterator[engines.Home]:
+    """Like ``home``, on one engine of each kind."""
+    made = one_engine.home()
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def one_empty_home(one_engine: engines.Engine) -> Iterator[engines.Home]:
+    """A place of the test's own where no store is yet, on one engine of each kind."""
+    made = one_engine.empty_home()
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def store(home: engines.Home) -> Iterator[kompanion_db.Store]:
+    """An open store in ``home``."""
+    with kompanion_db.connect(home.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def by_hand(home: engines.Home) -> Iterator[ByHand]:
+    """The tables of ``home``, past the store."""
+    with home.by_hand() as hand:
+        yield hand
 
 
 @pytest.fixture
@@ -56,6 +112,13 @@ def db(server: servers.Server) -> Iterator[servers.Database]:
     database = server.create(server.template)
     yield database
     database.drop()
+
+
+@pytest.fixture
+def pg_store(db: servers.Database) -> Iterator[kompanion_db.Store]:
+    """An open store on ``db``."""
+    with kompanion_db.connect(db.url) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -80,15 +143,6 @@ def one_empty_db(one_server: servers.Server) -> Iterator[servers.Database]:
     database = one_server.create()
     yield database
     database.drop()
-
-
-@pytest.fixture
-def store(db: servers.Database) -> Iterator[Any]:
-    """An open store on ``db``."""
-    import kompanion_db
-
-    with kompanion_db.connect(db.url) as opened:
-        yield opened
 
 
 @pytest.fixture

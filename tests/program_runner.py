@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
@@ -10,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from by_hand import ByHand
 from compare import same_search, same_store
 from oracle import Oracle, State
 from programs import MODELS, PAST, Step
@@ -32,8 +32,8 @@ def pieces(content: str) -> list[Chunk]:
 class Runner:
     """Carries out steps on a store and on the oracle, and compares them after each."""
 
-    def __init__(self, store: kompanion_db.Store, execute: Callable[..., Any]) -> None:
-        self.store, self.execute, self.oracle = store, execute, Oracle()
+    def __init__(self, store: kompanion_db.Store, by_hand: ByHand) -> None:
+        self.store, self.by_hand, self.oracle = store, by_hand, Oracle()
         self.held: tuple[list[Any], list[tuple[str, Any]], str] | None = None
         self.times: dict[tuple[str, str], list[datetime]] = {}
 
@@ -132,7 +132,7 @@ class Runner:
         """What a DBA may do: a plain UPDATE."""
         item = self.oracle.items.get(name)
         if item is not None:
-            self._update(name, "content = %s, metadata = %s::jsonb", state.content, json.dumps(state.metadata))
+            self._update(name, content=state.content, metadata=dict(state.metadata))
             now = item.now
             fresh = State(**{**vars(now), "content": state.content, "metadata": state.metadata})
             self.oracle.plain_update(item, fresh, item.actors[-1])
@@ -140,15 +140,11 @@ class Runner:
     def expire_by_hand(self, name: Any) -> None:
         item = self.oracle.items.get(name)
         if item is not None:
-            self._update(name, "expires_at = %s", PAST)
+            self._update(name, expires_at=PAST)
             self.oracle.plain_update(item, State(**{**vars(item.now), "expires_at": PAST}), item.actors[-1])
 
-    def _update(self, name: tuple[str, str], assignments: str, *values: Any) -> None:
-        self.execute(
-            f"update kompanion.memory_items set {assignments} "
-            "where namespace_id = kompanion.namespace_id(%s) and key = %s",
-            (*values, *name),
-        )
+    def _update(self, name: tuple[str, str], **changes: Any) -> None:
+        self.by_hand.update("memory_items", {"namespace": name[0], "key": name[1]}, **changes)
 
     def put_chunks(self, name: Any, parts: list[int]) -> None:
         item = self.oracle.items.get(name)

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import uuid
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,8 @@ from typing import Any
 import fasteners
 import psutil
 import psycopg
+import pytest
+from by_hand import ByHand, PostgresByHand
 
 from kompanion_db.migrate import migrate, migrations_folder
 from kompanion_db.urls import connection_args, display_url
@@ -97,6 +100,14 @@ class Server:
         self.run(f"create database {name} template {template or 'template0'} {options}")
         return Database(self, name)
 
+    def home(self) -> Database:
+        """A database with everything migrated."""
+        return self.create(self.template)
+
+    def empty_home(self) -> Database:
+        """A database with nothing in it."""
+        return self.create()
+
 
 @dataclass
 class Database:
@@ -106,8 +117,17 @@ class Database:
     name: str
 
     @property
+    def key(self) -> str:
+        return self.server.key
+
+    @property
     def url(self) -> str:
         return self.server.url(self.name)
+
+    @contextmanager
+    def by_hand(self) -> Iterator[ByHand]:
+        with self.connect() as conn:
+            yield PostgresByHand(conn)
 
     def connect(self, **kwargs: Any) -> psycopg.Connection[Any]:
         """A psycopg connection, autocommit unless told otherwise."""
@@ -122,6 +142,15 @@ class Database:
 
     def drop(self) -> None:
         self.server.run(f"drop database if exists {self.name} with (force)")
+
+
+def running(key: str) -> Server:
+    """``get``, or the test is skipped where the server has no wheel."""
+    try:
+        library(key)
+    except ImportError as exc:
+        pytest.skip(f"no wheel of {exc.name} for this Python: {key} is not tested here")
+    return get(key)
 
 
 def get(key: str) -> Server:

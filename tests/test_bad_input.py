@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 import bad_input
-import psycopg
+import engines
 import pytest
 import samples
-import servers
+from by_hand import ByHand
 
 import kompanion_db
 from kompanion_db import Chunk, NewItem, errors
@@ -20,18 +20,18 @@ from kompanion_db import Chunk, NewItem, errors
 @dataclass
 class Memory:
     store: Any
-    conn: psycopg.Connection[Any]
+    by_hand: ByHand
     before: dict[str, list[str]]
 
 
 @pytest.fixture(scope="module")
-def memory(server: servers.Server) -> Iterator[Memory]:
+def memory(engine: engines.Engine) -> Iterator[Memory]:
     """A filled store that no case may change, so all share it."""
-    db = server.create(server.template)
-    with kompanion_db.connect(db.url) as store, db.connect() as conn:
+    home = engine.home()
+    with kompanion_db.connect(home.url) as store, home.by_hand() as hand:
         samples.fill(store)
-        yield Memory(store, conn, samples.contents(conn))
-    db.drop()
+        yield Memory(store, hand, hand.contents())
+    home.drop()
 
 
 @pytest.mark.parametrize(("call", "error", "word"), bad_input.CASES)
@@ -43,20 +43,21 @@ def test_bad_input_is_refused_by_name_with_the_way_out_and_changes_nothing(
     assert type(caught.value) is error, caught.value
     assert word in caught.value.message
     assert caught.value.hint
-    assert samples.contents(memory.conn) == memory.before
+    assert memory.by_hand.contents() == memory.before
 
 
-def test_a_refused_item_leaves_nothing_of_its_batch_and_everything_of_those_before(db: servers.Database) -> None:
-    with kompanion_db.connect(db.url) as store, db.connect() as conn:
-        items = [samples.bulk_item(n) for n in range(25)]
-        store.register_model("small", 3)
-        with pytest.raises(errors.BadArgument, match=r"items\[5\]"):
-            store.upsert_items([*items, NewItem("a", "c", key="")], batch_size=10)
-        assert conn.execute("select count(*) from kompanion.memory_items").fetchone() == (20,)
+def test_a_refused_item_leaves_nothing_of_its_batch_and_everything_of_those_before(
+    store: kompanion_db.Store, by_hand: ByHand
+) -> None:
+    items = [samples.bulk_item(n) for n in range(25)]
+    store.register_model("small", 3)
+    with pytest.raises(errors.BadArgument, match=r"items\[5\]"):
+        store.upsert_items([*items, NewItem("a", "c", key="")], batch_size=10)
+    assert by_hand.count("memory_items") == 20
 
 
-def test_metadata_of_100_mb_is_refused(one_db: servers.Database) -> None:
-    with kompanion_db.connect(one_db.url) as store, pytest.raises(errors.TooLarge, match="metadata"):
+def test_metadata_of_100_mb_is_refused(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store, pytest.raises(errors.TooLarge, match="metadata"):
         store.upsert_item("a", "k", "c", metadata={"a": "x" * 100_000_000})
 
 
@@ -78,8 +79,8 @@ def test_metadata_of_100_mb_is_refused(one_db: servers.Database) -> None:
         {"content": " ", "vectors": [[1, 0, 0]]},
     ],
 )
-def test_a_bad_item_among_many_is_named_by_its_place(one_db: servers.Database, fields: dict[str, Any]) -> None:
-    with kompanion_db.connect(one_db.url) as store:
+def test_a_bad_item_among_many_is_named_by_its_place(one_home: engines.Home, fields: dict[str, Any]) -> None:
+    with kompanion_db.connect(one_home.url) as store:
         store.register_model("small", 3)
         items = [samples.bulk_item(n) for n in range(9)]
         items.insert(7, NewItem(**{"namespace": "a", "content": "c", **fields}))

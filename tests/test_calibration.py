@@ -6,9 +6,11 @@ import threading
 from typing import Any
 
 import clusters
+import engines
 import numpy as np
 import pytest
 import servers
+from by_hand import ByHand
 from clusters import DIM, QUERIES
 
 import kompanion_db
@@ -22,14 +24,10 @@ def _fill(store: kompanion_db.Store, numbers: range = FEW) -> None:
     store.upsert_items(clusters.items(numbers))
 
 
-def _state(db: servers.Database) -> dict[str, Any]:
-    """What calibrate has kept."""
-    with db.connect() as conn:
-        (state,) = conn.execute("select calibration from kompanion.embedding_models where name = 'm'").fetchone() or (
-            {},
-        )
-    found: dict[str, Any] = state
-    return found
+def _state(by_hand: ByHand) -> dict[str, Any]:
+    """What calibrate has kept of the one model."""
+    ((found,),) = by_hand.rows("embedding_models", "calibration")
+    return found  # type: ignore[no-any-return]
 
 
 def _source(store: kompanion_db.Store) -> str:
@@ -50,24 +48,24 @@ def _use_the_index(db: servers.Database) -> None:
 
 
 def test_it_stops_when_its_time_is_over_and_goes_on_when_called_again(
-    store: kompanion_db.Store, db: servers.Database
+    store: kompanion_db.Store, by_hand: ByHand
 ) -> None:
     _fill(store)
     store.ensure_index("m", kind="ivfflat", lists=20)
     first = store.calibrate("m", seconds=0.001, sample=30)
-    stopped = _state(db)
+    stopped = _state(by_hand)
     assert 10 <= stopped["queries"] < 30
     assert not stopped["complete"]
     assert {p.share for p in first} == {1.0, 0.3, 0.1, 0.03, 0.01}
     assert all(0 <= p.recall <= 1 and p.milliseconds > 0 and p.runs > 0 for p in first)
     assert any("stopped after" in advice for advice in _advice(store))
     second = store.calibrate("m", seconds=60, sample=30)
-    done = _state(db)
+    done = _state(by_hand)
     assert (done["queries"], done["complete"]) == (30, True)
     assert max(p.runs for p in second) == 30 > max(p.runs for p in first)
     assert _advice(store) == []
     store.calibrate("m", seconds=60, sample=10)
-    assert _state(db)["queries"] == 10, "a complete one begins anew"
+    assert _state(by_hand)["queries"] == 10, "a complete one begins anew"
 
 
 def test_recall_never_falls_with_the_knob(store: kompanion_db.Store) -> None:
@@ -81,45 +79,44 @@ def test_recall_never_falls_with_the_knob(store: kompanion_db.Store) -> None:
         assert [recall for _, recall in curve] == sorted(recall for _, recall in curve)
 
 
-def test_a_new_index_makes_a_calibration_void(store: kompanion_db.Store, db: servers.Database) -> None:
-    _fill(store)
-    store.ensure_index("m", kind="ivfflat", lists=20)
-    store.calibrate("m", sample=10)
+def test_a_new_index_makes_a_calibration_void(pg_store: kompanion_db.Store, db: servers.Database) -> None:
+    _fill(pg_store)
+    pg_store.ensure_index("m", kind="ivfflat", lists=20)
+    pg_store.calibrate("m", sample=10)
     _use_the_index(db)
-    assert _source(store) == "calibration"
+    assert _source(pg_store) == "calibration"
     for kind, lists in (("ivfflat", 30), ("hnsw", None)):
-        store.ensure_index("m", kind=kind, lists=lists)
-        assert _source(store).startswith("not measured yet: safe defaults are used")
-        assert _advice(store) == ["the calibration is that of another index: searches use safe, slow defaults"]
-        assert [a.statement for a in store.index_advice("m")] == ["select * from kompanion.calibrate('m')"]
-        store.calibrate("m", sample=10)
+        pg_store.ensure_index("m", kind=kind, lists=lists)
+        assert _source(pg_store).startswith("not measured yet: safe defaults are used")
+        assert _advice(pg_store) == ["the calibration is that of another index: searches use safe, slow defaults"]
+        assert [a.statement for a in pg_store.index_advice("m")] == ["select * from kompanion.calibrate('m')"]
+        pg_store.calibrate("m", sample=10)
         _use_the_index(db)
-        assert _source(store) == "calibration"
-        assert _advice(store) == []
+        assert _source(pg_store) == "calibration"
+        assert _advice(pg_store) == []
 
 
 def test_an_index_that_has_vectors_enough_is_calibrated_when_it_is_built(
-    store: kompanion_db.Store, db: servers.Database
+    store: kompanion_db.Store, by_hand: ByHand
 ) -> None:
     _fill(store, range(100))
-    with db.connect() as conn:
-        conn.execute("select kompanion.set_setting('index_min_rows', '50')")
+    by_hand.set_setting("index_min_rows", 50)
     told: list[str] = []
     steps = store.ensure_index("m", progress=told.append)
     assert "kompanion.calibrate('m')" in steps[-1].statement
-    assert _state(db)["complete"]
+    assert _state(by_hand)["complete"]
     assert store.ensure_index("m") == []
     assert _advice(store) == []
 
 
 def test_without_an_index_there_is_nothing_to_measure_and_progress_says_so(
-    store: kompanion_db.Store, db: servers.Database
+    store: kompanion_db.Store, by_hand: ByHand
 ) -> None:
     _fill(store, range(20))
     told: list[str] = []
     assert store.calibrate("m", progress=told.append) == []
     assert "no valid vector index" in told[0]
-    assert _state(db) is None
+    assert _state(by_hand) is None
 
 
 @pytest.mark.parametrize("kind", ["ivfflat", "hnsw"])
@@ -150,13 +147,13 @@ def test_every_metric_is_measured(one_db: servers.Database, metric: str) -> None
     assert measured.by_index > 0
 
 
-def test_others_write_and_search_meanwhile(store: kompanion_db.Store, db: servers.Database) -> None:
+def test_others_write_and_search_meanwhile(store: kompanion_db.Store, home: engines.Home, by_hand: ByHand) -> None:
     _fill(store)
     store.ensure_index("m", kind="ivfflat", lists=20)
     done, written = threading.Event(), [0, 0]
 
     def write(writer: int) -> None:
-        with connect(db.url) as own:
+        with connect(home.url) as own:
             while not done.is_set():
                 n = written[writer]
                 own.upsert_item("acme:new", f"{writer}/{n}", "text", vectors=[QUERIES[n % 100]], model="m")
@@ -175,33 +172,33 @@ def test_others_write_and_search_meanwhile(store: kompanion_db.Store, db: server
             thread.join()
     assert min(written) > 0
     assert len(store.list_items("acme:new", page_size=1000)) == min(1000, sum(written))
-    assert _state(db)["complete"]
+    assert _state(by_hand)["complete"]
     assert max(p.runs for p in points) == 40
     measured = store.measure_recall("m", sample=30)
     assert measured.recall is not None
     assert measured.recall >= 0.9
 
 
-def test_queries_of_ones_own_are_what_is_asked(store: kompanion_db.Store, db: servers.Database) -> None:
+def test_queries_of_ones_own_are_what_is_asked(store: kompanion_db.Store, by_hand: ByHand) -> None:
     _fill(store)
     store.ensure_index("m", kind="ivfflat", lists=20)
     # Halfway between two clusters an index must look at far more lists than around stored vectors.
     hard = (QUERIES[:40] + QUERIES[7:47]) / 2
     for queries in (QUERIES[:40], list(hard)):
         points = store.calibrate("m", queries=queries)
-        state = _state(db)
+        state = _state(by_hand)
         assert (state["own_queries"], state["queries"], state["complete"]) == (True, 40, True)
         assert max(p.runs for p in points) == 40
     first = next(p.recall for p in points if (p.share, p.knob) == (1.0, 1))
     plain = next(p.recall for p in store.calibrate("m", sample=40) if (p.share, p.knob) == (1.0, 1))
     assert first < plain
-    assert not _state(db)["own_queries"]
+    assert not _state(by_hand)["own_queries"]
     assert store.measure_recall("m", queries=hard[:5]).asked == 5
 
 
-def test_texts_are_asked_with_through_the_embedder(db: servers.Database) -> None:
+def test_texts_are_asked_with_through_the_embedder(home: engines.Home) -> None:
     texts = ["where is the key", "who has the boat", "when is high water"]
-    with connect(db.url, embedder=HashEmbedder(32)) as store:
+    with connect(home.url, embedder=HashEmbedder(32)) as store:
         for n in range(60):
             store.upsert_item("acme", str(n), f"note {n} on the boat, the key and the water of day {n % 7}")
         store.ensure_index(kind="hnsw")
@@ -209,7 +206,7 @@ def test_texts_are_asked_with_through_the_embedder(db: servers.Database) -> None
         assert store.measure_recall(queries=texts).asked == 3
         with pytest.raises(errors.BadArgument, match="model: the queries are texts"):
             store.measure_recall("other", queries=texts)
-    with connect(db.url) as plain, pytest.raises(errors.BadArgument, match="no embedder"):
+    with connect(home.url) as plain, pytest.raises(errors.BadArgument, match="no embedder"):
         plain.calibrate(queries=texts)
 
 
@@ -229,17 +226,17 @@ def test_texts_are_asked_with_through_the_embedder(db: servers.Database) -> None
     ids=str,
 )
 def test_bad_queries_are_refused_by_name(
-    one_db: servers.Database, error: type[errors.KompanionError], word: str, given: dict[str, Any]
+    one_home: engines.Home, error: type[errors.KompanionError], word: str, given: dict[str, Any]
 ) -> None:
-    with connect(one_db.url, embedder=HashEmbedder(DIM)) as store:
+    with connect(one_home.url, embedder=HashEmbedder(DIM)) as store:
         for call in (store.calibrate, store.measure_recall, store.tune_index):
             with pytest.raises(error, match=word):
                 call(**given)
 
 
-async def test_the_same_for_asyncio(one_db: servers.Database) -> None:
+async def test_the_same_for_asyncio(one_home: engines.Home) -> None:
     told: list[str] = []
-    async with await connect_async(one_db.url) as store:
+    async with await connect_async(one_home.url) as store:
         await store.register_model("m", DIM)
         await store.upsert_items(clusters.items(range(100)))
         assert await store.calibrate("m", progress=told.append) == []
@@ -265,16 +262,16 @@ def test_of_duplicates_one_is_as_right_as_the_other(store: kompanion_db.Store) -
 
 
 def test_a_calibration_whose_index_has_become_another_is_not_believed(
-    store: kompanion_db.Store, db: servers.Database
+    pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:
-    _fill(store)
-    store.ensure_index(kind="ivfflat", lists=10)
-    store.calibrate(sample=20)
+    _fill(pg_store)
+    pg_store.ensure_index(kind="ivfflat", lists=10)
+    pg_store.calibrate(sample=20)
     _use_the_index(db)
-    assert _source(store) == "calibration"
-    with db.connect() as conn:  # as after a restore, when oids are given out anew
+    assert _source(pg_store) == "calibration"
+    with db.connect() as conn:  # as after a repg_store, when oids are given out anew
         conn.execute(
             "update kompanion.embedding_models set "
             "knobs = jsonb_set(knobs, '{index,oid}', to_jsonb('kompanion.embeddings_pk'::regclass::oid::bigint))"
         )
-    assert _source(store).startswith("not measured yet")
+    assert _source(pg_store).startswith("not measured yet")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import numpy as np
 import pytest
-import servers
+from by_hand import ByHand, an_hour_ago
 
 import kompanion_db
 from kompanion_db.chunking import Chunk
@@ -42,16 +44,13 @@ def test_content_that_nobody_cut_is_one_chunk(one: kompanion_db.Store) -> None:
 
 
 @pytest.mark.parametrize("blank", ["", "   ", "\n\t"])
-def test_content_without_a_visible_character_has_no_chunk(
-    db: servers.Database, one: kompanion_db.Store, blank: str
-) -> None:
+def test_content_without_a_visible_character_has_no_chunk(by_hand: ByHand, one: kompanion_db.Store, blank: str) -> None:
     _write(one, blank)
     _write(one, "text")
     _write(one, blank)
     assert one.pending_embeddings() == []
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_items set content = 'text'")
-        conn.execute("update kompanion.memory_items set content = %s", (blank,))
+    by_hand.update("memory_items", content="text")
+    by_hand.update("memory_items", content=blank)
     assert one.pending_embeddings() == []
     item = one.get_item("acme", "k")
     assert item is not None
@@ -74,19 +73,17 @@ def test_the_same_text_twice_is_two_chunks_that_keep_their_own_vectors(one: komp
     assert found == [(1, 0.0), (2, 1.0)]
 
 
-def test_changed_content_never_keeps_an_old_vector(db: servers.Database, one: kompanion_db.Store) -> None:
+def test_changed_content_never_keeps_an_old_vector(by_hand: ByHand, one: kompanion_db.Store) -> None:
     _write(one, "a", vectors=[[1.0, 0.0]])
     _write(one, "b")
     assert _vectors(one) == {}
     _write(one, "b", vectors=[[1.0, 0.0]])
     assert _vectors(one) == {"b": [1.0]}
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_items set content = 'c'")
+    by_hand.update("memory_items", content="c")
     assert _vectors(one) == {}
     assert [c.content for c in one.pending_embeddings()] == ["c"]
     _write(one, "c", vectors=[[1.0, 0.0]])
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_chunks set content = 'd'")
+    by_hand.update("memory_chunks", content="d")
     assert _vectors(one) == {}
     assert [c.content for c in one.pending_embeddings()] == ["d"]
 
@@ -152,31 +149,23 @@ def test_one_bad_vector_and_none_is_stored(one: kompanion_db.Store) -> None:
     assert one.get_item("acme", "new") is None
 
 
-def test_vectors_hide_and_return_with_their_item(db: servers.Database, one: kompanion_db.Store) -> None:
+def test_vectors_hide_and_return_with_their_item(by_hand: ByHand, one: kompanion_db.Store) -> None:
     """What a search filters by is carried on the vector's row; it stays in step, also under a plain UPDATE."""
     _write(one, "a", vectors=[[1.0, 0.0]], tags=["x"], thread="today")
-    steps = [
-        ("one.delete_item", lambda: one.delete_item("acme", "k")),
-        ("one.restore_item", lambda: one.restore_item("acme", "k")),
-        ("tags", lambda: _write(one, "a", tags=["y", "z"])),
-        ("thread", lambda: _write(one, "a", thread="later")),
+    now = datetime.now(timezone.utc)
+    plain = [
+        {"tags": ["q"]}, {"thread": None}, {"expires_at": an_hour_ago()}, {"expires_at": None},
+        {"deleted_at": now}, {"deleted_at": None, "tags": ["r"]},
+    ]  # fmt: skip
+    changes = [
+        lambda: one.delete_item("acme", "k"),
+        lambda: one.restore_item("acme", "k"),
+        lambda: _write(one, "a", tags=["y", "z"]),
+        lambda: _write(one, "a", thread="later"),
+        *[(lambda a=a: by_hand.update("memory_items", **a)) for a in plain],
     ]
-    with db.connect() as conn:
-        plain = [
-            "tags = '{q}'", "thread_id = null", "expires_at = now() - interval '1 hour'", "expires_at = null",
-            "deleted_at = now()", "deleted_at = null, tags = '{r}'",
-        ]  # fmt: skip
-        changes = [
-            *[each for _, each in steps],
-            *[(lambda a=a: conn.execute(f"update kompanion.memory_items set {a}")) for a in plain],
-        ]
-        for change in changes:
-            change()
-            rows = conn.execute(
-                """select (e.tags, e.thread_id, e.expires_at, e.deleted_at) is not distinct from
-                          (i.tags, i.thread_id, i.expires_at, i.deleted_at)
-                   from kompanion.embeddings e join kompanion.memory_items i using (namespace_id, item_id)"""
-            ).fetchall()
-            assert rows == [(True,)]
-            visible = one.get_item("acme", "k") is not None
-            assert len(one.search("acme", [1.0, 0.0])) == visible
+    for change in changes:
+        change()
+        assert (by_hand.count("embeddings"), by_hand.out_of_step()) == (1, 0)
+        visible = one.get_item("acme", "k") is not None
+        assert len(one.search("acme", [1.0, 0.0])) == visible

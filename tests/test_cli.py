@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from uuid import UUID
 
+import engines
 import pytest
 import servers
 from cli import cli, environment, process
@@ -19,13 +20,13 @@ import kompanion_db
 from kompanion_db import HashEmbedder
 
 
-def put(db: servers.Database, key: str, content: str, *more: str) -> None:
-    done = cli("put", "acme:ann", key, content, *more, "--url", db.url)
+def put(home: engines.Home, key: str, content: str, *more: str) -> None:
+    done = cli("put", "acme:ann", key, content, *more, "--url", home.url)
     assert done.code == 0, done.err
 
 
-def test_what_was_put_is_read_and_found_again_by_processes_of_their_own(one_db: servers.Database) -> None:
-    url = {"KOMPANION_DB_URL": one_db.url}
+def test_what_was_put_is_read_and_found_again_by_processes_of_their_own(one_home: engines.Home) -> None:
+    url = {"KOMPANION_DB_URL": one_home.url}
     done = process(
         "put", "acme:ann", "tea", "--metadata", '{"n": 1}', "-t", "drink", given="Ann drinks oolong.\n", **url
     )
@@ -35,9 +36,21 @@ def test_what_was_put_is_read_and_found_again_by_processes_of_their_own(one_db: 
     assert [hit["key"] for hit in found.rows] == ["tea"]
 
 
-def test_json_has_the_fields_of_the_dataclass_with_iso_times_and_ids_as_text(one_db: servers.Database) -> None:
-    put(one_db, "tea", "Ann drinks oolong.", "--metadata", '{"n": 1}', "-t", "drink", "--user", "ann", "--thread", "t1")
-    (item,) = cli("get", "acme:ann", "tea", "--json", "-u", one_db.url).rows
+def test_json_has_the_fields_of_the_dataclass_with_iso_times_and_ids_as_text(one_home: engines.Home) -> None:
+    put(
+        one_home,
+        "tea",
+        "Ann drinks oolong.",
+        "--metadata",
+        '{"n": 1}',
+        "-t",
+        "drink",
+        "--user",
+        "ann",
+        "--thread",
+        "t1",
+    )
+    (item,) = cli("get", "acme:ann", "tea", "--json", "-u", one_home.url).rows
     assert UUID(item["item_id"])
     assert datetime.fromisoformat(item["created_at"]).tzinfo is not None
     wanted = {
@@ -48,14 +61,14 @@ def test_json_has_the_fields_of_the_dataclass_with_iso_times_and_ids_as_text(one
         "thread": "t1",
     }
     assert {name: item[name] for name in wanted} == wanted
-    (hit,) = cli("search", "acme", "oolong", "--json", "-u", one_db.url).rows
+    (hit,) = cli("search", "acme", "oolong", "--json", "-u", one_home.url).rows
     assert (hit["rank"], hit["namespace"], hit["key"], hit["chunk"]) == (1, "acme:ann", "tea", "Ann drinks oolong.")
     assert hit["score"] == pytest.approx(1 - hit["distance"])
 
 
-def test_every_command_that_reads_prints_a_table_and_json(one_db: servers.Database) -> None:
-    put(one_db, "tea", "Ann drinks oolong.")
-    put(one_db, "tea", "Ann drinks sencha.", "--actor", "bob")
+def test_every_command_that_reads_prints_a_table_and_json(one_home: engines.Home) -> None:
+    put(one_home, "tea", "Ann drinks oolong.")
+    put(one_home, "tea", "Ann drinks sencha.", "--actor", "bob")
     commands = {
         "status": {"id", "applied", "applied_at", "in_package"},
         "history acme:ann tea": {"revision", "content", "superseded_at", "actor"},
@@ -66,36 +79,36 @@ def test_every_command_that_reads_prints_a_table_and_json(one_db: servers.Databa
         "models list": {"model", "dim", "is_default", "queued"},
     }
     for command, fields in commands.items():
-        rows = cli(*command.split(), "--json", "--url", one_db.url).rows
+        rows = cli(*command.split(), "--json", "--url", one_home.url).rows
         assert rows, command
         assert all(fields <= set(row) for row in rows), command
-        told = cli(*command.split(), "--url", one_db.url)
+        told = cli(*command.split(), "--url", one_home.url)
         assert told.code == 0, command
         assert "\x1b" not in told.out, command
         assert max(map(len, told.out.splitlines())) <= 100, command
-    assert "Ann drinks oolong." in cli("history", "acme:ann", "tea", "-u", one_db.url).out
+    assert "Ann drinks oolong." in cli("history", "acme:ann", "tea", "-u", one_home.url).out
 
 
-def test_a_memory_cannot_steer_the_terminal_it_is_shown_on(one_db: servers.Database) -> None:
-    put(one_db, "evil", "a \x1b[2Jb \u202e c [red]d[/red]")
+def test_a_memory_cannot_steer_the_terminal_it_is_shown_on(one_home: engines.Home) -> None:
+    put(one_home, "evil", "a \x1b[2Jb \u202e c [red]d[/red]")
     for command in (("get", "acme:ann", "evil"), ("list", "acme"), ("search", "acme", "d")):
-        out = cli(*command, "-u", one_db.url).out
+        out = cli(*command, "-u", one_home.url).out
         assert "\x1b" not in out
         assert "\\x1b[2Jb \\u202e c [red]d[/red]" in out
 
 
-def test_get_and_history_of_what_is_not_there_exit_with_3(one_db: servers.Database) -> None:
-    put(one_db, "tea", "Ann drinks oolong.")
-    cli("delete", "acme:ann", "tea", "-u", one_db.url)
-    gone = cli("get", "acme:ann", "tea", "-u", one_db.url)
+def test_get_and_history_of_what_is_not_there_exit_with_3(one_home: engines.Home) -> None:
+    put(one_home, "tea", "Ann drinks oolong.")
+    cli("delete", "acme:ann", "tea", "-u", one_home.url)
+    gone = cli("get", "acme:ann", "tea", "-u", one_home.url)
     assert (gone.code, gone.out) == (3, "")
     assert gone.err == (
         "error: there is no live item 'tea' in 'acme:ann' (KM003)\n"
         "hint: It may be deleted or expired: kompanion-db history acme:ann tea\n"
     )
-    assert cli("history", "acme:ann", "tea", "-u", one_db.url).code == 0
-    assert cli("history", "acme:ann", "no", "-u", one_db.url).code == 3
-    assert cli("restore", "acme:ann", "tea", "-u", one_db.url).out == "restored acme:ann / tea (revision 3)\n"
+    assert cli("history", "acme:ann", "tea", "-u", one_home.url).code == 0
+    assert cli("history", "acme:ann", "no", "-u", one_home.url).code == 3
+    assert cli("restore", "acme:ann", "tea", "-u", one_home.url).out == "restored acme:ann / tea (revision 3)\n"
 
 
 @pytest.mark.parametrize(
@@ -119,15 +132,15 @@ def test_get_and_history_of_what_is_not_there_exit_with_3(one_db: servers.Databa
     ],
 )
 def test_an_error_is_a_line_and_a_hint_and_changes_nothing(
-    one_db: servers.Database, command: str, code: int, start: str
+    one_home: engines.Home, command: str, code: int, start: str
 ) -> None:
-    put(one_db, "tea", "Ann drinks oolong.")
-    words = command.split() if command == "nonsense" else [*command.split(), "--url", one_db.url]
+    put(one_home, "tea", "Ann drinks oolong.")
+    words = command.split() if command == "nonsense" else [*command.split(), "--url", one_home.url]
     done = cli(*words)
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(start)
     assert [line.split(":")[0] for line in done.err.splitlines()] in (["error"], ["error", "hint"])
-    assert [row["revision"] for row in cli("list", "--json", "-u", one_db.url).rows] == [1]
+    assert [row["revision"] for row in cli("list", "--json", "-u", one_home.url).rows] == [1]
 
 
 def test_without_a_database_the_command_says_how_to_name_one() -> None:
@@ -137,7 +150,7 @@ def test_without_a_database_the_command_says_how_to_name_one() -> None:
     assert cli("migrate", "postgresql:///a", "--url", "postgresql:///b").code == 2
 
 
-def test_a_password_is_never_printed(one_db: servers.Database) -> None:
+def test_a_password_is_never_printed(one_home: engines.Home) -> None:
     url = "postgresql://ann:s3cr@et@127.0.0.1:1/x"
     for words in (["stats", "-u", url], ["status", url], ["stats", url, url], ["psql", url, "-c", "select 1"]):
         done = process(*words)
@@ -163,75 +176,78 @@ def test_an_empty_database_names_the_command_that_installs_and_that_command_work
     assert not any(row["applied"] for row in cli("status", one_empty_db.url, "--json").rows)
 
 
-def test_text_is_not_embedded_with_another_model_than_the_default_by_mistake(one_db: servers.Database) -> None:
-    assert cli("models", "register", "bge-m3", "8", "-u", one_db.url).code == 0
+def test_text_is_not_embedded_with_another_model_than_the_default_by_mistake(one_home: engines.Home) -> None:
+    assert cli("models", "register", "bge-m3", "8", "-u", one_home.url).code == 0
     for command in (("put", "acme", "tea", "oolong"), ("search", "acme", "oolong"), ("embed",)):
-        done = cli(*command, "-u", one_db.url)
+        done = cli(*command, "-u", one_home.url)
         assert done.code == 1
         assert "the default model of this database is bge-m3" in done.err
         assert "--embedder openai:bge-m3@http" in done.err
-    assert cli("put", "acme", "tea", "oolong", "-e", "none", "-u", one_db.url).code == 0
-    assert cli("search", "acme", "--vector", "[1,0,0,0,0,0,0,0]", "-u", one_db.url).out == "Nothing found.\n"
+    assert cli("put", "acme", "tea", "oolong", "-e", "none", "-u", one_home.url).code == 0
+    assert cli("search", "acme", "--vector", "[1,0,0,0,0,0,0,0]", "-u", one_home.url).out == "Nothing found.\n"
 
 
-def test_an_embedding_server_named_on_the_command_line_embeds_text_and_questions(one_db: servers.Database) -> None:
+def test_an_embedding_server_named_on_the_command_line_embeds_text_and_questions(one_home: engines.Home) -> None:
     with Server() as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         named = ("--embedder", f"openai:org/m@v2@{running.url}")
-        put(one_db, "tea", "Ann drinks oolong.", *named)
-        found = cli("search", "acme", "Ann drinks oolong.", *named, "--json", "-u", one_db.url).rows
+        put(one_home, "tea", "Ann drinks oolong.", *named)
+        found = cli("search", "acme", "Ann drinks oolong.", *named, "--json", "-u", one_home.url).rows
         assert found[0]["distance"] == pytest.approx(0, abs=1e-6)
         assert {seen["model"] for seen in running.seen} == {"org/m@v2"}
         running.otherwise = refuses(401, "bad key")
-        done = cli("search", "acme", "x", *named, "-u", one_db.url)
+        done = cli("search", "acme", "x", *named, "-u", one_home.url)
         assert (done.code, "(KM016)" in done.err) == (1, True)
         running.shutdown()
 
 
-def test_a_search_by_a_reader_writes_nothing(one_db: servers.Database) -> None:
-    done = cli("search", "acme", "oolong", "-u", one_db.url)
+def test_a_search_by_a_reader_writes_nothing(one_home: engines.Home) -> None:
+    done = cli("search", "acme", "oolong", "-u", one_home.url)
     assert done.code == 1
     assert "(KM005)" in done.err
-    assert cli("models", "list", "--json", "-u", one_db.url).rows == []
+    assert cli("models", "list", "--json", "-u", one_home.url).rows == []
 
 
-def test_what_was_stored_without_vectors_is_embedded_later_and_a_new_model_is_filled(one_db: servers.Database) -> None:
+def test_what_was_stored_without_vectors_is_embedded_later_and_a_new_model_is_filled(one_home: engines.Home) -> None:
     for n in range(7):
-        put(one_db, f"k{n}", f"Note number {n} about tea.", "-e", "none")
-    assert cli("search", "acme", "tea", "-u", one_db.url).code == 1
-    assert cli("embed", "--batch", "3", "--json", "-u", one_db.url).rows == [
+        put(one_home, f"k{n}", f"Note number {n} about tea.", "-e", "none")
+    assert cli("search", "acme", "tea", "-u", one_home.url).code == 1
+    assert cli("embed", "--batch", "3", "--json", "-u", one_home.url).rows == [
         {"model": HashEmbedder().name, "stored": 7, "waiting": 0}
     ]
-    assert len(cli("search", "acme", "tea", "--json", "-u", one_db.url).rows) == 7
-    assert cli("embed", "-e", "hash:64", "--json", "-u", one_db.url).rows[0]["stored"] == 7
-    switched = cli("models", "set-default", HashEmbedder(64).name, "--json", "-u", one_db.url)
+    assert len(cli("search", "acme", "tea", "--json", "-u", one_home.url).rows) == 7
+    assert cli("embed", "-e", "hash:64", "--json", "-u", one_home.url).rows[0]["stored"] == 7
+    switched = cli("models", "set-default", HashEmbedder(64).name, "--json", "-u", one_home.url)
     assert switched.rows == [{"default": HashEmbedder(64).name, "former": HashEmbedder().name}]
-    put(one_db, "k7", "The default is the embedder without being named.")
-    assert cli("stats", "--json", "-u", one_db.url).rows
-    assert {hit["key"] for hit in cli("search", "acme", "default embedder", "--json", "-u", one_db.url).rows} >= {"k7"}
+    put(one_home, "k7", "The default is the embedder without being named.")
+    assert cli("stats", "--json", "-u", one_home.url).rows
+    assert {hit["key"] for hit in cli("search", "acme", "default embedder", "--json", "-u", one_home.url).rows} >= {
+        "k7"
+    }
 
 
-def test_upkeep_commands_do_what_their_functions_do(one_db: servers.Database) -> None:
-    put(one_db, "tea", "Ann drinks oolong.")
-    put(one_db, "tea", "Ann drinks sencha.")
-    assert cli("index", "--advice", "-u", one_db.url).code == 0
-    built = cli("index", "--kind", "hnsw", "--json", "-u", one_db.url).rows
+def test_upkeep_commands_do_what_their_functions_do(one_home: engines.Home) -> None:
+    put(one_home, "tea", "Ann drinks oolong.")
+    put(one_home, "tea", "Ann drinks sencha.")
+    assert cli("index", "--advice", "-u", one_home.url).code == 0
+    built = cli("index", "--kind", "hnsw", "--json", "-u", one_home.url).rows
     assert any("using hnsw" in step["statement"] for step in built)
-    assert cli("models", "list", "--json", "-u", one_db.url).rows[0]["index_kind"] == "hnsw"
+    assert cli("models", "list", "--json", "-u", one_home.url).rows[0]["index_kind"] == "hnsw"
     assert (
-        "n" in cli("index", "--metadata-key", "n", "--type", "number", "--json", "-u", one_db.url).rows[0]["statement"]
+        "n"
+        in cli("index", "--metadata-key", "n", "--type", "number", "--json", "-u", one_home.url).rows[0]["statement"]
     )
-    purged = cli("purge", "--history", "--keep-for", "0s", "--json", "-u", one_db.url)
+    purged = cli("purge", "--history", "--keep-for", "0s", "--json", "-u", one_home.url)
     assert purged.rows == [{"items": 0, "revisions": 1, "namespaces": 0}]
-    with kompanion_db.connect(one_db.url) as store:
+    with kompanion_db.connect(one_home.url) as store:
         assert [r.content for r in store.item_history("acme:ann", "tea")] == ["Ann drinks sencha."]
 
 
-def test_a_reader_that_has_had_enough_ends_it_in_silence(one_db: servers.Database) -> None:
+def test_a_reader_that_has_had_enough_ends_it_in_silence(one_home: engines.Home) -> None:
     for n in range(3):
-        put(one_db, f"k{n}", "tea " * 20_000)
+        put(one_home, f"k{n}", "tea " * 20_000)
     for words in (["list", "--json"], ["export"], ["get", "acme:ann", "k0"]):
-        command = [sys.executable, "-m", "kompanion_db", *words, "--url", one_db.url]
+        command = [sys.executable, "-m", "kompanion_db", *words, "--url", one_home.url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as running:
             assert running.stdout
             assert running.stderr
@@ -241,12 +257,12 @@ def test_a_reader_that_has_had_enough_ends_it_in_silence(one_db: servers.Databas
         assert running.returncode == 141, words
 
 
-def test_text_comes_out_whatever_the_encoding_of_the_terminal(one_db: servers.Database) -> None:
-    put(one_db, "tea", "Chá, 茶")
+def test_text_comes_out_whatever_the_encoding_of_the_terminal(one_home: engines.Home) -> None:
+    put(one_home, "tea", "Chá, 茶")
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    assert process("get", "acme:ann", "tea", "--json", "-u", one_db.url, **ascii_only).rows[0]["content"] == "Chá, 茶"
-    assert "Ch\\xe1, \\u8336" in process("get", "acme:ann", "tea", "-u", one_db.url, **ascii_only).out
-    refused = process("put", "acme:ann", "tea", "-u", one_db.url, given=b"Ch\xe1")
+    assert process("get", "acme:ann", "tea", "--json", "-u", one_home.url, **ascii_only).rows[0]["content"] == "Chá, 茶"
+    assert "Ch\\xe1, \\u8336" in process("get", "acme:ann", "tea", "-u", one_home.url, **ascii_only).out
+    refused = process("put", "acme:ann", "tea", "-u", one_home.url, given=b"Ch\xe1")
     assert (refused.code, refused.err.split(";")[0].startswith("error: content: stdin is not UTF-8")) == (1, True)
 
 

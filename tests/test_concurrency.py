@@ -6,124 +6,151 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
+import engines
 import psycopg
 import servers
-from crowd import together
+from by_hand import ByHand
+from crowd import together, together_in_sql
 
 import kompanion_db
+from kompanion_db import errors
 
 WRITERS = 16
-UPSERT = "select revision, status from kompanion.upsert_item('acme', %s, %s)"
-EXPECTING = "select revision from kompanion.upsert_item('acme', 'k', %s, expected_revision => %s)"
+LOADS, ROUNDS = 8, 6
 
 
 def test_sixteen_writers_of_one_key_leave_a_gapless_history(
-    db: servers.Database, figure: Callable[[str], None]
+    home: engines.Home, store: kompanion_db.Store, figure: Callable[[str], None]
 ) -> None:
     each = 500
 
-    def write(conn: psycopg.Connection[Any], writer: int) -> list[int]:
-        return [
-            conn.execute(UPSERT, ("k", f"{writer}/{n}")).fetchone()[0]  # type: ignore[index]
-            for n in range(each)
-        ]
+    def write(own: kompanion_db.Store, writer: int) -> list[int]:
+        return [own.upsert_item("acme", "k", f"{writer}/{n}").revision for n in range(each)]
 
-    told = together(db, WRITERS, write)
+    told = together(home, WRITERS, write)
     total = WRITERS * each
     assert sorted(r for one in told for r in one) == list(range(1, total + 1))
     assert all(one == sorted(one) for one in told)
-    with db.connect() as conn:
-        history = conn.execute(
-            "select revision, content, updated_at, superseded_at from kompanion.item_history('acme', 'k')"
-        ).fetchall()
-        chunks = conn.execute("select content from kompanion.live_chunks").fetchall()
-    assert [row[0] for row in history] == list(range(1, total + 1))
-    assert {row[1] for row in history} == {f"{w}/{n}" for w in range(WRITERS) for n in range(each)}
-    assert [row[2] for row in history[1:]] == [row[3] for row in history[:-1]]
-    assert chunks == [(history[-1][1],)]
-    figure(f"{db.server.key}: {WRITERS} writers x {each} upserts of one key, final revision {history[-1][0]}, no gap")
+    history = store.item_history("acme", "k")
+    assert [r.revision for r in history] == list(range(1, total + 1))
+    assert {r.content for r in history} == {f"{w}/{n}" for w in range(WRITERS) for n in range(each)}
+    assert [r.updated_at for r in history[1:]] == [r.superseded_at for r in history[:-1]]
+    assert [c.content for c in store.get_chunks("acme", "k")] == [history[-1].content]
+    figure(f"{home.key}: {WRITERS} writers x {each} upserts of one key, final revision {len(history)}, no gap")
 
 
 def test_of_writers_who_expect_the_same_revision_exactly_one_wins_each_round(
-    db: servers.Database, figure: Callable[[str], None]
+    home: engines.Home, store: kompanion_db.Store, figure: Callable[[str], None]
 ) -> None:
     rounds = 50
     start = threading.Barrier(WRITERS)
 
-    def write(conn: psycopg.Connection[Any], writer: int) -> list[str]:
+    def write(own: kompanion_db.Store, writer: int) -> list[str]:
         outcomes = []
         for expected in range(rounds):
             start.wait()
             try:
-                conn.execute(EXPECTING, (f"{writer}/{expected}", expected))
+                own.upsert_item("acme", "k", f"{writer}/{expected}", expected_revision=expected)
                 outcomes.append("won")
-            except psycopg.Error as exc:
-                outcomes.append(exc.sqlstate or "")
+            except errors.RevisionConflict:
+                outcomes.append("lost")
         return outcomes
 
-    told = together(db, WRITERS, write)
+    told = together(home, WRITERS, write)
     for outcomes in zip(*told, strict=True):
-        assert Counter(outcomes) == {"won": 1, "KM001": WRITERS - 1}
-    with db.connect() as conn:
-        found = conn.execute("select revision from kompanion.get_item('acme', 'k')").fetchone()
-    assert found == (rounds,)
-    figure(f"{db.server.key}: {WRITERS} writers, {rounds} rounds with expected_revision, one winner in each")
+        assert Counter(outcomes) == {"won": 1, "lost": WRITERS - 1}
+    item = store.get_item("acme", "k")
+    assert item is not None
+    assert item.revision == rounds
+    figure(f"{home.key}: {WRITERS} writers, {rounds} rounds with expected_revision, one winner in each")
 
 
-def test_of_first_writers_of_a_new_key_one_inserts_and_the_others_revise(db: servers.Database) -> None:
+def test_of_first_writers_of_a_new_key_one_inserts_and_the_others_revise(home: engines.Home) -> None:
     start = threading.Barrier(WRITERS)
 
-    def write(conn: psycopg.Connection[Any], writer: int) -> list[tuple[int, str]]:
+    def write(own: kompanion_db.Store, writer: int) -> list[tuple[int, str]]:
         outcomes = []
         for key in range(30):
             start.wait()
-            text = "same" if key % 2 else str(writer)
-            outcomes.append(conn.execute(UPSERT, (str(key), text)).fetchone())
-        return outcomes  # type: ignore[return-value]
+            told = own.upsert_item("acme", str(key), "same" if key % 2 else str(writer))
+            outcomes.append((told.revision, told.status))
+        return outcomes
 
-    for key, outcomes in enumerate(zip(*together(db, WRITERS, write), strict=True)):
+    for key, outcomes in enumerate(zip(*together(home, WRITERS, write), strict=True)):
         others = "unchanged" if key % 2 else "revised"
         assert Counter(status for _, status in outcomes) == {"inserted": 1, others: WRITERS - 1}
         assert max(revision for revision, _ in outcomes) == (1 if key % 2 else WRITERS)
 
 
-def test_a_namespace_a_thread_and_a_user_named_first_by_many_at_once_are_one(db: servers.Database) -> None:
-    call = "select kompanion.upsert_item('acme:u1', %s, 'text', thread => 'today', user_key => 'ann')"
-    together(db, WRITERS, lambda conn, writer: conn.execute(call, (str(writer),)).fetchone())
-    with db.connect() as conn:
-        for table in ("namespaces", "threads", "users"):
-            assert conn.execute(f"select count(*) from kompanion.{table}").fetchone() == (1,)
+def test_a_namespace_a_thread_and_a_user_named_first_by_many_at_once_are_one(
+    home: engines.Home, by_hand: ByHand
+) -> None:
+    together(home, WRITERS, lambda own, n: own.upsert_item("acme:u1", str(n), "text", thread="today", user_key="ann"))
+    for table in ("namespaces", "threads", "users"):
+        assert by_hand.count(table) == 1
 
 
-def test_bulk_loads_with_overlapping_keys_neither_deadlock_nor_lose(db: servers.Database) -> None:
-    keys, loads, rounds = 60, 8, 6
-    with db.connect() as conn:
-        conn.execute("select kompanion.register_model('m', 2)")
+def _overlapping(number: int) -> Iterator[list[dict[str, Any]]]:
+    """The batches of one loader: half of the keys in each, in an order of its own."""
+    rng = random.Random(number)
+    for turn in range(ROUNDS):
+        yield [
+            {
+                "namespace": f"acme:{key % 5}",
+                "key": str(key),
+                "content": f"{number}/{turn}/{key}",
+                "thread": str(rng.randrange(4)),
+                "user_key": str(rng.randrange(4)),
+                "vectors": [[1.0, 2.0]],
+            }
+            for key in rng.sample(range(60), 30)
+        ]
 
-    def load(conn: psycopg.Connection[Any], number: int) -> int:
-        rng = random.Random(number)
-        for turn in range(rounds):
-            chosen = rng.sample(range(keys), keys // 2)
-            items = [
-                {
-                    "namespace": f"acme:{key % 5}",
-                    "key": str(key),
-                    "content": f"{number}/{turn}/{key}",
-                    "thread": str(rng.randrange(4)),
-                    "user_key": str(rng.randrange(4)),
-                    "vectors": [[1.0, 2.0]],
-                }
-                for key in chosen
+
+def _nothing_is_lost(store: kompanion_db.Store, by_hand: ByHand, written: int) -> None:
+    items = store.list_items("acme", page_size=1000)
+    assert sum(item.revision for item in items) == written
+    assert by_hand.count("memory_item_revisions") + len(items) == written
+
+
+def test_bulk_loads_with_overlapping_keys_neither_deadlock_nor_lose(
+    home: engines.Home, store: kompanion_db.Store, by_hand: ByHand
+) -> None:
+    store.register_model("m", 2)
+    store.upsert_item("acme:0", "0", "first")
+
+    def load(own: kompanion_db.Store, number: int) -> int:
+        return sum(own.upsert_items(batch).items for batch in _overlapping(number))
+
+    def embed(own: kompanion_db.Store) -> int:
+        """Stores late vectors meanwhile, which lock the same items."""
+        for _ in range(ROUNDS):
+            there = [
+                kompanion_db.PendingChunk(item.namespace, item.namespace_id, c.chunk_id, c.chunk_revision, c.content)
+                for item in own.list_items("acme", page_size=1000)
+                for c in own.get_chunks(item.namespace, item.key)
             ]
-            conn.execute("select * from kompanion.upsert_items(%s::jsonb)", (json.dumps(items),))
-        return rounds * (keys // 2)
+            own.put_embeddings(there, [[3.0, 4.0]] * len(there))
+        return 0
+
+    written = sum(together(home, LOADS + 2, lambda own, n: load(own, n) if n < LOADS else embed(own)))
+    _nothing_is_lost(store, by_hand, written + 1)
+
+
+def test_sets_of_items_in_sql_with_overlapping_keys_neither_deadlock_nor_lose(db: servers.Database) -> None:
+    def load(conn: psycopg.Connection[Any], number: int) -> int:
+        batches = list(_overlapping(number))
+        for batch in batches:
+            conn.execute("select * from kompanion.upsert_items(%s::jsonb)", (json.dumps(batch),))
+        return sum(map(len, batches))
 
     def embed(conn: psycopg.Connection[Any], number: int) -> int:
         """Stores late vectors meanwhile, which lock the same items."""
-        for _ in range(rounds * 4):
+        for _ in range(ROUNDS * 4):
             conn.execute(
                 """select * from kompanion.put_embeddings(
                        (select array_agg(namespace_id order by chunk_id) from kompanion.live_chunks),
@@ -134,79 +161,74 @@ def test_bulk_loads_with_overlapping_keys_neither_deadlock_nor_lose(db: servers.
             )
         return 0
 
-    with db.connect() as conn:
-        conn.execute("select * from kompanion.upsert_item('acme:0', '0', 'first')")
-    written = sum(together(db, loads + 2, lambda c, n: load(c, n) if n < loads else embed(c, n)))
-    with db.connect() as conn:
-        revisions = conn.execute("select sum(revision) from kompanion.live_items").fetchone()
-        history = conn.execute("select count(*) from kompanion.memory_item_revisions").fetchone()
-        items = conn.execute("select count(*) from kompanion.live_items").fetchone()
-    assert revisions == (written + 1,)
-    assert (history[0] + items[0],) == revisions  # type: ignore[index]
+    with kompanion_db.connect(db.url) as store, db.by_hand() as by_hand:
+        store.register_model("m", 2)
+        store.upsert_item("acme:0", "0", "first")
+        written = sum(together_in_sql(db, LOADS + 2, lambda c, n: load(c, n) if n < LOADS else embed(c, n)))
+        _nothing_is_lost(store, by_hand, written + 1)
 
 
-def test_a_namespace_deleted_while_many_write_below_it_shows_nothing(db: servers.Database) -> None:
+def test_a_namespace_deleted_while_many_write_below_it_shows_nothing(
+    home: engines.Home, store: kompanion_db.Store
+) -> None:
     stop = threading.Event()
 
-    def write(conn: psycopg.Connection[Any], writer: int) -> set[str]:
-        refused = set()
+    def write(own: kompanion_db.Store, writer: int) -> set[type]:
+        refused: set[type] = set()
         n = 0
         while not stop.is_set() or n == 0:
             n += 1
             try:
-                conn.execute("select kompanion.upsert_item(%s, 'k', 'text')", (f"acme:{writer}:{n}",))
-            except psycopg.Error as exc:
-                refused.add(exc.sqlstate or "")
+                own.upsert_item(f"acme:{writer}:{n}", "k", "text")
+            except errors.KompanionError as exc:
+                refused.add(type(exc))
         return refused
 
-    def delete(conn: psycopg.Connection[Any]) -> set[str]:
+    def delete(own: kompanion_db.Store) -> set[type]:
         try:
             for _ in range(20):
-                conn.execute("select kompanion.ensure_namespace('acme')")
-                conn.execute("select kompanion.delete_namespace('acme')")
-                assert conn.execute("select namespace from kompanion.live_items").fetchall() == []
-                conn.execute("select kompanion.restore_namespace('acme')")
-            conn.execute("select kompanion.delete_namespace('acme')")
+                own.ensure_namespace("acme")
+                own.delete_namespace("acme")
+                assert own.list_items("*") == []
+                own.restore_namespace("acme")
+            own.delete_namespace("acme")
         finally:
             stop.set()
         return set()
 
-    told = together(db, 9, lambda conn, n: delete(conn) if n == 0 else write(conn, n))
-    assert set().union(*told) <= {"KM009"}
-    with db.connect() as conn:
-        assert conn.execute("select namespace from kompanion.live_items").fetchall() == []
-        assert conn.execute("select path from kompanion.live_namespaces").fetchall() == []
+    told = together(home, 9, lambda own, n: delete(own) if n == 0 else write(own, n))
+    assert set().union(*told) <= {errors.NamespaceDeleted}
+    assert store.list_items("*") == []
+    assert store.list_namespaces() == []
 
 
-def test_models_registered_by_many_at_once_are_one_each_and_one_is_the_default(db: servers.Database) -> None:
-    with kompanion_db.connect(db.url) as store:
-        store.upsert_item("acme", "k", "text")
-        together(
-            db, 12, lambda conn, n: conn.execute("select kompanion.register_model(%s, 3)", (f"m{n % 3}",)).fetchone()
-        )
-        models = store.list_models()
-        assert sorted(m.model for m in models) == ["m0", "m1", "m2"]
-        assert sum(m.is_default for m in models) == 1
-        assert [m.queued for m in models] == [1, 1, 1]
+def test_models_registered_by_many_at_once_are_one_each_and_one_is_the_default(
+    home: engines.Home, store: kompanion_db.Store
+) -> None:
+    store.upsert_item("acme", "k", "text")
+    together(home, 12, lambda own, n: own.register_model(f"m{n % 3}", 3))
+    models = store.list_models()
+    assert sorted(m.model for m in models) == ["m0", "m1", "m2"]
+    assert sum(m.is_default for m in models) == 1
+    assert [m.queued for m in models] == [1, 1, 1]
 
 
-def test_many_purges_at_once_remove_everything_past_its_retention_once(db: servers.Database) -> None:
-    with db.connect() as conn:
-        conn.execute("select kompanion.set_setting('retention_deleted', '\"0 seconds\"')")
-        conn.execute("select kompanion.upsert_item('acme', n::text, 'text') from generate_series(1, 400) n")
-        conn.execute("select kompanion.upsert_item('acme2', 'k', 'text')")
-        conn.execute("select kompanion.delete_item('acme', n::text) from generate_series(1, 300) n")
-        conn.execute("select kompanion.delete_namespace('acme')")
+def test_many_purges_at_once_remove_everything_past_its_retention_once(
+    home: engines.Home, store: kompanion_db.Store, by_hand: ByHand
+) -> None:
+    by_hand.set_setting("retention_deleted", timedelta(0))
+    store.upsert_items({"namespace": "acme", "key": str(n), "content": "text"} for n in range(400))
+    store.upsert_item("acme2", "k", "text")
+    with store.transaction():
+        for n in range(300):
+            store.delete_item("acme", str(n))
+    store.delete_namespace("acme")
 
-    def purge(conn: psycopg.Connection[Any], _: int) -> tuple[int, int]:
-        items = namespaces = 0
-        for _ in range(40):
-            row = conn.execute("select items, namespaces from kompanion.purge(20)").fetchone()
-            assert row is not None
-            items, namespaces = items + row[0], namespaces + row[1]
-        return items, namespaces
+    def purge(own: kompanion_db.Store, _: int) -> tuple[int, int]:
+        purged = [own.purge(batch=20) for _ in range(40)]
+        return sum(p.items for p in purged), sum(p.namespaces for p in purged)
 
-    told = together(db, 8, purge)
+    told = together(home, 8, purge)
     assert (sum(t[0] for t in told), sum(t[1] for t in told)) == (400, 1)
-    with db.connect() as conn:
-        assert conn.execute("select namespace from kompanion.live_items").fetchall() == [("acme2",)]
+    assert [item.namespace for item in store.list_items("*")] == ["acme2"]
+    assert [n.namespace for n in store.list_namespaces(include_deleted=True)] == ["acme2"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import engines
 import pytest
-import servers
 from cli import cli, process
 
 import kompanion_db
@@ -36,31 +36,31 @@ def test_the_demo_runs_in_a_folder_and_a_second_time(tmp_path: Path) -> None:
     assert len(listed.rows) == 1
 
 
-def test_the_demo_runs_in_an_empty_database_and_again(one_empty_db: servers.Database) -> None:
+def test_the_demo_runs_in_an_empty_database_and_again(one_empty_home: engines.Home) -> None:
     for _ in range(2):
-        done = cli("demo", "--url", one_empty_db.url)
+        done = cli("demo", "--url", one_empty_home.url)
         assert done.code == 0, done.err
         assert "10 of 10 questions" in done.out
 
 
-def test_the_demo_leaves_a_database_that_is_somebody_elses_alone(one_db: servers.Database) -> None:
-    with kompanion_db.connect(one_db.url) as store:
+def test_the_demo_leaves_a_database_that_is_somebody_elses_alone(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store:
         store.upsert_item("acme", "k", "mine")
-    done = cli("demo", "--url", one_db.url)
+    done = cli("demo", "--url", one_home.url)
     assert done.code == 1
     assert "error: url: this database holds memories already" in done.err
-    with kompanion_db.connect(one_db.url) as store:
+    with kompanion_db.connect(one_home.url) as store:
         assert [n.namespace for n in store.list_namespaces()] == ["acme"]
         assert store.list_models() == []
 
 
 def test_a_question_that_misses_its_memory_is_told_and_fails_the_demo(
-    one_empty_db: servers.Database, monkeypatch: pytest.MonkeyPatch
+    one_empty_home: engines.Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = demo.questions()
     asked[1]["expect"] = ["no-such-memory"]
     monkeypatch.setattr(demo, "questions", lambda: asked)
-    done = cli("demo", "--url", one_empty_db.url)
+    done = cli("demo", "--url", one_empty_home.url)
     assert done.code == 1
     assert "missed: no-such-memory" in done.out
     assert "9 of 10 questions found their memories." in done.out

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta, timezone
+from uuid import uuid4
 
+import apsw
+import psycopg
 import pytest
-import servers
+from by_hand import EPOCH, ByHand, an_hour_ago
 
 import kompanion_db
 from kompanion_db.errors import BadArgument, NotFound
@@ -87,10 +91,9 @@ def test_reverting_brings_back_a_deleted_item_but_goes_to_no_deletion(store: kom
         store.revert_item("acme", "nobody", 1)
 
 
-def test_reverting_to_an_expiry_that_is_past_lifts_it(db: servers.Database, store: kompanion_db.Store) -> None:
+def test_reverting_to_an_expiry_that_is_past_lifts_it(by_hand: ByHand, store: kompanion_db.Store) -> None:
     _write(store, "a")
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_items set expires_at = now() - interval '1 hour'")
+    by_hand.update("memory_items", expires_at=an_hour_ago())
     _write(store, "b")
     assert store.revert_item("acme", "k", 2).status == "revised"
     item = store.get_item("acme", "k")
@@ -125,14 +128,7 @@ def test_trimming_keeps_the_current_revision_and_as_many_before_it_as_asked(stor
             store.trim_history(**wrong)  # type: ignore[arg-type]
 
 
-def _set(db: servers.Database, name: str, value: str) -> None:
-    with db.connect() as conn:
-        conn.execute("select kompanion.set_setting(%s, %s::jsonb)", (name, value))
-
-
-def test_purge_removes_what_is_past_its_retention_and_nothing_else(
-    db: servers.Database, store: kompanion_db.Store
-) -> None:
+def test_purge_removes_what_is_past_its_retention_and_nothing_else(by_hand: ByHand, store: kompanion_db.Store) -> None:
     store.register_model("m", 2)
     for key in ("live", "deleted", "expired"):
         store.upsert_item("acme", key, key, vectors=[[1.0, 1.0]])
@@ -140,39 +136,36 @@ def test_purge_removes_what_is_past_its_retention_and_nothing_else(
     store.upsert_item("acme2:u", "k", "in a deleted namespace")
     store.delete_item("acme", "deleted")
     store.delete_namespace("acme2")
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_items set expires_at = now() - interval '1 hour' where key = 'expired'")
+    by_hand.update("memory_items", {"key": "expired"}, expires_at=an_hour_ago())
     assert store.purge() == kompanion_db.Purged(items=0, revisions=0, namespaces=0)
-    _set(db, "retention_expired", '"0 seconds"')
+    by_hand.set_setting("retention_expired", timedelta(0))
     assert store.purge() == kompanion_db.Purged(items=1, revisions=0, namespaces=0)
-    _set(db, "retention_deleted", '"0 seconds"')
+    by_hand.set_setting("retention_deleted", timedelta(0))
     assert store.purge() == kompanion_db.Purged(items=2, revisions=0, namespaces=2)
-    _set(db, "retention_revisions", '"0 seconds"')
+    by_hand.set_setting("retention_revisions", timedelta(0))
     assert store.purge() == kompanion_db.Purged(items=0, revisions=1, namespaces=0)
     assert store.purge() == kompanion_db.Purged(items=0, revisions=0, namespaces=0)
     assert [i.key for i in store.list_items("*")] == ["live"]
     with pytest.raises(NotFound):
         store.restore_item("acme", "deleted")
     assert store.upsert_item("acme2:u", "k", "anew").revision == 1
-    with db.connect() as conn:
-        assert conn.execute("select count(*) from kompanion.memory_chunks").fetchone() == (2,)
+    assert by_hand.count("memory_chunks") == 2
 
 
-def test_purge_takes_no_more_than_a_batch_of_each_kind(db: servers.Database, store: kompanion_db.Store) -> None:
-    _set(db, "retention_deleted", '"0 seconds"')
+def test_purge_takes_no_more_than_a_batch_of_each_kind(by_hand: ByHand, store: kompanion_db.Store) -> None:
+    by_hand.set_setting("retention_deleted", timedelta(0))
     for n in range(5):
         store.upsert_item("acme", str(n), "a")
         store.delete_item("acme", str(n))
     assert [store.purge(batch=2).items for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_a_plain_update_is_a_revision_like_any_other(db: servers.Database, store: kompanion_db.Store) -> None:
+def test_a_plain_update_is_a_revision_like_any_other(by_hand: ByHand, store: kompanion_db.Store) -> None:
     _write(store, "a")
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_items set tags = '{x}', revision = 77, updated_at = 'epoch'")
-        conn.execute("update kompanion.memory_items set tags = '{x}'")
-        conn.execute("update kompanion.memory_items set deleted_at = now()")
-        conn.execute("update kompanion.memory_items set deleted_at = null, content = 'b'")
+    by_hand.update("memory_items", tags=["x"], updated_at=EPOCH)
+    by_hand.update("memory_items", tags=["x"])
+    by_hand.update("memory_items", deleted_at=_now())
+    by_hand.update("memory_items", deleted_at=None, content="b")
     history = store.item_history("acme", "k")
     assert [(r.revision, r.content, r.tags) for r in history] == [
         (1, "a", []), (2, "a", ["x"]), (3, "a", ["x"]), (4, "b", ["x"])
@@ -182,17 +175,26 @@ def test_a_plain_update_is_a_revision_like_any_other(db: servers.Database, store
     assert [r.superseded_at for r in history] == [*times[1:], None]
 
 
-def test_a_plain_delete_takes_chunks_vectors_and_history_along(db: servers.Database, store: kompanion_db.Store) -> None:
+def test_a_plain_update_skips_no_revision_whatever_it_says(by_hand: ByHand, store: kompanion_db.Store) -> None:
+    """PostgreSQL does not listen, SQLite refuses."""
+    _write(store, "a")
+    with contextlib.suppress(psycopg.Error, apsw.Error):
+        by_hand.update("memory_items", tags=["x"], revision=77)
+    _write(store, "b")
+    revisions = [r.revision for r in store.item_history("acme", "k")]
+    assert revisions == list(range(1, len(revisions) + 1))
+
+
+def test_a_plain_delete_takes_chunks_vectors_and_history_along(by_hand: ByHand, store: kompanion_db.Store) -> None:
     store.register_model("m", 2)
     store.upsert_item("acme", "k", "a", vectors=[[1.0, 1.0]])
     _write(store, "b")
-    with db.connect() as conn:
-        conn.execute("delete from kompanion.memory_items")
-        for table in ("memory_item_revisions", "memory_chunks", "embeddings", "embedding_queue"):
-            assert conn.execute(f"select count(*) from kompanion.{table}").fetchone() == (0,)
+    by_hand.delete("memory_items")
+    for table in ("memory_item_revisions", "memory_chunks", "embeddings", "embedding_queue"):
+        assert by_hand.count(table) == 0
 
 
-def test_the_identity_of_an_item_never_changes(db: servers.Database, store: kompanion_db.Store) -> None:
+def test_the_identity_of_an_item_never_changes(by_hand: ByHand, store: kompanion_db.Store) -> None:
     _write(store, "a")
-    with db.connect() as conn, pytest.raises(Exception, match="identity of an item never changes"):
-        conn.execute("update kompanion.memory_items set item_id = gen_random_uuid()")
+    with pytest.raises((psycopg.Error, apsw.Error), match="identity of an item never changes"):
+        by_hand.update("memory_items", item_id=uuid4())

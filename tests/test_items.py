@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
-import servers
+from by_hand import ByHand, an_hour_ago
 
 import kompanion_db
 from kompanion_db.errors import (
@@ -137,12 +138,11 @@ def test_restoring_brings_back_what_was_deleted_as_it_was(store: kompanion_db.St
             store.restore_item("acme", missing)
 
 
-def test_an_item_is_gone_at_its_expiry_without_any_sweep(db: servers.Database, store: kompanion_db.Store) -> None:
+def test_an_item_is_gone_at_its_expiry_without_any_sweep(store: kompanion_db.Store) -> None:
     store.register_model("m", 2)
     store.upsert_item("acme", "k", "a", ttl=timedelta(seconds=1), vectors=[[1.0, 1.0]])
     assert store.get_item("acme", "k") is not None
-    with db.connect() as conn:
-        conn.execute("select pg_sleep(1.05)")
+    time.sleep(1.05)
     assert store.get_item("acme", "k") is None
     assert store.list_items("acme") == []
     assert store.search("acme", [1.0, 1.0]) == []
@@ -150,14 +150,11 @@ def test_an_item_is_gone_at_its_expiry_without_any_sweep(db: servers.Database, s
     assert [(s.items, s.live, s.expired) for s in store.stats("acme")] == [(1, 0, 1)]
 
 
-def test_restoring_what_expired_lifts_the_expiry_or_sets_a_new_one(
-    db: servers.Database, store: kompanion_db.Store
-) -> None:
+def test_restoring_what_expired_lifts_the_expiry_or_sets_a_new_one(by_hand: ByHand, store: kompanion_db.Store) -> None:
     later = _now() + DAY
     for key in ("k", "l"):
         store.upsert_item("acme", key, "a")
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_items set expires_at = now() - interval '1 hour'")
+    by_hand.update("memory_items", expires_at=an_hour_ago())
     assert store.restore_item("acme", "k").status == "restored"
     assert store.restore_item("acme", "l", expires_at=later).status == "restored"
     assert {i.key: i.expires_at for i in store.list_items("acme")} == {"k": None, "l": later}
@@ -200,17 +197,14 @@ def test_a_closed_thread_takes_no_new_memories_but_can_be_read(store: kompanion_
         store.close_thread("acme", "tomorrow")
 
 
-def test_ensuring_a_user_or_a_thread_updates_only_what_is_given(
-    db: servers.Database, store: kompanion_db.Store
-) -> None:
+def test_ensuring_a_user_or_a_thread_updates_only_what_is_given(by_hand: ByHand, store: kompanion_db.Store) -> None:
     first = store.ensure_user("acme", "ann", display_name="Ann", metadata={"n": 1})
     assert store.ensure_user("acme", "ann", display_name="Ann B.") == first
     store.ensure_thread("acme", "today", title="Today", metadata={"m": 1})
     store.ensure_thread("acme", "today", metadata={"m": 2})
     (thread,) = store.list_threads("acme")
     assert (thread.title, thread.metadata) == ("Today", {"m": 2})
-    with db.connect() as conn:
-        assert conn.execute("select display_name, metadata from kompanion.users").fetchall() == [("Ann B.", {"n": 1})]
+    assert by_hand.rows("users", "display_name", "metadata") == [("Ann B.", {"n": 1})]
 
 
 def test_a_deleted_namespace_hides_all_below_it_and_comes_back_whole(store: kompanion_db.Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import servers
+from by_hand import ByHand
 
 import kompanion_db
 from kompanion_db.errors import BadArgument, BadVector, ModelConflict, UnknownModel
@@ -119,13 +119,10 @@ def test_without_any_model_text_is_kept_and_search_says_what_is_missing(store: k
     assert [(s.model, s.items, s.chunks) for s in store.stats()] == [(None, 1, 1)]
 
 
-def test_the_queue_is_repaired_after_rows_were_written_by_hand(db: servers.Database, store: kompanion_db.Store) -> None:
+def test_the_queue_is_repaired_after_rows_were_written_by_hand(by_hand: ByHand, store: kompanion_db.Store) -> None:
     _fill(store)
     assert store.enqueue_missing() == 0
-    with db.connect() as conn:
-        conn.execute(
-            "delete from kompanion.embeddings where chunk_id in (select min(chunk_id) from kompanion.embeddings)"
-        )
+    by_hand.delete("embeddings", chunk_id=store.get_chunks("acme", "ant")[0].chunk_id)
     assert store.pending_embeddings() == []
     assert store.enqueue_missing() == 1
     assert [c.content for c in store.pending_embeddings()] == ["ant"]

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 
+import engines
 import pytest
 import servers
 from oracle import below
@@ -51,49 +52,41 @@ def _paths(rng: random.Random, count: int) -> list[str]:
     return [p for p in sorted(paths) if all(len(s) <= 128 for s in p.split(":"))]
 
 
+Crowd = tuple[kompanion_db.Store, engines.Home, list[str]]
+
+
 @pytest.fixture(scope="module")
-def crowd(server: servers.Server) -> Iterator[tuple[kompanion_db.Store, servers.Database, list[str]]]:
+def crowd(engine: engines.Engine) -> Iterator[Crowd]:
     """A few hundred namespaces with one item in each."""
-    database = server.create(server.template)
+    home = engine.home()
     rng = random.Random(20)
     paths = _paths(rng, 300)
-    with kompanion_db.connect(database.url) as store:
+    with kompanion_db.connect(home.url) as store:
         store.register_model("m", 2)
         store.upsert_items(
             {"namespace": path, "key": "k", "content": path, "vectors": [[1.0, rng.random()]]} for path in paths
         )
-        yield store, database, paths
-    database.drop()
-
-
-Crowd = tuple[kompanion_db.Store, servers.Database, list[str]]
-
-VIEWS = """
-    select array_agg(distinct namespace) from kompanion.live_{view}
-    where namespace_id in (select n.namespace_id from kompanion.live_namespaces n where n.segments[1:%s] = %s)"""
+        yield store, home, paths
+    home.drop()
 
 
 def _seen(crowd: Crowd, scope: str) -> list[set[str]]:
     """The namespaces that each way to read shows in a scope."""
-    store, database, _ = crowd
-    segments = scope.split(":")
-    with database.connect() as conn:
-        views = [
-            conn.execute(VIEWS.format(view=view), (len(segments), segments)).fetchone()  # type: ignore[arg-type]
-            for view in ("items", "chunks", "embeddings")
-        ]
+    store, home, _ = crowd
+    with home.by_hand() as hand:
+        views = [hand.below(view, scope) for view in ("live_items", "live_chunks", "live_embeddings")]
     return [
         {hit.namespace for hit in store.search(scope, [1.0, 0.0], 1000)},
         {item.namespace for item in store.list_items(scope, page_size=1000)},
         {each.namespace for each in store.list_namespaces(scope, page_size=1000)},
-        *[set(row[0] or ()) if row else set() for row in views],
+        *views,
     ]
 
 
 def test_every_way_to_read_shows_exactly_the_namespaces_below_a_scope(
     crowd: Crowd, figure: Callable[[str], None]
 ) -> None:
-    _, database, paths = crowd
+    _, home, paths = crowd
     rng = random.Random(7)
     prefixes = {":".join(p.split(":")[:n]) for p in paths for n in range(1, 9)}
     strangers = {p[:-1] for p in paths if not p[:-1].endswith(":") and len(p) > 1} | {
@@ -104,7 +97,7 @@ def test_every_way_to_read_shows_exactly_the_namespaces_below_a_scope(
         expected = {path for path in paths if below(scope, path)}
         for seen in _seen(crowd, scope):
             assert seen == expected, scope
-    figure(f"{database.server.key}: scope and namespace pairs checked: {len(scopes) * len(paths)}")
+    figure(f"{home.key}: scope and namespace pairs checked: {len(scopes) * len(paths)}")
 
 
 def test_everything_is_asked_for_with_a_star_only(crowd: Crowd) -> None:
@@ -140,10 +133,9 @@ def test_stats_are_of_the_namespaces_below_a_scope(crowd: Crowd) -> None:
         assert {s.namespace for s in store.stats(scope)} == {p for p in paths if below(scope, p)}
 
 
-def test_the_id_of_a_path_is_the_same_in_python_and_in_sql(crowd: Crowd) -> None:
-    _, database, paths = crowd
-    many = paths + _paths(random.Random(3), 1500)
-    with database.connect() as conn:
+def test_the_id_of_a_path_is_the_same_in_python_and_in_sql(db: servers.Database) -> None:
+    many = _paths(random.Random(3), 1800)
+    with db.connect() as conn:
         rows = conn.execute("select kompanion.namespace_id(p) from unnest(%s::text[]) p", (many,)).fetchall()
         split = conn.execute("select kompanion.namespace_segments(p) from unnest(%s::text[]) p", (many,)).fetchall()
     assert [row[0] for row in rows] == [kompanion_db.namespace_id(path) for path in many]
@@ -170,16 +162,16 @@ def _rule(verdict: str) -> str:
     return next((rule for rule in RULES if rule in verdict), verdict)
 
 
-def test_python_and_sql_refuse_a_path_for_the_same_reason(crowd: Crowd) -> None:
-    _, database, paths = crowd
+def test_python_and_sql_refuse_a_path_for_the_same_reason(db: servers.Database) -> None:
     rng = random.Random(11)
+    paths = _paths(rng, 300)
     tried = ["", ":", "a:", ":a", "a::b", "a" * 129, "a" * 5000, ":".join("a" * 9), "e\u0301", " ", *paths[:50]]
     for _ in range(3000):
         path = list(rng.choice(paths))
         for _ in range(rng.randrange(1, 4)):
             path.insert(rng.randrange(len(path) + 1), rng.choice(ALPHABET))
         tried.append("".join(path))
-    with database.connect() as conn:
+    with db.connect() as conn:
         conn.execute(VERDICT)
         rows = conn.execute("select pg_temp.verdict(p) from unnest(%s::text[]) p", (tried,)).fetchall()
     met = set()
@@ -194,9 +186,8 @@ def test_python_and_sql_refuse_a_path_for_the_same_reason(crowd: Crowd) -> None:
     assert met == {"valid", *RULES}
 
 
-def test_the_letters_a_segment_may_hold_are_the_same_table_in_python_and_sql(crowd: Crowd) -> None:
-    _, database, _ = crowd
-    with database.connect() as conn:
+def test_the_letters_a_segment_may_hold_are_the_same_table_in_python_and_sql(db: servers.Database) -> None:
+    with db.connect() as conn:
         found = conn.execute("select kompanion._segment_letters()").fetchone()
     table = found[0] if found else ""
     code = lambda m: chr(int(m.group(1) or m.group(2), 16))  # noqa: E731

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import engines
 import numpy as np
 import pytest
-import servers
 
 import kompanion_db
 from kompanion_db.chunking import Chunk
 from kompanion_db.errors import BadArgument, BadVector
-from kompanion_db.postgres import PostgresStore
 
 
 def _keys(hits: list[kompanion_db.Hit]) -> list[str]:
@@ -153,7 +152,7 @@ def test_the_zero_vector_has_no_direction_but_it_has_a_place(store: kompanion_db
 
 
 def test_inside_a_transaction_a_search_sees_its_own_writes_and_a_rollback_undoes_them(
-    zoo: PostgresStore, db: servers.Database
+    zoo: kompanion_db.Store, home: engines.Home
 ) -> None:
     class Undo(Exception):
         pass
@@ -163,7 +162,7 @@ def test_inside_a_transaction_a_search_sees_its_own_writes_and_a_rollback_undoes
             zoo.upsert_item("acme", "new", "text", vectors=[[1.0, 0.001]])
             zoo.delete_item("acme:even", "0")
             assert _keys(zoo.search("acme", EAST, 2)) == ["new", "10"]
-            with kompanion_db.connect(db.url) as other:
+            with kompanion_db.connect(home.url) as other:
                 assert _keys(other.search("acme", EAST, 2)) == ["0", "10"]
             raise Undo
 

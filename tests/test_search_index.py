@@ -170,17 +170,17 @@ def test_own_writes_are_seen_by_a_search_that_goes_by_an_index(indexed: Indexed)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", ["l2", "inner_product"])
 def test_every_metric_goes_by_its_index(
-    store: kompanion_db.Store, db: servers.Database, kind: str, metric: str
+    pg_store: kompanion_db.Store, db: servers.Database, kind: str, metric: str
 ) -> None:
-    store.register_model("m", DIM, metric=metric)
-    store.upsert_items(
+    pg_store.register_model("m", DIM, metric=metric)
+    pg_store.upsert_items(
         {"namespace": "acme", "key": str(n), "content": "text", "vectors": [VECTORS[n]]} for n in range(300)
     )
-    store.ensure_index("m", kind=kind, concurrently=False)
+    pg_store.ensure_index("m", kind=kind, concurrently=False)
     with db.connect() as conn:
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
-    told = store.explain_search("acme", VECTORS[3], 5)
+    told = pg_store.explain_search("acme", VECTORS[3], 5)
     assert (told["path"], told["index_used"]) == ("index", True)
-    assert len(store.search("acme", VECTORS[3], 40)) == 40
+    assert len(pg_store.search("acme", VECTORS[3], 40)) == 40
     if metric == "l2":
-        assert store.search("acme", VECTORS[3], 1)[0].key == "3"
+        assert pg_store.search("acme", VECTORS[3], 1)[0].key == "3"

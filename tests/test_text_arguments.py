@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import engines
 import psycopg
 import pytest
 import samples
 import servers
+from by_hand import PostgresByHand
 
 import kompanion_db
 from kompanion_db import Chunk, NewItem, Store, errors
@@ -45,14 +47,6 @@ GOOD: dict[str, Any] = {
     "kinds": ["ivfflat"], "share": 0.5,
 }  # fmt: skip
 
-CATALOG = """
-    select (select array_agg(c.relname order by 1) from pg_class c
-            where c.relnamespace in ('kompanion'::regnamespace, 'public'::regnamespace)
-              and c.relname !~ '^memory_items_metadata_(text|number)_'),
-           (select array_agg(p.oid order by 1) from pg_proc p where p.pronamespace = 'kompanion'::regnamespace),
-           (select count(*) from pg_namespace where nspname !~ '^pg_'), (select array_agg(rolname order by 1) from pg_roles
-            where rolname in ('kompanion_reader', 'kompanion_writer', 'kompanion_admin'))"""
-
 
 def spoilt(name: str, kind: str, fragment: str) -> list[Any]:
     """The argument with the fragment in it, in each form its type has room for."""
@@ -76,7 +70,8 @@ def test_no_fragment_of_sql_runs_from_any_text_argument_of_any_function(db: serv
         samples.fill(store)
     tried = set()
     with db.connect() as conn:
-        catalog, before = conn.execute(CATALOG).fetchone(), samples.contents(conn)
+        hand = PostgresByHand(conn)
+        catalog, before = hand.objects(), hand.contents()
         for function, names, types in samples.routines(conn):
             missing = [name for name in names if name not in GOOD]
             assert not missing, f"give GOOD a value for {missing} of {function}"
@@ -85,28 +80,28 @@ def test_no_fragment_of_sql_runs_from_any_text_argument_of_any_function(db: serv
                 for fragment in FRAGMENTS:
                     for value in spoilt(name, kind, fragment):
                         given = {n: GOOD[n] for n in names} | {name: value}
-                        try_and_undo(conn, f"select * from kompanion.{function}({call})", given, catalog)
+                        try_and_undo(hand, f"select * from kompanion.{function}({call})", given, catalog)
                         tried.add((function, name))
-            assert conn.execute(CATALOG).fetchone() == catalog, function
-        assert samples.contents(conn) == before
+            assert hand.objects() == catalog, function
+        assert hand.contents() == before
     assert len(tried) > 80
 
 
-def try_and_undo(conn: psycopg.Connection[Any], sql: str, given: dict[str, Any], catalog: Any) -> None:
-    with conn.transaction(force_rollback=True):
+def try_and_undo(hand: PostgresByHand, sql: str, given: dict[str, Any], catalog: Any) -> None:
+    with hand.conn.transaction(force_rollback=True):
         try:
-            conn.execute(sql, given)
+            hand.conn.execute(sql, given)
         except psycopg.Error as exc:
             state = exc.sqlstate or ""
             assert state.startswith("KM") or state in {"22P02", "22007"}, f"{sql}\n{given}\n{exc}"  # noqa: PT017
         else:
             # What it made before the rollback is no more than an index for a metadata key.
-            assert conn.execute(CATALOG).fetchone() == catalog
+            assert hand.objects() == catalog
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS)
-def test_what_is_stored_comes_back_as_it_was(one_db: servers.Database, fragment: str) -> None:
-    with kompanion_db.connect(one_db.url) as store:
+def test_what_is_stored_comes_back_as_it_was(one_home: engines.Home, fragment: str) -> None:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
         store.register_model(fragment, 3)
         store.ensure_user("a", fragment, display_name=fragment, metadata={fragment: fragment})
         store.ensure_thread("a", fragment, title=fragment, metadata={fragment: [fragment]})
@@ -135,12 +130,7 @@ def test_what_is_stored_comes_back_as_it_was(one_db: servers.Database, fragment:
         assert [r.actor for r in store.item_history("a", fragment)] == [fragment] * 2
         if fragment[0] != "$" and ".." not in fragment:
             store.index_metadata_key(fragment)
-            assert one_db_has_all_tables(one_db)
-
-
-def one_db_has_all_tables(db: servers.Database) -> bool:
-    with db.connect() as conn:
-        return len(samples.contents(conn)) > 10
+            assert len(hand.contents()) > 10
 
 
 PYTHON: dict[str, Any] = GOOD | {
@@ -164,13 +154,13 @@ LENIENT = {
 
 
 @pytest.fixture(scope="module")
-def shared(one_server: servers.Server) -> Iterator[servers.Database]:
-    """One filled database for all methods: what a call does to it is of no interest, only how it fails."""
-    db = one_server.create(one_server.template)
-    with kompanion_db.connect(db.url) as store:
+def shared(one_engine: engines.Engine) -> Iterator[engines.Home]:
+    """One filled store for all methods: what a call does to it is of no interest, only how it fails."""
+    home = one_engine.home()
+    with kompanion_db.connect(home.url) as store:
         samples.fill(store)
-    yield db
-    db.drop()
+    yield home
+    home.drop()
 
 
 def methods() -> list[str]:
@@ -179,9 +169,9 @@ def methods() -> list[str]:
 
 
 @pytest.mark.parametrize("method", methods())
-def test_no_argument_of_a_wrong_type_gets_further_than_an_error_of_ours(shared: servers.Database, method: str) -> None:
-    with kompanion_db.connect(shared.url) as store, shared.connect() as conn:
-        catalog = conn.execute(CATALOG).fetchone()
+def test_no_argument_of_a_wrong_type_gets_further_than_an_error_of_ours(shared: engines.Home, method: str) -> None:
+    with kompanion_db.connect(shared.url) as store, shared.by_hand() as hand:
+        catalog = hand.objects()
         bound = getattr(store, method)
         names = list(inspect.signature(bound).parameters)
         for name in (n for n in names if n not in LENIENT):
@@ -193,4 +183,4 @@ def test_no_argument_of_a_wrong_type_gets_further_than_an_error_of_ours(shared: 
                     assert type(exc) is not errors.KompanionError, (name, odd, exc)  # noqa: PT017
                 except Exception as exc:
                     pytest.fail(f"{method}({name}={odd!r}): {type(exc).__name__}: {exc}")
-        assert conn.execute(CATALOG).fetchone() == catalog
+        assert hand.objects() == catalog

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
+import engines
 import pytest
 import samples
-import servers
 
 import kompanion_db
 from kompanion_db.errors import BadArgument, BadNamespace, KompanionError, ModelConflict, NamespaceDeleted, ThreadClosed
 
 
 @pytest.fixture
-def other(server: servers.Server) -> Any:
-    """A second, empty, migrated database on the same server."""
-    db = server.create(server.template)
-    yield db
-    db.drop()
+def other(engine: engines.Engine) -> Iterator[engines.Home]:
+    """A second, empty store on the same engine."""
+    made = engine.home()
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def one_other(one_engine: engines.Engine) -> Iterator[engines.Home]:
+    """Like ``other``, beside ``one_home``."""
+    made = one_engine.home()
+    yield made
+    made.drop()
 
 
 def by_name(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -40,8 +49,8 @@ def move(source: Any, target: Any, scope: str = "*", page_size: int = 5) -> komp
             return total
 
 
-def test_an_imported_store_equals_the_exported_one(db: servers.Database, other: servers.Database) -> None:
-    with kompanion_db.connect(db.url) as source, kompanion_db.connect(other.url) as target:
+def test_an_imported_store_equals_the_exported_one(home: engines.Home, other: engines.Home) -> None:
+    with kompanion_db.connect(home.url) as source, kompanion_db.connect(other.url) as target:
         samples.fill(source)
         result = move(source, target)
         assert result.skipped == 0
@@ -58,8 +67,8 @@ def test_an_imported_store_equals_the_exported_one(db: servers.Database, other: 
         assert {model.model: model.queued for model in target.list_models()} == waiting
 
 
-def test_an_imported_store_goes_on_living_by_the_same_rules(db: servers.Database, other: servers.Database) -> None:
-    with kompanion_db.connect(db.url) as source, kompanion_db.connect(other.url) as target:
+def test_an_imported_store_goes_on_living_by_the_same_rules(home: engines.Home, other: engines.Home) -> None:
+    with kompanion_db.connect(home.url) as source, kompanion_db.connect(other.url) as target:
         samples.fill(source)
         move(source, target)
         assert target.upsert_item("acme:ann", "note-1", "again").revision == 3
@@ -73,56 +82,48 @@ def test_an_imported_store_goes_on_living_by_the_same_rules(db: servers.Database
         assert target.get_item("gone:one", "x") is not None
 
 
-def test_a_broken_off_import_is_simply_run_again(one_db: servers.Database, one_server: servers.Server) -> None:
-    second = one_server.create(one_server.template)
-    try:
-        with kompanion_db.connect(one_db.url) as source, kompanion_db.connect(second.url) as target:
-            samples.fill(source)
-            target.import_documents(source.export_registry())
-            page, _ = source.export_items(page_size=6)
-            assert target.import_documents(page).items == 6
-            result = move(source, target)
-            assert (result.items, result.skipped) == (9, 6)
-            assert by_name(samples.exported(target)) == by_name(samples.exported(source))
-            assert move(source, target).items == 0
-            assert by_name(samples.exported(target)) == by_name(samples.exported(source))
-    finally:
-        second.drop()
+def test_a_broken_off_import_is_simply_run_again(one_home: engines.Home, one_other: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(one_other.url) as target:
+        samples.fill(source)
+        target.import_documents(source.export_registry())
+        page, _ = source.export_items(page_size=6)
+        assert target.import_documents(page).items == 6
+        result = move(source, target)
+        assert (result.items, result.skipped) == (9, 6)
+        assert by_name(samples.exported(target)) == by_name(samples.exported(source))
+        assert move(source, target).items == 0
+        assert by_name(samples.exported(target)) == by_name(samples.exported(source))
 
 
-def test_a_document_that_is_refused_takes_its_whole_page_with_it(one_db: servers.Database) -> None:
-    with kompanion_db.connect(one_db.url) as store, one_db.connect() as conn:
+def test_a_document_that_is_refused_takes_its_whole_page_with_it(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
         samples.fill(store)
         page, _ = store.export_items(page_size=3)
         broken = copy.deepcopy(page)
-        conn.execute("delete from kompanion.memory_items")
-        before = samples.contents(conn)
+        hand.delete("memory_items")
+        before = hand.contents()
         broken[2]["content"] = None
         with pytest.raises(BadArgument, match="documents"):
             store.import_documents(broken)
-        assert samples.contents(conn) == before
+        assert hand.contents() == before
         assert store.import_documents(page).items == 3
 
 
 def test_an_export_of_a_scope_holds_that_scope_and_nothing_else(
-    one_db: servers.Database, one_server: servers.Server
+    one_home: engines.Home, one_other: engines.Home
 ) -> None:
-    second = one_server.create(one_server.template)
-    try:
-        with kompanion_db.connect(one_db.url) as source, kompanion_db.connect(second.url) as target:
-            samples.fill(source)
-            source.upsert_item("acme2", "look-alike", "c")
-            move(source, target, "acme:ann")
-            assert {n.namespace for n in target.list_namespaces(include_deleted=True)} == {"acme:ann"}
-            here, there = samples.exported(source, "acme:ann"), samples.exported(target)
-            assert by_name(there) == by_name(here)
-            assert {d["namespace"] for d in there if d["kind"] == "item"} == {"acme:ann"}
-    finally:
-        second.drop()
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(one_other.url) as target:
+        samples.fill(source)
+        source.upsert_item("acme2", "look-alike", "c")
+        move(source, target, "acme:ann")
+        assert {n.namespace for n in target.list_namespaces(include_deleted=True)} == {"acme:ann"}
+        here, there = samples.exported(source, "acme:ann"), samples.exported(target)
+        assert by_name(there) == by_name(here)
+        assert {d["namespace"] for d in there if d["kind"] == "item"} == {"acme:ann"}
 
 
-def test_an_export_reads_one_page_at_a_time_and_misses_nothing(one_db: servers.Database) -> None:
-    with kompanion_db.connect(one_db.url) as store:
+def test_an_export_reads_one_page_at_a_time_and_misses_nothing(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store:
         samples.fill(store)
         whole, end = store.export_items(page_size=10_000)
         assert end is None
@@ -168,58 +169,54 @@ def test_an_export_reads_one_page_at_a_time_and_misses_nothing(one_db: servers.D
     ],
 )
 def test_a_document_of_the_wrong_form_is_refused(
-    one_db: servers.Database, change: dict[str, Any], error: type[KompanionError]
+    one_home: engines.Home, change: dict[str, Any], error: type[KompanionError]
 ) -> None:
-    with kompanion_db.connect(one_db.url) as store, one_db.connect() as conn:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
         samples.fill(store)
         document = next(d for d in store.export_items()[0] if d["key"] == "long")
-        conn.execute("delete from kompanion.memory_items where key = 'long'")
-        before = samples.contents(conn)
+        hand.delete("memory_items", key="long")
+        before = hand.contents()
         with pytest.raises(KompanionError) as caught:
             store.import_documents([document | change])
         assert type(caught.value) is error, caught.value
         assert caught.value.hint
-        assert samples.contents(conn) == before
+        assert hand.contents() == before
 
 
 @pytest.mark.parametrize("vector", [[1, 0], [0, 0, 0], [], "x", None, [1, "a", 0], [1e60, 0, 0]])
-def test_a_document_with_a_bad_vector_is_refused(one_db: servers.Database, vector: Any) -> None:
-    with kompanion_db.connect(one_db.url) as store, one_db.connect() as conn:
+def test_a_document_with_a_bad_vector_is_refused(one_home: engines.Home, vector: Any) -> None:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
         samples.fill(store)
         document = next(d for d in store.export_items()[0] if d["key"] == "long")
-        conn.execute("delete from kompanion.memory_items where key = 'long'")
+        hand.delete("memory_items", key="long")
         document["chunks"][1]["vectors"][0]["vector"] = vector
         with pytest.raises(BadArgument, match="documents"):
             store.import_documents([document])
         assert store.get_item("acme:ann", "long") is None
 
 
-def test_a_model_that_is_known_with_another_dimension_is_refused(one_db: servers.Database) -> None:
-    with kompanion_db.connect(one_db.url) as store:
+def test_a_model_that_is_known_with_another_dimension_is_refused(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store:
         store.register_model("small", 3)
         with pytest.raises(ModelConflict):
             store.import_documents([{"kind": "model", "name": "small", "dim": 4, "metric": "cosine"}])
 
 
-def test_documents_that_are_no_list_are_refused(one_db: servers.Database) -> None:
-    with kompanion_db.connect(one_db.url) as store:
+def test_documents_that_are_no_list_are_refused(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store:
         for documents in (5, "x", {"kind": "item"}, None, [5], ["x"], [None], [[]], [object()]):
             with pytest.raises(BadArgument, match="documents"):
                 store.import_documents(documents)  # type: ignore[arg-type]
 
 
 def test_an_import_finds_the_threads_and_users_that_are_there_already_by_name(
-    one_db: servers.Database, one_server: servers.Server
+    one_home: engines.Home, one_other: engines.Home
 ) -> None:
-    second = one_server.create(one_server.template)
-    try:
-        with kompanion_db.connect(one_db.url) as source, kompanion_db.connect(second.url) as target:
-            samples.fill(source)
-            target.upsert_item("acme:ann", "mine", "was here before", thread="daily", user_key="ann")
-            move(source, target)
-            assert target.get_item("acme:ann", "mine") is not None
-            item = target.get_item("acme:ann", "note-3")
-            assert item is not None
-            assert (item.thread, item.user_key) == ("daily", "ann")
-    finally:
-        second.drop()
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(one_other.url) as target:
+        samples.fill(source)
+        target.upsert_item("acme:ann", "mine", "was here before", thread="daily", user_key="ann")
+        move(source, target)
+        assert target.get_item("acme:ann", "mine") is not None
+        item = target.get_item("acme:ann", "note-3")
+        assert item is not None
+        assert (item.thread, item.user_key) == ("daily", "ann")

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import samples
 import servers
+from by_hand import ByHand
 from clusters import DIM, QUERIES
 
 import kompanion_db
@@ -35,11 +36,13 @@ def _objects(db: servers.Database) -> list[Any]:
         return conn.execute("select relname from pg_class where relname !~ '^pg_' order by 1").fetchall()
 
 
-def test_the_best_candidate_is_remembered_and_is_what_is_built(store: kompanion_db.Store, db: servers.Database) -> None:
-    _fill(store, range(1200))
+def test_the_best_candidate_is_remembered_and_is_what_is_built(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(pg_store, range(1200))
     data, objects = _data(db), _objects(db)
     told: list[str] = []
-    tried = store.tune_index("m", target_recall=0.9, kinds=["ivfflat"], sample=20, apply=False, progress=told.append)
+    tried = pg_store.tune_index("m", target_recall=0.9, kinds=["ivfflat"], sample=20, apply=False, progress=told.append)
     assert (_data(db), _objects(db)) == (data, objects)
     assert len(tried) >= 4
     assert len(told) == len(tried)
@@ -55,16 +58,15 @@ def test_the_best_candidate_is_remembered_and_is_what_is_built(store: kompanion_
         f"using ivfflat ((vector::public.vector({DIM})) public.vector_cosine_ops) with (lists = {best.lists})"
         in str(built)
     )
-    assert store.ensure_index("m")
-    (model,) = store.list_models()
+    assert pg_store.ensure_index("m")
+    (model,) = pg_store.list_models()
     assert (model.index_kind, model.index_lists, model.index_rows) == ("ivfflat", best.lists, 1200)
-    assert store.ensure_index("m") == []
+    assert pg_store.ensure_index("m") == []
 
 
-def test_tuning_builds_and_calibrates_what_it_found(store: kompanion_db.Store, db: servers.Database) -> None:
+def test_tuning_builds_and_calibrates_what_it_found(store: kompanion_db.Store, by_hand: ByHand) -> None:
     _fill(store, range(1000))
-    with db.connect() as conn:
-        conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
+    by_hand.set_setting("index_min_rows", 1000)
     told: list[str] = []
     tried = store.tune_index("m", kinds=["hnsw"], sample=10, progress=told.append)
     assert [(c.kind, c.lists, c.chosen) for c in tried] == [("hnsw", None, True)]
@@ -84,9 +86,9 @@ def test_hnsw_is_left_out_when_building_it_would_take_longer_than_there_is_time(
 
 
 def test_tuning_that_is_cancelled_half_way_leaves_nothing_behind(
-    store: kompanion_db.Store, db: servers.Database
+    pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:
-    _fill(store, range(1200))
+    _fill(pg_store, range(1200))
     data, objects = _data(db), _objects(db)
     with db.connect() as conn:
         conn.add_notice_handler(lambda notice: conn.cancel())  # the first candidate is measured by now
@@ -105,87 +107,87 @@ def test_few_vectors_are_not_tuned(store: kompanion_db.Store) -> None:
 
 
 def test_an_outgrown_index_is_named_its_loss_is_measured_and_the_statement_repairs_it(
-    store: kompanion_db.Store, db: servers.Database
+    pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:
     """Built at a tenth of the rows, which lie elsewhere than those to come."""
-    _fill(store, range(0))
+    _fill(pg_store, range(0))
     early = [n for n in range(clusters.ROWS) if n % clusters.CLUSTERS in (0, 1)]
-    store.upsert_items(clusters.items(early))
-    store.ensure_index("m", kind="ivfflat", lists=25)
-    store.calibrate("m", sample=20)
+    pg_store.upsert_items(clusters.items(early))
+    pg_store.ensure_index("m", kind="ivfflat", lists=25)
+    pg_store.calibrate("m", sample=20)
     with db.connect() as conn:
         conn.execute("""update kompanion.embedding_models set knobs = knobs || '{"exact_rows": 10, "row_us": 1000}'""")
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
-    assert store.index_advice("m") == []
-    store.upsert_items(clusters.items([n for n in range(clusters.ROWS) if n not in set(early)]))
-    told = {a.advice: a.statement for a in store.index_advice("m")}
+    assert pg_store.index_advice("m") == []
+    pg_store.upsert_items(clusters.items([n for n in range(clusters.ROWS) if n not in set(early)]))
+    told = {a.advice: a.statement for a in pg_store.index_advice("m")}
     rows = f"learned its lists from {len(early)} rows, there are {clusters.ROWS} now: recall falls"
     (outgrown,) = [statement for advice, statement in told.items() if rows in advice]
-    lost = store.measure_recall("m", sample=100)
+    lost = pg_store.measure_recall("m", sample=100)
     run = db.psql(f"{outgrown}\n")
     assert run.returncode == 0, run.stderr
-    repaired = store.measure_recall("m", sample=100)
+    repaired = pg_store.measure_recall("m", sample=100)
     assert lost.by_index == repaired.by_index == 100
     assert lost.recall is not None
     assert repaired.recall is not None
     assert lost.recall < repaired.recall
     assert repaired.recall >= 0.92
-    assert not [a for a in store.index_advice("m") if "learned its lists" in a.advice]
+    assert not [a for a in pg_store.index_advice("m") if "learned its lists" in a.advice]
 
 
 def test_vectors_of_3000_dimensions_go_by_an_index_in_half_precision_or_are_searched_exactly(
-    store: kompanion_db.Store, db: servers.Database
+    pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(200, LONG)).astype(np.float32)
-    store.register_model("long", LONG)
-    store.upsert_items(
+    pg_store.register_model("long", LONG)
+    pg_store.upsert_items(
         {"namespace": "acme", "key": str(n), "content": "t", "vectors": [v]} for n, v in enumerate(vectors)
     )
     with db.connect() as conn:
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
         (version,) = conn.execute("select extversion from pg_extension where extname = 'vector'").fetchone() or ("",)
     half = tuple(map(int, version.split(".")[:2])) >= (0, 7)
-    steps = store.ensure_index("long", kind="hnsw")
+    steps = pg_store.ensure_index("long", kind="hnsw")
     assert bool(steps) == half
-    told = store.explain_search("acme", vectors[0])
+    told = pg_store.explain_search("acme", vectors[0])
     assert told["path"] == ("index" if half else "exact")
     queries = vectors[:20] + 0.5 * rng.normal(size=(20, LONG)).astype(np.float32)
     recalls = []
     for query in queries:
         far = 1 - (vectors @ query) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
-        hits = store.search("acme", query, 10)
+        hits = pg_store.search("acme", query, 10)
         assert [h.distance for h in hits] == pytest.approx([far[int(h.key)] for h in hits], abs=1e-5)
         assert [h.distance for h in hits] == sorted(h.distance for h in hits)
         recalls.append(len({int(h.key) for h in hits} & set(np.argsort(far)[:10].tolist())) / 10)
     assert np.mean(recalls) >= 0.95
-    advice = {a.advice: a.statement for a in store.index_advice("long")}
+    advice = {a.advice: a.statement for a in pg_store.index_advice("long")}
     if half:
         assert advice == {}
-        assert store.calibrate("long", sample=10)
+        assert pg_store.calibrate("long", sample=10)
     else:
         assert list(advice.values()) == ["alter extension vector update"]
         assert "needs pgvector 0.7" in next(iter(advice))
         with pytest.raises(kompanion_db.errors.BadArgument, match="3000 dimensions cannot be indexed here"):
-            store.tune_index("long")
+            pg_store.tune_index("long")
 
 
-def test_half_precision_may_be_asked_for_and_dropped_again(store: kompanion_db.Store, db: servers.Database) -> None:
-    _fill(store, range(300))
+def test_half_precision_may_be_asked_for_and_dropped_again(pg_store: kompanion_db.Store, db: servers.Database) -> None:
+    _fill(pg_store, range(300))
     with db.connect() as conn:
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
         (known,) = conn.execute("select to_regtype('halfvec') is not null").fetchone() or (False,)
     if not known:
-        assert store.ensure_index("m", kind="hnsw", half=True) == []
+        assert pg_store.ensure_index("m", kind="hnsw", half=True) == []
         return
     for half in (True, False):
-        steps = store.ensure_index("m", kind="hnsw", half=half)
+        steps = pg_store.ensure_index("m", kind="hnsw", half=half)
         assert ["halfvec" in step.statement for step in steps if "create index" in step.statement] == [half]
-        assert store.ensure_index("m", kind="hnsw", half=half) == []
-        hits = store.search("acme", QUERIES[0], 10)
+        assert pg_store.ensure_index("m", kind="hnsw", half=half) == []
+        hits = pg_store.search("acme", QUERIES[0], 10)
         far = clusters.distances(QUERIES[0])
         assert [h.distance for h in hits] == pytest.approx([far[int(h.key)] for h in hits], abs=1e-5)
-        assert store.explain_search("acme", QUERIES[0])["path"] == "index"
+        assert pg_store.explain_search("acme", QUERIES[0])["path"] == "index"
 
 
 def test_vectors_of_more_dimensions_than_any_index_takes_are_searched_exactly(store: kompanion_db.Store) -> None:

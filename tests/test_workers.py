@@ -9,23 +9,23 @@ import sys
 import time
 from collections import Counter
 from datetime import timedelta
-from typing import Any
 
+import engines
 import numpy as np
-import psycopg
 import pytest
-import servers
+from by_hand import ByHand
 from crowd import together
 
 import kompanion_db
 from kompanion_db.chunking import Chunk
 
 WORKER = """
-import sys, psycopg
-with psycopg.connect(sys.argv[1], autocommit=sys.argv[2] == "committed") as conn:
-    rows = conn.execute("select * from kompanion.pending_embeddings('m', 100, 'doomed', interval '3 seconds')").fetchall()
-    print(len(rows), flush=True)
-    sys.stdin.read()
+import contextlib, sys, kompanion_db
+from datetime import timedelta
+with kompanion_db.connect(sys.argv[1]) as store:
+    with contextlib.nullcontext() if sys.argv[2] == "committed" else store.transaction():
+        print(len(store.pending_embeddings("m", worker="doomed", lease=timedelta(seconds=3))), flush=True)
+        sys.stdin.read()
 """
 
 
@@ -35,21 +35,17 @@ def _fill(store: kompanion_db.Store, count: int) -> None:
 
 
 def test_several_workers_never_get_the_same_chunk_and_together_get_all(
-    db: servers.Database, store: kompanion_db.Store
+    home: engines.Home, store: kompanion_db.Store
 ) -> None:
     _fill(store, 500)
 
-    def work(conn: psycopg.Connection[Any], number: int) -> list[int]:
+    def work(own: kompanion_db.Store, number: int) -> list[int]:
         taken: list[int] = []
-        while True:
-            rows = conn.execute(
-                "select chunk_id from kompanion.pending_embeddings('m', 7, %s)", (str(number),)
-            ).fetchall()
-            if not rows:
-                return taken
-            taken += [row[0] for row in rows]
+        while chunks := own.pending_embeddings("m", batch=7, worker=str(number)):
+            taken += [chunk.chunk_id for chunk in chunks]
+        return taken
 
-    counts = Counter(chunk for taken in together(db, 8, work) for chunk in taken)
+    counts = Counter(chunk for taken in together(home, 8, work) for chunk in taken)
     # A worker skips what another one is just taking, so one may leave early; nothing is lost by it.
     counts.update(c.chunk_id for c in store.pending_embeddings("m", batch=500))
     assert set(counts.values()) == {1}
@@ -57,10 +53,10 @@ def test_several_workers_never_get_the_same_chunk_and_together_get_all(
 
 
 @pytest.mark.parametrize("claim", ["committed", "uncommitted"])
-def test_a_killed_worker_gives_its_chunks_back(db: servers.Database, store: kompanion_db.Store, claim: str) -> None:
+def test_a_killed_worker_gives_its_chunks_back(home: engines.Home, store: kompanion_db.Store, claim: str) -> None:
     _fill(store, 20)
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, db.url, claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKER, home.url, claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "20\n"
@@ -100,52 +96,34 @@ def test_a_vector_that_comes_after_its_chunk_has_changed_is_stale_and_left_out(s
 
 
 def test_a_vector_that_comes_after_a_plain_update_of_its_chunk_is_stale(
-    db: servers.Database, store: kompanion_db.Store
+    by_hand: ByHand, store: kompanion_db.Store
 ) -> None:
     _fill(store, 1)
     claimed = store.pending_embeddings("m", lease=timedelta(0))
-    with db.connect() as conn:
-        conn.execute("update kompanion.memory_chunks set content = 'edited'")
+    by_hand.update("memory_chunks", content="edited")
     assert [r.status for r in store.put_embeddings(claimed, [[1.0, 1.0]])] == ["stale"]
     again = store.pending_embeddings("m")
     assert [(c.content, c.chunk_revision) for c in again] == [("edited", claimed[0].chunk_revision + 1)]
 
 
 def test_writers_and_workers_at_once_leave_no_chunk_with_a_vector_of_another_text(
-    db: servers.Database, store: kompanion_db.Store
+    home: engines.Home, store: kompanion_db.Store
 ) -> None:
     """Vectors say which text they are of: one with the wrong number is of a former text."""
     _fill(store, 10)
 
-    def write(conn: psycopg.Connection[Any], number: int) -> None:
+    def write(own: kompanion_db.Store, number: int) -> None:
         for n in range(60):
-            conn.execute("select kompanion.upsert_item('acme', %s, %s)", (str(n % 10), f"text {number * 1000 + n}"))
+            own.upsert_item("acme", str(n % 10), f"text {number * 1000 + n}")
 
-    def work(conn: psycopg.Connection[Any], _: int) -> None:
+    def work(own: kompanion_db.Store) -> None:
         for _ in range(60):
-            rows = conn.execute(
-                "select namespace_id, chunk_id, chunk_revision, content from kompanion.pending_embeddings('m', 5)"
-            ).fetchall()
-            if rows:
-                ids, chunks, revisions, texts = zip(*rows, strict=True)
-                vectors = "{" + ",".join(f'"[1,{t.split()[1]}]"' for t in texts) + "}"
-                conn.execute(
-                    "select * from kompanion.put_embeddings(%s::uuid[], %s::bigint[], %s::int[], %s::vector[], 'm')",
-                    (list(ids), list(chunks), list(revisions), vectors),
-                )
+            chunks = own.pending_embeddings("m", batch=5)
+            if chunks:
+                own.put_embeddings(chunks, [[1.0, float(c.content.split()[1])] for c in chunks])
 
-    together(db, 8, lambda conn, n: write(conn, n) if n < 4 else work(conn, n))
-    with db.connect() as conn:
-        rows = conn.execute(
-            """select c.content, e.vector::text from kompanion.live_chunks c
-               join kompanion.live_embeddings e using (namespace_id, chunk_id)"""
-        ).fetchall()
-        left = conn.execute(
-            """select count(*) from kompanion.live_chunks c
-               where not exists (select 1 from kompanion.embeddings e
-                                 where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id)
-                 and not exists (select 1 from kompanion.embedding_queue q
-                                 where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id)"""
-        ).fetchone()
-    assert all(vector == f"[1,{content.split()[1]}]" for content, vector in rows)
-    assert left == (0,)
+    together(home, 8, lambda own, n: write(own, n) if n < 4 else work(own))
+    for key in range(10):
+        (chunk,) = store.get_chunks("acme", str(key))
+        assert chunk.vector is None or chunk.vector.tolist() == [1.0, float(chunk.content.split()[1])]
+    assert store.enqueue_missing("m") == 0, "a chunk has neither a vector nor a place in the queue"

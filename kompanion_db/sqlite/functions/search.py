@@ -14,6 +14,7 @@ from ..hits import Hit, best_of_items, live_hits, shown
 from ..planner import Ask, Plan, plan_search
 from ..registry import function, one_value
 from ..session import Session
+from .namespaces import scope_nos
 
 
 def ask_of(
@@ -95,6 +96,7 @@ def _index_ranking(plan: Plan, wide: int) -> IndexRanking:
 
 def _explained(session: Session, plan: Plan, returned: int, topped_up: bool, milliseconds: float) -> dict[str, Any]:
     model, by_index = plan.facts.model, plan.path == "index"
+    spaces = scope_nos(session, plan.ask.question.scope)
     exact = not by_index or topped_up
     matches = plan.candidates.count if plan.candidates else None
     if matches is None and exact:
@@ -108,6 +110,7 @@ def _explained(session: Session, plan: Plan, returned: int, topped_up: bool, mil
         "metric": model.metric,
         "k": plan.k,
         "returned": returned,
+        "namespaces": None if spaces is None else len(spaces),
         "matches": matches,
         "matches_counted": "not at all" if matches is None else "all",
         "threshold": plan.threshold,

@@ -1,0 +1,210 @@
+"""The engines of a store, for the tests that are the same on each: the one place where the engine parameter lives.
+
+A test that asks for ``store``, ``home`` or ``engine`` runs on every engine, one that asks for ``one_home`` or ``one_engine`` on
+one of each kind (conftest.py). What cannot be the same on SQLite stands in NOT_ON_SQLITE, with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import fasteners
+import pytest
+import servers
+from by_hand import ByHand, SqliteByHand
+
+from kompanion_db.migrate import migrate
+from kompanion_db.sqlite import open_sql
+
+COLLECTED = pytest.StashKey[list[pytest.Item]]()
+"""All tests of the run, also those that it leaves out."""
+
+_SQL = "is about a function of PostgreSQL's schema called in SQL"
+_SERVER = "is about a server and its files"
+_PLANS = "is about indexes and plans of PostgreSQL"
+_CATALOG = "reads PostgreSQL's catalog; test_sqlite_schema.py is about that of a file"
+
+NOT_ON_SQLITE = {
+    "test_bad_input_sql.py": _SQL,
+    "test_bench_data.py": "the benchmarks of recall are of PostgreSQL",
+    "test_calibration.py::test_a_calibration_whose_index_has_become_another": _PLANS,
+    "test_calibration.py::test_a_new_index_makes": _PLANS,
+    "test_calibration.py::test_every_metric": _PLANS,
+    "test_catalog*": _CATALOG,
+    "test_cli.py::test_an_empty_database": "a file is made and migrated when it is opened",
+    "test_cli.py::test_ctrl_c": "only a server tells from outside that the command has connected",
+    "test_cli_server.py": _SERVER,
+    "test_concurrency.py::test_sets_of_items_in_sql": _SQL,
+    "test_disk_full.py": _SERVER,
+    "test_dump_restore.py": "pg_dump; a file has backup()",
+    "test_filter_indexes.py": _PLANS,
+    "test_filters.py::test_any_filter_and_any_document": "test_sqlite_filters.py has the law for what SQLite makes of them",
+    "test_filters.py::test_deeper_nesting_is_refused_by_sql": _SQL,
+    "test_golden.py": _CATALOG,
+    "test_install_*": "psql installs no file",
+    "test_migrate.py": "advisory locks, extensions and roles; test_sqlite_schema.py is about a file",
+    "test_recall.py": _PLANS,
+    "test_recovery.py": _SERVER,
+    "test_roles.py": "a file has no roles",
+    "test_scopes.py::test_python_and_sql_refuse": "SQLite's functions call Python's rules for paths",
+    "test_scopes.py::test_the_id_of_a_path": "SQLite's functions call Python's rules for paths",
+    "test_scopes.py::test_the_letters_a_segment": "SQLite's functions call Python's rules for paths",
+    "test_search_index.py": _PLANS,
+    "test_sql_scripts.py": _SQL,
+    "test_text_arguments.py::test_no_fragment_of_sql": _SQL,
+    "test_tuning.py::test_an_outgrown_index": _PLANS,
+    "test_tuning.py::test_half_precision": _PLANS,
+    "test_tuning.py::test_the_best_candidate": _PLANS,
+    "test_tuning.py::test_tuning_that_is_cancelled": _PLANS,
+    "test_tuning.py::test_vectors_of_3000_dimensions": _PLANS,
+    "test_urls.py::test_a_code_of_ours": _SQL,
+    "test_urls.py::test_a_code_of_the_server": _SQL,
+    "test_urls.py::test_a_server_out_of_reach": _SERVER,
+    "test_workers.py::test_a_killed_worker*uncommitted": "the one writer of a file waits for the worker's transaction to end",
+}
+"""File, or file and the beginning of a test, with wildcards -> why it runs on PostgreSQL alone."""
+
+_EXPORT = "export and import are not on SQLite yet"
+_RECALL = "indexes, their calibration and advice are not asked for on SQLite yet"
+
+NOT_YET_ON_SQLITE = {
+    "test_bad_input.py::test_bad_input*-export_": _EXPORT,
+    "test_bad_input.py::test_bad_input*-index_advice_model": _RECALL,
+    "test_bad_input.py::test_bad_input*-ensure_index_model": _RECALL,
+    "test_bad_input.py::test_bad_input*-kind]": _RECALL,
+    "test_bad_input.py::test_bad_input*-lists]": _RECALL,
+    "test_calibration.py": _RECALL,
+    "test_cli.py::test_a_reader_that_has_had_enough": _EXPORT,
+    "test_cli.py::test_upkeep_commands": _RECALL,
+    "test_cli_transfer.py": _EXPORT,
+    "test_cli_tuning.py": _RECALL,
+    "test_docs.py": "the pages are about PostgreSQL",
+    "test_paging.py::test_what_is_no_cursor": _EXPORT,
+    "test_text_arguments.py::test_no_argument*-calibrate]": _RECALL,
+    "test_text_arguments.py::test_no_argument*-ensure_index]": _RECALL,
+    "test_text_arguments.py::test_no_argument*-export_": _EXPORT,
+    "test_text_arguments.py::test_no_argument*-import_documents]": _EXPORT,
+    "test_text_arguments.py::test_no_argument*-index_advice]": _RECALL,
+    "test_text_arguments.py::test_no_argument*-measure_recall]": _RECALL,
+    "test_text_arguments.py::test_no_argument*-tune_index]": _RECALL,
+    "test_transfer.py": _EXPORT,
+    "test_tuning.py": _RECALL,
+}
+"""The same, for what a merge switches on: take the line out."""
+
+
+class Home(Protocol):
+    """Where a store of a test's own is, and what else can be done there."""
+
+    @property
+    def key(self) -> str:
+        """The engine, by its key."""
+
+    @property
+    def url(self) -> str:
+        """What connect() takes."""
+
+    def by_hand(self) -> AbstractContextManager[ByHand]:
+        """The tables, past the store."""
+
+    def drop(self) -> None:
+        """Remove it."""
+
+
+class Engine(Protocol):
+    """Something that stores are kept in."""
+
+    key: str
+
+    def home(self) -> Home:
+        """An empty store, migrated."""
+
+    def empty_home(self) -> Home:
+        """A place where no store is yet."""
+
+
+@dataclass
+class SqliteHome:
+    """A file in a folder of its own."""
+
+    folder: Path
+    key: str = "sqlite"
+
+    @property
+    def url(self) -> str:
+        # As with the servers: what a power cut would undo is of no interest here.
+        return f"sqlite:///{self.folder / 'x.db'}?synchronous=normal"
+
+    @contextmanager
+    def by_hand(self) -> Iterator[ByHand]:
+        with closing(open_sql(self.url)) as conn:
+            yield SqliteByHand(conn)
+
+    def drop(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+class SqliteEngine:
+    """Files in the folder of the run; each begins as a copy of one that is migrated."""
+
+    key = "sqlite"
+
+    def __init__(self) -> None:
+        self.root = Path(os.environ[servers.ROOT_VAR]) / self.key
+        self.template = self.root / "template.db"
+        with fasteners.InterProcessLock(str(self.root.with_suffix(".lock"))):
+            if not self.template.exists():
+                self.root.mkdir(exist_ok=True)
+                draft = self.root / "draft.db"
+                migrate(f"sqlite:///{draft}")
+                draft.rename(self.template)
+
+    def empty_home(self) -> SqliteHome:
+        folder = self.root / uuid.uuid4().hex
+        folder.mkdir()
+        return SqliteHome(folder)
+
+    def home(self) -> SqliteHome:
+        made = self.empty_home()
+        shutil.copyfile(self.template, made.folder / "x.db")
+        return made
+
+
+def wanted() -> list[str]:
+    """The keys of the engines to test on: KOMPANION_TEST_DSN is one server, KOMPANION_TEST_SERVERS=pg18,sqlite narrows."""
+    names = os.environ.get("KOMPANION_TEST_SERVERS", "")
+    own = bool(os.environ.get("KOMPANION_TEST_DSN"))
+    return [*servers.wanted(), *(["sqlite"] if not own and (not names or "sqlite" in names.split(",")) else [])]
+
+
+def one_of_each() -> list[str]:
+    """The first server and SQLite, as far as they are wanted."""
+    return [*servers.wanted()[:1], *(["sqlite"] if "sqlite" in wanted() else [])]
+
+
+@cache
+def get(key: str) -> Engine:
+    """The engine of this key; a server is started at its first use."""
+    return SqliteEngine() if key == "sqlite" else servers.running(key)
+
+
+def why_not(nodeid: str) -> str | None:
+    """Why a test runs on PostgreSQL alone, by its node id; None when it does not have to."""
+    name = nodeid.partition("tests/")[2] or nodeid
+    listed = NOT_ON_SQLITE | NOT_YET_ON_SQLITE
+    return next((why for tests, why in listed.items() if fnmatchcase(name, f"{tests.replace(']', '[]]')}*")), None)
+
+
+def is_on_sqlite(item: pytest.Item) -> bool:
+    """Whether a collected test is the one of SQLite."""
+    params = getattr(item, "callspec", None)
+    return params is not None and "sqlite" in (params.params.get("engine"), params.params.get("one_engine"))
