@@ -60,6 +60,7 @@ NOT_ON_SQLITE = {
     "test_scopes.py::test_the_letters_a_segment": "SQLite's functions call Python's rules for paths",
     "test_search_index.py": _PLANS,
     "test_sql_scripts.py": _SQL,
+    "test_sqlite_files.py::test_a_store_on_a_server": _SERVER,
     "test_text_arguments.py::test_no_fragment_of_sql": _SQL,
     "test_tuning.py::test_an_outgrown_index": _PLANS,
     "test_tuning.py::test_half_precision": _PLANS,

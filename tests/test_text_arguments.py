@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import engines
@@ -137,7 +138,7 @@ PYTHON: dict[str, Any] = GOOD | {
     "metadata": {"a": 1}, "filter": {"n": 1}, "query": [1, 0, 0], "items": [], "documents": [], "vectors": None, "chunks": [],
     "ttl": timedelta(1), "lease": timedelta(minutes=1), "at": datetime.now(timezone.utc), "lists": None,
 }  # fmt: skip
-OWN = {"batch_size": 5, "progress": None, "apply": False}
+OWN = {"batch_size": 5, "progress": None, "apply": False, "compact": False, "repair": False}
 ODD = (5, 1.5, True, b"x", [1], {"a": object()}, object(), "a\0b", "\ud800", float("nan"), 10**30, datetime(2020, 1, 1))
 LENIENT = {
     "progress",
@@ -150,6 +151,8 @@ LENIENT = {
     "require_complete",
     "delete_vectors",
     "per_chunk",
+    "compact",
+    "repair",
 }
 
 
@@ -169,7 +172,10 @@ def methods() -> list[str]:
 
 
 @pytest.mark.parametrize("method", methods())
-def test_no_argument_of_a_wrong_type_gets_further_than_an_error_of_ours(shared: engines.Home, method: str) -> None:
+def test_no_argument_of_a_wrong_type_gets_further_than_an_error_of_ours(
+    shared: engines.Home, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # text that names no file is a fine name for one
     with kompanion_db.connect(shared.url) as store, shared.by_hand() as hand:
         catalog = hand.objects()
         bound = getattr(store, method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def backup(database: Database, path: str | Path) -> dict[str, int]:
     Raises BadArgument when something is there already, ConnectionFailed, StorageFull, PermissionDenied, DamagedStore.
     """
     _outside(database, "backup")
-    target = Path(path).expanduser().absolute()
+    target = _named(path)
     with translated(), rounds(database.place, LOCK_SECONDS) as found:
         return copy_store(_alone(database.place, found).conn, database.place, Place(target))
 
@@ -75,6 +76,15 @@ def doctor(store: str | Place, repair: bool = False) -> list[Finding]:
     """
     place = place_of(store) if isinstance(store, str) else store
     return examine(place, repair)
+
+
+def _named(path: str | Path) -> Path:
+    try:
+        if isinstance(path, (str, Path)) and b"\0" not in os.fsencode(path) and str(path):
+            return Path(path).expanduser().absolute()
+    except (UnicodeEncodeError, RuntimeError):  # no home to expand
+        pass
+    raise BadArgument(f"path: {path!r} names no file", hint="Give the name of a file that is not there yet.")
 
 
 def _outside(database: Database, what: str) -> None:
