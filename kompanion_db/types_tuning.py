@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class CalibrationPoint:
     """What calibrate measured where matches are this ``share`` (0 to 1) of all rows, with one setting of the index.
 
-    ``knob``: probes of ivfflat, ef_search of hnsw. ``recall`` (0 to 1) and ``milliseconds`` are means of ``runs``.
+    ``knob``: probes of ivfflat, ef_search of hnsw; in SQLite lists looked into, in percent of the default. ``recall``
+    (0 to 1) and ``milliseconds`` are means of ``runs``.
     """
 
     share: float
@@ -39,8 +40,9 @@ class MeasuredRecall:
 class IndexCandidate:
     """A vector index that tune_index built and measured.
 
-    ``knob``: the smallest probes or ef_search with which it reaches the target, ``recall`` and ``milliseconds`` (the
-    median) with that; None where it never does. ``lists`` is None for hnsw. ``chosen``: the one that is remembered.
+    ``knob``: the smallest probes or ef_search (percent of the default in SQLite) with which it reaches the target,
+    ``recall`` and ``milliseconds`` (the median) with that; None where it never does. ``lists`` is None for hnsw.
+    ``chosen``: the one that is remembered.
     """
 
     kind: str

@@ -28,7 +28,7 @@ State = dict[str, int]
 def hasten() -> None:
     """Do in this process after dozens of rows what otherwise takes thousands."""
     fold.FOLD_ROWS = 64
-    derive.ANN_ROWS = 24
+    derive.ANN_ROWS = derive.PART_ROWS = 24
     merge.MOST_SEGMENTS = 4
     entering.BULK_ROWS = 24
     maintenance.PAUSE, maintenance.QUIET, maintenance.TIDY, maintenance.PATIENCE = 0.002, 0.02, 0.05, 0.02

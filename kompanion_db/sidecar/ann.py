@@ -118,6 +118,7 @@ def build_ann(part: Part, metric: str, path: Path, lists: int | None = None) -> 
     index = faiss.IndexIVFPQFastScan(faiss.IndexFlatL2(width), width, lists, width // step, 4, faiss.METRIC_L2)
     index.by_residual = False  # one table for all lists: looking into many of them costs less
     index.cp.niter, index.cp.seed = 10, 1
+    index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # few rows: no word on standard error
 
     sample = min(rows, max(_TRAIN_PER_LIST * lists, 4096), max(lists, _TRAIN_BYTES // (4 * width)))
     chosen = np.sort(np.random.default_rng(1).choice(rows, sample, replace=False))

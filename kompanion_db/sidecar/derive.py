@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from .ann import AnnFile
 
 ANN_ROWS = 20_000
-"""Rows of a segment from which it has an index; looking at fewer is as quick."""
+"""Rows of a model from which it is searched by indexes; looking at fewer is as quick."""
+
+PART_ROWS = 3000
+"""Rows of a segment from which it has one then."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,24 @@ class Derived:
     crc: int
 
 
-def build(folder: Path, segment: NewFile, layout: Layout, metric: str) -> Derived | None:
+def build(folder: Path, segment: NewFile, layout: Layout, like: SegmentEntry) -> Derived | None:
     """Write the index of a segment file; None when it is too small to need one. The lock is held."""
-    return _build(folder, segment.path, layout, metric)
+    return _build(folder, segment.path, layout, like, PART_ROWS)
 
 
-def derive(conn: apsw.Connection, folder: Path, entry: SegmentEntry) -> bool:
-    """Give a listed segment its index; whether it has one now. The lock is held."""
+def lacking(entries: list[SegmentEntry]) -> list[SegmentEntry]:
+    """The segments that have no index, and should."""
+    rows: dict[int, int] = {}
+    for entry in entries:
+        rows[entry.model_id] = rows.get(entry.model_id, 0) + entry.rows
+    return [e for e in entries if e.ann is None and e.rows >= PART_ROWS and rows[e.model_id] >= ANN_ROWS]
+
+
+def derive(conn: apsw.Connection, folder: Path, entry: SegmentEntry, least: int | None = None) -> bool:
+    """Give a listed segment of ``least`` rows its index; whether it has one now. The lock is held."""
     path = folder / entry.file
     with named_errors(path):
-        derived = _build(folder, path, read_layout(path), entry.metric)
+        derived = _build(folder, path, read_layout(path), entry, PART_ROWS if least is None else least)
     if derived is None:
         return False
     with writing(conn, "ann"):
@@ -87,14 +99,19 @@ def sound(folder: Path, entry: SegmentEntry) -> bool:
         return False
 
 
-def _build(folder: Path, path: Path, layout: Layout, metric: str) -> Derived | None:
-    if layout.rows < ANN_ROWS:
+def lists_of(entry: SegmentEntry, rows: int) -> int | None:
+    """The lists that the index of so many rows of a model is to have, where that was chosen."""
+    return None if entry.density is None else max(1, round(entry.density * math.sqrt(rows)))
+
+
+def _build(folder: Path, path: Path, layout: Layout, like: SegmentEntry, least: int) -> Derived | None:
+    if layout.rows < least:
         return None
     from .ann import build_ann
 
     with named_errors(path):
         part = Part(*mapped(path, layout))
     with NewFile(folder, "ann", "ann") as file:
-        params = build_ann(part, metric, file.temporary)
+        params = build_ann(part, like.metric, file.temporary, lists_of(like, layout.rows))
         file.adopt()
     return Derived(file.path, json.dumps(params or {}), file.bytes, file.crc)

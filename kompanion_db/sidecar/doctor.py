@@ -16,7 +16,7 @@ from ..errors import KompanionError, NotInstalled
 from ..types import Finding
 from . import manifest
 from .collect import GRACE, stray_files
-from .derive import ANN_ROWS, sound
+from .derive import lacking, sound
 from .durable import named_errors
 from .fold import due
 from .manifest import SegmentEntry
@@ -148,12 +148,11 @@ def _log(place: Place, conn: apsw.Connection) -> Iterator[Finding]:
 
 
 def _indexes(place: Place, entries: list[SegmentEntry]) -> Iterator[Finding]:
+    for entry in lacking(entries):
+        what = "has no vector index yet: it is searched row by row"
+        yield Finding("warning", what, str(place.folder / entry.file), _REPAIR)
     for entry in entries:
-        if entry.ann is None:
-            if entry.rows >= ANN_ROWS:
-                what = "has no vector index yet: it is searched row by row"
-                yield Finding("warning", what, str(place.folder / entry.file), _REPAIR)
-        elif not sound(place.folder, entry):
+        if entry.ann is not None and not sound(place.folder, entry):
             path = place.folder / entry.ann.file
             what = "has changed since it was written" if path.exists() else "is missing"
             yield Finding("warning", f"{what}: its segment is searched row by row", str(path), _REPAIR)

@@ -143,12 +143,14 @@ class Maintenance:
                 work.compact()
                 work.collect()
             doubted = frozenset(self._doubted)
+            if quiet:
+                work.settle()
             lacking = work.lacking(doubted)
             if doubted or (lacking and quiet) or sum(e.rows for e in lacking) >= LATE_ROWS:
                 work.derive(doubted)
                 self._doubted -= doubted
                 lacking = []
-            self._lacking = bool(lacking)
+            self._lacking = bool(lacking) or (not quiet and work.unsettled())
             self._generation = _generation(conn)
         return QUIET if self._lacking else None
 

@@ -23,7 +23,10 @@ class AnnEntry:
 
 @dataclass(frozen=True)
 class SegmentEntry:
-    """A listed segment, and its index when it has one."""
+    """A listed segment, and its index when it has one.
+
+    ``density``: the lists that an index of its model is to have, over the root of its rows, where that was chosen.
+    """
 
     segment_no: int
     model_id: int
@@ -35,6 +38,7 @@ class SegmentEntry:
     high: int
     dim: int
     metric: str
+    density: float | None
     ann: AnnEntry | None
 
 
@@ -43,15 +47,15 @@ def segments(conn: apsw.Connection) -> list[SegmentEntry]:
     rows: list[tuple[Any, ...]] = conn.execute(
         """
         select s.segment_no, s.model_id, s.file, s.rows, s.bytes, s.crc, s.low, s.high, m.dim, m.metric,
-               a.file, a.bytes, a.crc
+               (m.index_choice ->> 'lists') / sqrt(m.index_choice ->> 'rows'), a.file, a.bytes, a.crc
         from vec_segments s
         join embedding_models m on m.model_id = s.model_id
         left join vec_ann a on a.segment_no = s.segment_no
         order by s.segment_no
         """
     ).fetchall()
-    anns = [None if row[10] is None else AnnEntry(row[0], *row[10:]) for row in rows]
-    return [SegmentEntry(*row[:10], *[ann]) for row, ann in zip(rows, anns, strict=True)]
+    anns = [None if row[11] is None else AnnEntry(row[0], *row[11:]) for row in rows]
+    return [SegmentEntry(*row[:11], *[ann]) for row, ann in zip(rows, anns, strict=True)]
 
 
 def list_segment(conn: apsw.Connection, file: NewFile, layout: Layout) -> int | None:

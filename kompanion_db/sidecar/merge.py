@@ -16,7 +16,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from . import manifest
+from . import derive, manifest
 from .derive import Derived, build, list_derived
 from .durable import NewFile, named_errors
 from .failpoints import reached
@@ -29,6 +29,12 @@ FANOUT = 4
 
 MOST_SEGMENTS = 8
 """Segments of a model that may stand side by side."""
+
+LITTLE_ROWS = 150_000
+"""Vectors that are written anew for little."""
+
+REST_SHARE = 0.125
+"""Share of the largest segment from which the others are merged into it while nothing is written."""
 
 DEAD_SHARE = 0.2
 """Share of vectors that no row has any more from which a segment is written anew."""
@@ -47,6 +53,21 @@ def choose(entries: list[SegmentEntry]) -> list[SegmentEntry]:
     return by_size[: len(by_size) - MOST_SEGMENTS + 1] if len(by_size) > MOST_SEGMENTS else []
 
 
+def leftover(entries: list[SegmentEntry]) -> list[SegmentEntry]:
+    """Segments of one model to merge while nothing is written: each search looks into all that stand side by side.
+
+    All of them where that is little work, or the small ones have grown to some share of the largest; else these alone.
+    """
+    by_size = sorted(entries, key=lambda e: e.rows)
+    small = sum(e.rows for e in by_size[:-1])
+    rows = small + sum(e.rows for e in by_size[-1:])
+    if small < derive.PART_ROWS:
+        return []
+    if rows <= LITTLE_ROWS or small >= REST_SHARE * by_size[-1].rows:
+        return by_size
+    return by_size[:-1] if len(by_size) > 2 else []
+
+
 def merge(conn: apsw.Connection, folder: Path, entries: list[SegmentEntry]) -> None:
     """Write the vectors of these segments of one model into one file, in their place, but for those that no row has.
 
@@ -62,7 +83,7 @@ def merge(conn: apsw.Connection, folder: Path, entries: list[SegmentEntry]) -> N
         reached("merge.read")
         written = _write(folder, entries[0], sources, plan) if len(plan.ids) else None
         # A model that was searched by an index still is when this counts.
-        derived = build(folder, *written, entries[0].metric) if written and any(e.ann for e in entries) else None
+        derived = build(folder, *written, entries[0]) if written and any(e.ann for e in entries) else None
     _commit(conn, entries, written, derived)
 
 

@@ -17,7 +17,7 @@ from .collect import GRACE, collect
 from .durable import alone, named_errors
 from .fold import due, fold, pending
 from .manifest import SegmentEntry
-from .merge import DEAD_SHARE, choose, living, merge
+from .merge import DEAD_SHARE, choose, leftover, living, merge
 from .segment import mapped, read_layout
 from .transactions import keeper, one, reading
 
@@ -62,6 +62,20 @@ class Rounds:
             merged += len(chosen)
         return merged
 
+    def settle(self) -> int:
+        """Leave as few segments as is worth it while nothing is written; how many were merged."""
+        merged = 0
+        for chosen in filter(None, map(leftover, self._by_model())):
+            if self.stop():
+                break
+            merge(self.conn, self.folder, chosen)
+            merged += len(chosen)
+        return merged
+
+    def unsettled(self) -> bool:
+        """Whether ``settle`` would do anything."""
+        return any(map(leftover, self._by_model()))
+
     def compact(self, dead_share: float = DEAD_SHARE, whole: bool = False) -> int:
         """Write anew each segment of which more than ``dead_share`` is dead, or with ``whole`` all as one; how many."""
         merged = 0
@@ -93,13 +107,10 @@ class Rounds:
         return made
 
     def lacking(self, doubted: frozenset[int] = frozenset()) -> list[SegmentEntry]:
-        """The large segments without an index, and those of the doubted whose index is not sound."""
-        return [
-            entry
-            for entry in self.entries()
-            if entry.rows >= derive.ANN_ROWS
-            and (entry.ann is None or (entry.segment_no in doubted and not derive.sound(self.folder, entry)))
-        ]
+        """The segments that should have an index and have none, and those of the doubted whose index is not sound."""
+        entries = self.entries()
+        unsound = [e for e in entries if e.segment_no in doubted and not derive.sound(self.folder, e)]
+        return derive.lacking(entries) + unsound
 
     def collect(self, grace: float = GRACE) -> int:
         """Remove files that count no longer; how many."""

@@ -17,6 +17,8 @@ SHARES = (1.0, 0.3, 0.1, 0.03, 0.01)
 EFFORTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Multiples of the lists that a search looks into by default."""
 
+_LEAST_EXACT, _MOST_EXACT = 2000, 50_000
+
 
 @dataclass(frozen=True)
 class Knob:
@@ -112,6 +114,12 @@ def knob_table(cells: list[list[Cell]]) -> list[list[list[float] | None]]:
             row.append(reach(curve, target + margin))
         table.append(row)
     return table
+
+
+def exact_rows(table: list[list[list[float] | None]], row_us: float) -> int:
+    """Matches up to which looking at all costs no more than an index does that reaches 0.95 at a tenth of the rows."""
+    knob = table[TARGETS.index(0.95)][SHARES.index(0.1)]
+    return _MOST_EXACT if knob is None else round(min(max(1000 * knob[2] / row_us, _LEAST_EXACT), _MOST_EXACT))
 
 
 def read_knobs(session: Session, model: Model) -> Knobs | None:

@@ -69,9 +69,9 @@ def matching_hits(
         items = f"cross join memory_items i on i.item_no = e.item_no and {asked.in_order}"
     found = session.all(
         f"""
-        select j.key, e.chunk_id, e.item_no
-        from json_each(:ids) j
-        cross join embeddings e on e.vec_id = j.value
+        select j.place, e.chunk_id, e.item_no
+        from (select key as place, value as vec_id from json_each(:ids)) j
+        cross join embeddings e on e.vec_id = j.vec_id
         cross join namespaces n on n.namespace_no = e.namespace_no and n.deleted_at is null {below}
         {items}
         where e.deleted_at is null and (e.expires_at is null or e.expires_at > :now)

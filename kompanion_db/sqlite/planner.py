@@ -73,6 +73,12 @@ class Plan:
         """Vectors of the model, live or not."""
         return sum(len(part.ids) for part in self.parts)
 
+    @property
+    def knobs(self) -> Knobs | None:
+        """What was measured, as long as there are about as many vectors as then."""
+        knobs = self.facts.knobs
+        return knobs if knobs and knobs.rows / 2 <= self.rows <= knobs.rows * 2 else None
+
     def exactly(self, reason: str) -> Plan:
         """Look at all that match."""
         self.path, self.reason = "exact", reason
@@ -134,7 +140,7 @@ def _path(session: Session, plan: Plan) -> Plan:
         return _exact(session, plan, "target_recall 1 asks for it")
     if all(part.ann is None for part in plan.parts):
         return _exact(session, plan, "the model has no vector index")
-    plan.threshold = max(plan.k, facts.knobs.exact_rows if facts.knobs else facts.exact_threshold)
+    plan.threshold = max(plan.k, plan.knobs.exact_rows if plan.knobs else facts.exact_threshold)
     if question.everything:
         if plan.rows <= plan.threshold:
             return plan.exactly("matches are within the exact threshold")
@@ -187,7 +193,7 @@ def _look_around(session: Session, plan: Plan, asked: Conditions | None) -> None
     question = plan.ask.question
     if question.by_item and asked is None:
         asked = conditions_of(session, question)
-    knob = plan.facts.knobs.choose(plan.target_recall, 1.0) if plan.facts.knobs else None
+    knob = plan.knobs.choose(plan.target_recall, 1.0) if plan.knobs else None
     effort = max(1.0, knob.effort if knob else 1.0)
     ranking = IndexRanking(plan.query, plan.parts, None, plan.k, effort, wide=2)
     ids, distances = ranking.nearest(max(LOOKED_AT, 10 * plan.k))
@@ -202,7 +208,7 @@ def _look_around(session: Session, plan: Plan, asked: Conditions | None) -> None
 
 def _indexed(plan: Plan, share: float, reason: str) -> Plan:
     """By index, if it reaches the target and costs less than looking at all matches, as far as that was measured."""
-    knobs = plan.facts.knobs
+    knobs = plan.knobs
     if knobs is None:
         return plan.by_index(reason)
     knob = knobs.choose(plan.target_recall, share)

@@ -96,7 +96,14 @@ class SqliteStore(Store):
             case Join(merging=Turn() as turn):
                 return turn.rows()
             case RunAll():
-                return None  # the function that gave the statements has done what they say
+                return self._run_all(request)
+
+    def _run_all(self, request: RunAll) -> None:
+        """Run statements that a function gave, each in a transaction of its own."""
+        with self.database.lent() as session, translated(), session.told(request.progress):
+            for statement in request.statements:
+                session.all(statement)
+        self.wrote()
 
     def wrote(self) -> None:
         """Something was written: once it is committed, vectors may be worth folding."""

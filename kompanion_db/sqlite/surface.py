@@ -109,7 +109,7 @@ def _run(session: Session, function: Function, arguments: dict[str, Any]) -> lis
             hint="Call it in a select; begin and commit around both make them one transaction.",
         )
     if function.runs == "own":
-        with database.lent() as other:
+        with database.lent() as other, other.told(session.progress):
             rows = function.body(other, **arguments)
     else:
         with database.session(write=True) as other:

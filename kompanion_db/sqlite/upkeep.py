@@ -41,7 +41,7 @@ def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
         work = _alone(database.place, found)
         done = {
             "folded": work.fold(everything=True),
-            "merged": work.merge() + work.compact(whole=compact),
+            "merged": work.merge() + work.compact(whole=compact) + work.settle(),
             "indexed": work.derive(),
             "removed": work.collect(),
             "segments": len(work.entries()),

@@ -20,6 +20,11 @@ def quoted(text: str | None) -> str:
     return "NULL" if text is None else "'" + text[:200].replace("'", "''") + "'"
 
 
+def literal(text: str) -> str:
+    """Text as SQL has it, whole."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def check_name(argument: str, value: str | None) -> None:
     """A key or name has 1 to 512 characters; BadArgument otherwise."""
     if value is None or not 1 <= len(value) <= 512:

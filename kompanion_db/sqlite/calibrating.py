@@ -1,0 +1,173 @@
+"""What a calibration measures: recall and time of searches by index, for each effort and each kind of filter.
+
+Filters are made here, of the vectors themselves. Some keep rows at random, as a date does; others keep a topic, as a
+namespace does, and then it matters whether what is asked is about that topic or about something else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..sidecar.kernels import threads
+from ..sidecar.part import Part
+from ..types import Vector
+from .by_index import IndexRanking
+from .candidates import Candidates
+from .curves import EFFORTS, SHARES, Cell
+from .exact import Doubles, Floats, Query, Ranking, Rows
+from .sampling import NOBODY, sample_queries, share_found
+
+K = 10
+RANDOM, ELSEWHERE, ABOUT = range(3)
+"""Kinds of filters: at random; a topic, asked about anything; a topic, asked about itself."""
+
+_KINDS = 3
+_ANCHORS = 4
+_CHANGED = 25
+"""So many queries are asked under the same filters."""
+
+_TIMED_ROWS = 10_000
+
+
+class Field:
+    """The live vectors of a model, numbered through, and parts of them as filters leave them."""
+
+    def __init__(self, live: Candidates, parts: Sequence[Part]) -> None:
+        self.live = live
+        self.parts = parts
+        self._within = live.rows or []
+        self._starts = np.cumsum([0, *(len(rows) for _, rows in self._within)])
+        self.whole = sum(len(part.ids) for part in parts) == live.count
+
+    def keys(self, query: Query) -> Floats:
+        """How near each live vector is, shape (n,) float32."""
+        with threads(1):
+            return np.concatenate([query.keys(part, rows) for part, rows in self._within])
+
+    def candidates(self, places: Rows) -> Candidates:
+        """The vectors of these numbers, ascending, as a search has them that finds only them."""
+        found = []
+        for (part, rows), start in zip(self._within, self._starts[:-1], strict=True):
+            first, last = np.searchsorted(places, (start, start + len(rows)))
+            if last > first:
+                found.append((part, np.ascontiguousarray(rows[places[first:last] - start])))
+        candidates = Candidates(len(places), found, 0.0)
+        for part, rows in found:
+            if part.ann is not None:
+                candidates.allowed(part, rows)  # a search makes it once, and keeps it
+        return candidates
+
+    def place(self, vec_id: int) -> int | None:
+        """The number of a vector."""
+        for (part, rows), start in zip(self._within, self._starts[:-1], strict=True):
+            at = int(np.searchsorted(part.ids, vec_id))
+            if at < len(part.ids) and part.ids[at] == vec_id:
+                return int(start + np.searchsorted(rows, at))
+        return None
+
+    def alive(self, ids: Rows) -> NDArray[np.bool_]:
+        """Which of the vectors with these ids live."""
+        found = np.zeros(len(ids), dtype=bool)
+        for part, rows in self._within:
+            found |= np.isin(ids, part.ids[rows])
+        return found
+
+
+class _Filters:
+    """For each share below 1, the rows at random and those of a topic, the smaller within the larger."""
+
+    def __init__(self, field: Field, metric: str, rng: np.random.Generator) -> None:
+        mixed = rng.permutation(field.live.count)
+        anchors = sample_queries(field.live, _ANCHORS, rng).queries
+        near = np.min([field.keys(Query(anchor, metric)) for anchor in anchors], axis=0)
+        topical = np.argsort(near, kind="stable")
+        self.random = [self._of(field, mixed, share) for share in SHARES[1:]]
+        self.topic = [self._of(field, topical, share) for share in SHARES[1:]]
+
+    @staticmethod
+    def _of(field: Field, order: Rows, share: float) -> tuple[Rows, Candidates]:
+        places = np.sort(order[: max(2, round(share * len(order)))])
+        return places, field.candidates(places)
+
+
+class Measurement:
+    """Sums of what was measured so far; ``cells`` by share and effort."""
+
+    def __init__(self, field: Field, metric: str, seed: int, state: dict[str, Any] | None = None) -> None:
+        self.field = field
+        self.metric = metric
+        self.rng = np.random.default_rng(seed)
+        nothing: list[Any] = [[0.0] * _KINDS, [0] * _KINDS, 0.0]
+        stored = state["cells"] if state else [[nothing] * len(EFFORTS)] * len(SHARES)
+        self.cells = [[Cell(list(hits), list(runs), ms) for hits, runs, ms in curve] for curve in stored]
+        self.row_us: float = state["row_us"] if state else 0.0
+        self.queries: int = state["queries"] if state else 0
+        self._filters: _Filters | None = None
+        self._asked = 0
+
+    def ask(self, vector: Vector, own: int) -> None:
+        """Measure with one more query. Stored ones (``own``) are also asked about the topic of a filter."""
+        if self._filters is None or self._asked % _CHANGED == 0:
+            self._filters = _Filters(self.field, self.metric, self.rng)
+        self._asked += 1
+        query = Query(vector, self.metric)
+        keys = self._keys(query, own)
+        self._time_rows(query)
+        self._measure(0, RANDOM, query, own, keys, None)
+        for share in range(1, len(SHARES)):
+            self._measure(share, RANDOM, query, own, keys, self._filters.random[share - 1])
+            self._measure(share, ELSEWHERE, query, own, keys, self._filters.topic[share - 1])
+        if own != NOBODY:
+            sample = sample_queries(self._filters.topic[-1][1], 1, self.rng)
+            query, own = Query(sample.queries[0], self.metric), sample.own[0]
+            keys = self._keys(query, own)
+            for share in range(1, len(SHARES)):
+                self._measure(share, ABOUT, query, own, keys, self._filters.topic[share - 1])
+        self.queries += 1
+
+    def stored(self) -> list[Any]:
+        """The cells as JSON has them."""
+        return [[[cell.hits, cell.runs, cell.milliseconds] for cell in curve] for curve in self.cells]
+
+    def _keys(self, query: Query, own: int) -> Floats:
+        keys = self.field.keys(query)
+        place = None if own == NOBODY else self.field.place(own)
+        if place is not None:
+            keys[place] = np.inf
+        return keys
+
+    def _measure(
+        self, share: int, kind: int, query: Query, own: int, keys: Floats, where: tuple[Rows, Candidates] | None
+    ) -> None:
+        near = keys if where is None else keys[where[0]]
+        near = near[np.isfinite(near)]
+        truth = query.distances(np.sort(np.partition(near, K - 1)[:K] if len(near) > K else near))
+        for effort, cell in zip(EFFORTS, self.cells[share], strict=True):
+            start = time.perf_counter()
+            ranking = IndexRanking(query, self.field.parts, None if where is None else where[1], K, effort)
+            found = ranking.nearest(K + 1)
+            cell.milliseconds += (time.perf_counter() - start) * 1000
+            cell.hits[kind] += self._found(ranking, found, own, truth)
+            cell.runs[kind] += 1
+
+    def _found(self, ranking: IndexRanking, found: tuple[Rows, Doubles], own: int, truth: Doubles) -> float:
+        ids, distances = found
+        if not self.field.whole:
+            # A search that meets dead vectors fetches on.
+            ids, distances = ranking.nearest(8 * K)
+            alive = self.field.alive(ids)
+            ids, distances = ids[alive], distances[alive]
+        return share_found(ids[: K + 1], distances[: K + 1], own, truth)
+
+    def _time_rows(self, query: Query) -> None:
+        assert self._filters is not None
+        _, some = min(self._filters.random, key=lambda found: abs(found[1].count - _TIMED_ROWS))
+        start = time.perf_counter()
+        Ranking(query, some.rows or []).nearest(K)
+        taken = (time.perf_counter() - start) * 1e6 / some.count
+        self.row_us = taken if not self.queries else self.row_us + (taken - self.row_us) / (self.queries + 1)

@@ -1,0 +1,144 @@
+"""calibrate, as in pg_0027_calibrate: recall and time of the vector indexes, measured here."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import BadArgument
+from ...requests import Row
+from ...types import Vector
+from ..calibrating import Field, Measurement
+from ..curves import EFFORTS, SHARES, exact_rows, knob_table
+from ..models import Model, find_model
+from ..registry import function
+from ..sampling import check_queries, live, sample_queries
+from ..session import Session
+from ..values import clock
+
+_TOLD = 5.0
+"""Seconds between two notices."""
+
+_LEAST = 10
+"""Queries that are asked even when time is over."""
+
+
+@function("own")
+def calibrate(
+    session: Session,
+    model: str | None = None,
+    seconds: float = 60,
+    sample: int = 200,
+    queries: Sequence[Vector] | None = None,
+) -> list[Row]:
+    """Measure recall@10 and time of a model's vector indexes; from then on searches choose exact or index by it.
+
+    ``knob``: lists looked into, in percent of the default. Stops after ``seconds``, and goes on when called again.
+    """
+    if not 0.001 <= (seconds or 0) <= 1_000_000 or not 10 <= (sample or 0) <= 100_000:
+        raise BadArgument(
+            f"seconds, sample: {seconds} seconds and {sample} queries cannot be",
+            hint="Give seconds above 0 and 10 to 100000 queries; 60 and 200 are usual.",
+        )
+    end = time.monotonic() + seconds
+    with session.transaction(write=False):
+        found = find_model(session, model)
+        check_queries(queries, found)
+        parts = list(session.vectors.parts(found.model_id, found.dim))
+        if all(part.ann is None for part in parts):
+            session.notice(
+                f'calibrate: model "{found.name}" has no valid vector index, search is exact; '
+                "ensure_index builds one when there are rows enough"
+            )
+            return []
+        field = Field(live(session, found), parts)
+        if field.live.count < 2:
+            session.notice(f'calibrate: model "{found.name}" has no two vectors to compare')
+            return []
+        indexes = indexes_of(session, found)
+        former = _former(session, found, indexes, queries is not None)
+    done = Measurement(field, found.metric, seed=former["queries"] if former else 0, state=former)
+    complete = _ask(session, done, end, sample, queries)
+    rows, table = sum(len(part.ids) for part in parts), knob_table(done.cells)
+    state = {
+        "indexes": indexes,
+        "rows": rows,
+        "queries": done.queries,
+        "own_queries": queries is not None,
+        "complete": complete,
+        "finished_at": clock(),
+        "row_us": done.row_us,
+        "cells": done.stored(),
+        "knobs": {
+            "row_us": done.row_us,
+            "rows": rows,
+            "table": table,
+            "exact_rows": exact_rows(table, done.row_us),
+        },
+    }
+    with session.transaction(write=True):
+        session.run(
+            "update embedding_models set calibration = jsonb(?) where model_id = ?", (json.dumps(state), found.model_id)
+        )
+    return _points(done)
+
+
+def indexes_of(session: Session, model: Model) -> list[str]:
+    """The files of the indexes there are, by name: what a calibration has measured."""
+    return [
+        file
+        for (file,) in session.all(
+            """
+            select a.file from vec_segments s join vec_ann a on a.segment_no = s.segment_no
+            where s.model_id = ? order by a.file
+            """,
+            (model.model_id,),
+        )
+    ]
+
+
+def _former(session: Session, model: Model, indexes: list[str], own: bool) -> dict[str, Any] | None:
+    """What an earlier call has measured of the same, when its time ran out."""
+    text = session.value("select json(calibration) from embedding_models where model_id = ?", (model.model_id,))
+    state: dict[str, Any] | None = json.loads(text) if text else None
+    if state is None or state["complete"] or state["own_queries"] != own or state["indexes"] != indexes:
+        return None
+    return state
+
+
+def _ask(session: Session, done: Measurement, end: float, sample: int, queries: Sequence[Vector] | None) -> bool:
+    """Ask on until time is over; whether all was asked."""
+    asked = sample_queries(done.field.live, sample, np.random.default_rng(1), queries)
+    told = time.monotonic()
+    for vector, own in list(zip(asked.queries, asked.own, strict=True))[done.queries :]:
+        now = time.monotonic()
+        if now > end and done.queries >= _LEAST:
+            return False
+        if now > told + _TOLD:
+            told = now
+            session.notice(f"calibrate: {done.queries} of {len(asked)} queries, {max(0, math.ceil(end - now))} s left")
+        done.ask(vector, own)
+    return True
+
+
+def _points(done: Measurement) -> list[Row]:
+    rows = []
+    for share, curve in zip(SHARES, done.cells, strict=True):
+        best = 0.0
+        for effort, cell in zip(EFFORTS, curve, strict=True):
+            best = max(best, cell.recall)
+            rows.append(
+                {
+                    "share": share,
+                    "knob": round(100 * effort),
+                    "recall": best,
+                    "milliseconds": cell.mean_ms,
+                    "runs": max(cell.runs),
+                }
+            )
+    return rows

@@ -1,0 +1,85 @@
+"""measure_recall, as in pg_0028_recall: what users get now."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+
+from ...errors import BadArgument
+from ...requests import Row
+from ...types import Vector
+from ..candidates import Question
+from ..exact import Ranking
+from ..models import find_model
+from ..planner import Ask, plan_search
+from ..registry import function
+from ..sampling import NOBODY, check_queries, live, sample_queries, share_found
+from ..session import Session
+from .search import run_search
+
+_Z = 1.96
+
+
+@function("read")
+def measure_recall(
+    session: Session,
+    model: str | None = None,
+    scope: str = "*",
+    sample: int = 100,
+    k: int = 10,
+    target_recall: float | None = None,
+    queries: Sequence[Vector] | None = None,
+) -> list[Row]:
+    """What users get now: recall@k of searches of a scope against exact ones, with its 95 % interval and median time.
+
+    Asks with stored vectors of the scope, or with ``queries``. The interval is Wilson's, each query counted as one
+    trial: wider than need be, never narrower.
+    """
+    if sample is None or not 1 <= sample <= 100_000:
+        raise BadArgument(
+            f"sample: {'NULL' if sample is None else sample} is not between 1 and 100000",
+            hint="A hundred queries tell recall to within a few hundredths.",
+        )
+    if k is None or not 1 <= k <= 1000:
+        raise BadArgument(
+            f"k: {'NULL' if k is None else k} is not between 1 and 1000",
+            hint="Recall is measured at the k that users ask for, usually 10.",
+        )
+    found = find_model(session, model)
+    check_queries(queries, found)
+    within = live(session, found, scope)
+    asked = sample_queries(within, sample, np.random.default_rng(), queries)
+    shares, times, by_index = [], [], 0
+    question = Ask(Question(scope), None, k + 1, found.name, target_recall, per_chunk=True)
+    for vector, own in zip(asked.queries, asked.own, strict=True):
+        start = time.perf_counter()
+        plan = plan_search(session, replace(question, query=vector))
+        hits, topped_up = run_search(session, plan)
+        times.append((time.perf_counter() - start) * 1000)
+        by_index += plan.path == "index" and not topped_up
+        ids, distances = Ranking(plan.query, within.rows or []).nearest(k + 1)
+        truth = distances[ids != own][:k]
+        left_out = _chunk(session, own)
+        chunks = np.array([hit.chunk_id for hit in hits], dtype=np.int64)
+        shares.append(share_found(chunks, np.array([hit.distance for hit in hits]), left_out, truth))
+    row: Row = {"asked": len(shares), "recall": None, "low": None, "high": None, "milliseconds": None}
+    if shares:
+        low, high = _interval(statistics.fmean(shares), len(shares))
+        row |= {"recall": statistics.fmean(shares), "low": low, "high": high, "milliseconds": statistics.median(times)}
+    return [row | {"by_index": by_index}]
+
+
+def _chunk(session: Session, vec_id: int) -> int:
+    found = session.value("select chunk_id from embeddings where vec_id = ?", (vec_id,))
+    return NOBODY if found is None else int(found)
+
+
+def _interval(share: float, n: int) -> tuple[float, float]:
+    half = _Z * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    low, high = ((share + _Z**2 / (2 * n) + side * half) / (1 + _Z**2 / n) for side in (-1, 1))
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # at the ends rounding would leave it outside
