@@ -30,7 +30,7 @@ COLLECTED = pytest.StashKey[list[pytest.Item]]()
 
 _SQL = "is about a function of PostgreSQL's schema called in SQL"
 _SERVER = "is about a server and its files"
-_PLANS = "is about indexes and plans of PostgreSQL"
+_PLANS = "is about indexes and plans of PostgreSQL; test_sqlite_recall.py is about those of a file"
 _CATALOG = "reads PostgreSQL's catalog; test_sqlite_schema.py is about that of a file"
 
 NOT_ON_SQLITE = {
@@ -38,11 +38,17 @@ NOT_ON_SQLITE = {
     "test_bench_data.py": "the benchmarks of recall are of PostgreSQL",
     "test_calibration.py::test_a_calibration_whose_index_has_become_another": _PLANS,
     "test_calibration.py::test_a_new_index_makes": _PLANS,
+    "test_calibration.py::test_an_index_that_has": _PLANS,
+    "test_calibration.py::test_queries_of_ones_own": _PLANS,
+    "test_calibration.py::test_texts_are_asked": _PLANS,
+    "test_calibration.py::test_the_same_for_asyncio": _PLANS,
     "test_calibration.py::test_every_metric": _PLANS,
     "test_catalog*": _CATALOG,
     "test_cli.py::test_an_empty_database": "a file is made and migrated when it is opened",
     "test_cli.py::test_ctrl_c": "only a server tells from outside that the command has connected",
+    "test_cli.py::test_upkeep_commands": _PLANS,
     "test_cli_server.py": _SERVER,
+    "test_cli_tuning.py": _PLANS,
     "test_concurrency.py::test_sets_of_items_in_sql": _SQL,
     "test_disk_full.py": _SERVER,
     "test_dump_restore.py": "pg_dump; a file has backup()",
@@ -64,9 +70,12 @@ NOT_ON_SQLITE = {
     "test_text_arguments.py::test_no_fragment_of_sql": _SQL,
     "test_tuning.py::test_an_outgrown_index": _PLANS,
     "test_tuning.py::test_half_precision": _PLANS,
+    "test_tuning.py::test_hnsw_is_left_out": _PLANS,
     "test_tuning.py::test_the_best_candidate": _PLANS,
+    "test_tuning.py::test_tuning_builds": _PLANS,
     "test_tuning.py::test_tuning_that_is_cancelled": _PLANS,
     "test_tuning.py::test_vectors_of_3000_dimensions": _PLANS,
+    "test_tuning.py::test_vectors_of_more_dimensions": _PLANS,
     "test_urls.py::test_a_code_of_ours": _SQL,
     "test_urls.py::test_a_code_of_the_server": _SQL,
     "test_urls.py::test_a_server_out_of_reach": _SERVER,
@@ -75,30 +84,16 @@ NOT_ON_SQLITE = {
 """File, or file and the beginning of a test, with wildcards -> why it runs on PostgreSQL alone."""
 
 _EXPORT = "export and import are not on SQLite yet"
-_RECALL = "indexes, their calibration and advice are not asked for on SQLite yet"
 
 NOT_YET_ON_SQLITE = {
     "test_bad_input.py::test_bad_input*-export_": _EXPORT,
-    "test_bad_input.py::test_bad_input*-index_advice_model": _RECALL,
-    "test_bad_input.py::test_bad_input*-ensure_index_model": _RECALL,
-    "test_bad_input.py::test_bad_input*-kind]": _RECALL,
-    "test_bad_input.py::test_bad_input*-lists]": _RECALL,
-    "test_calibration.py": _RECALL,
     "test_cli.py::test_a_reader_that_has_had_enough": _EXPORT,
-    "test_cli.py::test_upkeep_commands": _RECALL,
     "test_cli_transfer.py": _EXPORT,
-    "test_cli_tuning.py": _RECALL,
     "test_docs.py": "the pages are about PostgreSQL",
     "test_paging.py::test_what_is_no_cursor": _EXPORT,
-    "test_text_arguments.py::test_no_argument*-calibrate]": _RECALL,
-    "test_text_arguments.py::test_no_argument*-ensure_index]": _RECALL,
     "test_text_arguments.py::test_no_argument*-export_": _EXPORT,
     "test_text_arguments.py::test_no_argument*-import_documents]": _EXPORT,
-    "test_text_arguments.py::test_no_argument*-index_advice]": _RECALL,
-    "test_text_arguments.py::test_no_argument*-measure_recall]": _RECALL,
-    "test_text_arguments.py::test_no_argument*-tune_index]": _RECALL,
     "test_transfer.py": _EXPORT,
-    "test_tuning.py": _RECALL,
 }
 """The same, for what a merge switches on: take the line out."""
 

@@ -143,7 +143,9 @@ def _check(kind: str | None, lists: int | None, half: bool | None) -> None:
             hint="Leave it out: there is one kind here, ivfpq. For exact searches, ask with target_recall 1.",
         )
     if lists is not None and not 1 <= lists <= 32768:
-        raise BadArgument(f"lists: {lists} cannot be built", hint="lists is 1 to 32768.")
+        raise BadArgument(
+            f"kind, lists: {kind or KINDS[0]} with {lists} lists cannot be built", hint="lists is 1 to 32768."
+        )
     if half:
         raise BadArgument(
             "half: indexes hold short codes here, not vectors", hint="Leave it out; they take a byte for 4 to 16."
