@@ -125,7 +125,7 @@ class Writer:
 
     def keep(self, kind: str) -> None:
         """A step of upkeep."""
-        with rounds(self.place, 10) as work:
+        with rounds(self.place, 600) as work:
             assert work is not None
             if kind == "fold":
                 work.fold(everything=True)
