@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 
 from kompanion_db.sidecar import derive, fold, maintenance, merge
@@ -25,13 +27,35 @@ State = dict[str, int]
 """Key -> version; what is deleted, and may be purged at any time, is not in it."""
 
 
+HASTE: dict[Any, dict[str, Any]] = {
+    fold: {"FOLD_ROWS": 64},
+    derive: {"ANN_ROWS": 24, "PART_ROWS": 24},
+    merge: {"MOST_SEGMENTS": 4},
+    entering: {"BULK_ROWS": 24},
+    maintenance: {"PAUSE": 0.002, "QUIET": 0.02, "TIDY": 0.05, "PATIENCE": 0.02},
+}
+
+
 def hasten() -> None:
     """Do in this process after dozens of rows what otherwise takes thousands."""
-    fold.FOLD_ROWS = 64
-    derive.ANN_ROWS = derive.PART_ROWS = 24
-    merge.MOST_SEGMENTS = 4
-    entering.BULK_ROWS = 24
-    maintenance.PAUSE, maintenance.QUIET, maintenance.TIDY, maintenance.PATIENCE = 0.002, 0.02, 0.05, 0.02
+    for module, values in HASTE.items():
+        vars(module).update(values)
+    # The log of SQLite begins anew often: then its sync does not bring the names of files along.
+    apsw.connection_hooks.append(lambda conn: conn.wal_autocheckpoint(20))
+
+
+@contextmanager
+def hastened() -> Iterator[None]:
+    """``hasten`` for the block."""
+    kept = {module: {name: getattr(module, name) for name in values} for module, values in HASTE.items()}
+    hooks = list(apsw.connection_hooks)
+    hasten()
+    try:
+        yield
+    finally:
+        for module, values in kept.items():
+            vars(module).update(values)
+        apsw.connection_hooks[:] = hooks
 
 
 def make_template(place: Place) -> None:

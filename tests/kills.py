@@ -204,7 +204,12 @@ def main() -> None:
     options.add_argument("--processes", type=int, default=1)
     options.add_argument("--random", type=int, default=50, help="rounds that kill at a random moment")
     options.add_argument("--each-label", type=int, default=1, help="rounds that kill at each label")
-    options.add_argument("--cuts", type=int, default=0, help="rounds that cut the power (root, ext4 in a file)")
+    options.add_argument(
+        "--cuts",
+        type=int,
+        default=0,
+        help="rounds that cut the power, every other one at a label (root, ext4 in a file)",
+    )
     options.add_argument("--synchronous", choices=("full", "normal"), default="full")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--without", choices=sorted(CONTROLS), help="remove a step of the protocol on purpose")
@@ -212,7 +217,8 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
     plan = [("", False)] * given.random + [(label, False) for label in labels() for _ in range(given.each_label)]
-    plan += [("", True)] * given.cuts
+    aimed = labels() if given.cuts else []
+    plan += [(aimed[n % len(aimed)] if n % 2 else "", True) for n in range(given.cuts)]
     if given.without:
         plan = plan[:150]
     random.Random(given.seed).shuffle(plan)
