@@ -88,12 +88,16 @@ class Database:
         """As it was before ``bind``."""
         self._bound.reset(token)
 
+    def check_process(self) -> None:
+        """A connection is of use in the process alone that opened it. Raises ConnectionFailed after a fork."""
+        if self._pid != os.getpid():
+            raise ConnectionFailed("the store was opened in another process", hint="connect(url) after the fork.")
+
     def take(self) -> Session:
         """A connection for the caller alone, to be given back. Raises ConnectionFailed, NotInstalled."""
         if self._closed:
             raise ConnectionFailed("the store is closed", hint="connect(url) again.")
-        if self._pid != os.getpid():
-            raise ConnectionFailed("the store was opened in another process", hint="connect(url) after the fork.")
+        self.check_process()
         if not self._places.acquire(timeout=self._timeout):
             raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
         try:
@@ -126,6 +130,7 @@ class Database:
         """A connection outside of any transaction, or the one this context is bound to."""
         bound = self._bound.get()
         if bound is not None:
+            self.check_process()
             yield bound
             return
         session = self.take()

@@ -91,19 +91,23 @@ class Session:
             try:
                 yield
             except BaseException:
+                self.database.check_process()
                 if self.conn.in_transaction:  # some errors of SQLite undo the whole transaction
                     self.conn.execute("rollback to call; release call")
                 raise
+            self.database.check_process()
             self.conn.execute("release call")
             return
         self.conn.execute("begin immediate" if write else "begin")
         self.now = values.clock()
         try:
             yield
+            self.database.check_process()
             reached("commit.ready")
             self.conn.execute("commit")
             reached("commit.done")
         except BaseException:
+            self.database.check_process()
             if self.conn.in_transaction:
                 self.conn.execute("rollback")
             raise
