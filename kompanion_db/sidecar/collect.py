@@ -25,12 +25,12 @@ def collect(conn: apsw.Connection, folder: Path, grace: float = GRACE) -> int:
     the next round. Under the write lock no bulk writer is at work, so a file that is not listed then never will be.
     """
     forgotten = one(
-        conn, "select count(*) from vec_retired where retired_at < (unixepoch('subsec') - ?) * 1000000", (grace,)
+        conn, "select count(*) from vec_retired where retired_at <= (unixepoch('subsec') - ?) * 1000000", (grace,)
     )
     if not forgotten and not stray_files(conn, folder):
         return 0
     with writing(conn, "collect"):
-        conn.execute("delete from vec_retired where retired_at < (unixepoch('subsec') - ?) * 1000000", (grace,))
+        conn.execute("delete from vec_retired where retired_at <= (unixepoch('subsec') - ?) * 1000000", (grace,))
         reached("collect.forgotten")
         strays = stray_files(conn, folder)
     removed = 0
