@@ -7,6 +7,7 @@ coordinate that brings every vector to the same length.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from pathlib import Path
@@ -108,7 +109,10 @@ class AnnFile:
 
 
 def build_ann(part: Part, metric: str, path: Path, lists: int | None = None) -> dict[str, Any]:
-    """Write the index of a segment to ``path``; what it was made with. Holds a sample and codes, never all vectors."""
+    """Write the index of a segment to ``path``; what it was made with. Holds a sample and codes, never all vectors.
+
+    Raises OSError.
+    """
     rows, dim = part.vectors.shape
     radius = float(part.norms.max(initial=0)) if metric == "inner_product" else 0.0
     lists = max(1, min(lists or default_lists(rows), rows // 4))
@@ -126,8 +130,18 @@ def build_ann(part: Part, metric: str, path: Path, lists: int | None = None) -> 
         index.train(_prepared(part, chosen, metric, radius, width))
         for start in range(0, rows, _BLOCK):
             index.add(_prepared(part, slice(start, start + _BLOCK), metric, radius, width))
-    faiss.write_index(index, str(path))
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as exc:
+        raise _of_disk(exc) from exc
     return {"rows": rows, "lists": lists, "codes": width // step, "sample": sample}
+
+
+def _of_disk(exc: RuntimeError) -> OSError:
+    """What the disk said, which FAISS tells in its text alone."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+    code = next((code for code in codes if os.strerror(code) in str(exc)), errno.EIO)
+    return OSError(code, os.strerror(code))
 
 
 def open_ann(path: Path) -> AnnFile:

@@ -112,6 +112,7 @@ def _build(folder: Path, path: Path, layout: Layout, like: SegmentEntry, least: 
     with named_errors(path):
         part = Part(*mapped(path, layout))
     with NewFile(folder, "ann", "ann") as file:
-        params = build_ann(part, like.metric, file.temporary, lists_of(like, layout.rows))
+        with named_errors(file.temporary):
+            params = build_ann(part, like.metric, file.temporary, lists_of(like, layout.rows))
         file.adopt()
     return Derived(file.path, json.dumps(params or {}), file.bytes, file.crc)
