@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ from .migrate import require_installed
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
 from .turns import PATIENCE, Merging
 
@@ -90,6 +91,10 @@ class PostgresStore(Store):
     def bin_dir(self) -> str | None:
         """Folder of psql and pg_dump when the server is embedded, else None."""
         return str(self._server.bin_dir) if self._server else None
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """What the store holds at this moment, on a connection of its own: open transactions are not seen."""
+        return postgres_snapshot(self.url)
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresStore]:

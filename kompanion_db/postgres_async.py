@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from itertools import islice
@@ -14,12 +14,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from . import embedded, pg_protocol
+from .digests import digest_of
 from .errors import ConnectionFailed, KompanionError
 from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .snapshots import postgres_snapshot
 from .store import AsyncStore
 from .turns import PATIENCE, AsyncMerging
 
@@ -86,6 +88,15 @@ class AsyncPostgresStore(AsyncStore):
             await self._pool.close()
         if self._server is not None:
             await asyncio.to_thread(self._server.release)
+
+    async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
+        """As :meth:`Store.digest`, in a thread, on a connection of its own: open transactions are not seen."""
+
+        def work() -> str:
+            with postgres_snapshot(self.url) as found:
+                return digest_of(found, scope, progress)
+
+        return await asyncio.to_thread(work)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncPostgresStore]:

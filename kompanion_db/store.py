@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from .binding import abind, abind_text, bind, bind_text
-from .errors import BadArgument
+from .keeping import AsyncKeeping, Keeping
 from .operations import bulk, embedding, models, namespaces, reading, searching, transfer, tuning, writing
 from .operations.embedding import Context
 from .requests import Request, Steps, drive
-from .types import Finding
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Store")
 A = TypeVar("A", bound="AsyncStore")
 
 
-def _no_files(call: str, instead: str) -> BadArgument:
-    return BadArgument(f"{call}: is for a store in a SQLite file, this one is on a server", hint=instead)
-
-
-_CHECKPOINT = _no_files("checkpoint", "The server does it by itself.")
-_BACKUP = _no_files("backup", "Use pg_dump or pg_basebackup, or kompanion-db export; see docs/operations.md.")
-_DOCTOR = _no_files("doctor", "Use pg_amcheck; index_advice and stats tell how the store is.")
-
-
-class Store(ABC):
+class Store(Keeping):
     """A memory store. Each method is the SQL function of the same name; close it, or use it as a context manager.
 
     Safe to share between threads. Errors are those of :mod:`kompanion_db.errors`.
@@ -52,31 +41,6 @@ class Store(ABC):
     @abstractmethod
     def transaction(self: S) -> AbstractContextManager[S]:
         """Make the calls inside one transaction: all are kept or, when the block raises, none. Per thread; nests."""
-
-    def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
-        """Do now what a SQLite store does in the background: fold the log, merge files, index them, remove old ones.
-
-        With ``compact`` the vectors of each model become one file without dead ones, and the database file shrinks.
-        Counts: folded (vectors), merged, indexed, removed (files), and what is there now: segments, log (vectors).
-        Raises BadArgument on a server or inside a transaction, ConnectionFailed, DamagedStore, StorageFull.
-        """
-        raise _CHECKPOINT
-
-    def backup(self, path: str | Path) -> dict[str, int]:
-        """Copy a SQLite store, as it is at this moment, to the file ``path`` and the folder ``path.vec``.
-
-        Counts: files, linked, bytes. Raises BadArgument on a server, inside a transaction, or when something is there
-        already; ConnectionFailed, StorageFull, PermissionDenied, DamagedStore.
-        """
-        raise _BACKUP
-
-    def doctor(self, *, repair: bool = False) -> list[Finding]:
-        """Examine a SQLite store: the database, every file against its checksum, every row for its vector.
-
-        With ``repair`` what can be is set right. Worst first; nothing when all is well. Raises BadArgument on a server.
-        A store that does not open is examined by ``kompanion-db doctor``.
-        """
-        raise _DOCTOR
 
     def __enter__(self: S) -> S:
         return self
@@ -134,7 +98,7 @@ class Store(ABC):
     import_documents = bind(transfer.import_documents)
 
 
-class AsyncStore(ABC):
+class AsyncStore(AsyncKeeping):
     """:class:`Store` for asyncio: the same methods, to be awaited. Embedders run in a thread of their own."""
 
     context: Context
@@ -168,19 +132,6 @@ class AsyncStore(ABC):
     @abstractmethod
     def transaction(self: A) -> AbstractAsyncContextManager[A]:
         """Make the calls inside one transaction: all are kept or, when the block raises, none. Per task; nests."""
-
-    async def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
-        raise _CHECKPOINT
-
-    async def backup(self, path: str | Path) -> dict[str, int]:
-        raise _BACKUP
-
-    async def doctor(self, *, repair: bool = False) -> list[Finding]:
-        raise _DOCTOR
-
-    checkpoint.__doc__ = Store.checkpoint.__doc__
-    backup.__doc__ = Store.backup.__doc__
-    doctor.__doc__ = Store.doctor.__doc__
 
     async def __aenter__(self: A) -> A:
         return self

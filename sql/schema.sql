@@ -332,6 +332,45 @@ $$;
 
 COMMENT ON FUNCTION kompanion._check_content(content text, argument text) IS 'Internal. KM007 for NULL, KM008 for content over 16 MiB.';
 
+-- Name: _check_documents(jsonb); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._check_documents(documents jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $_$
+-- Documents are a list of known kinds, of a known format, with times that clients can read.
+begin
+    if jsonb_typeof(documents) is distinct from 'array' then
+        raise exception using
+            errcode = 'KM007', message = 'documents: is not a JSON list', hint = 'Give a list of what export_registry and export_items returned.';
+    elsif exists (select 1 from jsonb_array_elements(documents) e
+                  where coalesce(e ->> 'kind', '') not in ('export', 'setting', 'model', 'namespace', 'user', 'thread', 'item')) then
+        raise exception using
+            errcode = 'KM007', message = 'documents: one has no kind, or an unknown one',
+            hint    = 'A document has a kind of export, setting, model, namespace, user, thread or item.';
+    elsif exists (select 1 from jsonb_array_elements(documents) e
+                  where e ->> 'kind' = 'export'
+                    and case when e ->> 'format' ~ '^[0-9]{1,4}$' then (e ->> 'format')::integer > _export_format() else true end) then
+        raise exception using
+            errcode = 'KM007', message = format('documents: are of a format that is not known here; the newest that is: %s', _export_format()),
+            hint    = 'Upgrade kompanion_db here, or export with this version.';
+    end if;
+    if exists (select 1 from jsonb_array_elements(documents) e
+               cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
+               cross join lateral jsonb_to_record(d) as f (created_at timestamptz, updated_at timestamptz, superseded_at timestamptz,
+                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz)
+               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) < '0001-01-03 00:00:00+00'
+                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) > '9999-12-29 00:00:00+00')
+    then
+        perform _check_moment('documents: a time', 'infinity');
+    end if;
+end;
+$_$;
+
+-- Name: FUNCTION _check_documents(documents jsonb); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._check_documents(documents jsonb) IS 'Internal. What must hold of a list of documents before any is imported.';
+
 -- Name: _check_metadata(jsonb, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._check_metadata(metadata jsonb, argument text DEFAULT 'metadata'::text) RETURNS void
@@ -762,6 +801,27 @@ $$;
 
 COMMENT ON FUNCTION kompanion._count_vectors(model_id integer, namespace_ids uuid[], bound integer) IS 'Internal. Live vectors of a model in a scope, counted no further than bound.';
 
+-- Name: _cursor_of(text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The place a cursor of export_items names; nulls for none.
+begin
+    space := split_part(after, '/', 1)::uuid;
+    item := split_part(after, '/', 2)::uuid;
+exception when data_exception then
+    raise exception using
+        errcode = 'KM007', message = format('after: %L is no cursor', left(after, 100)),
+        hint    = 'Pass the cursor of the last row of the page before, as it is.';
+end;
+$$;
+
+-- Name: FUNCTION _cursor_of(after text, OUT space uuid, OUT item uuid); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) IS 'Internal. The place a cursor of export_items names.';
+
 -- Name: _enqueue_item(uuid, uuid); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._enqueue_item(namespace_id uuid, item_id uuid) RETURNS void
@@ -817,6 +877,20 @@ $$;
 -- Name: FUNCTION _expiry(expires_at timestamp with time zone, ttl interval, place text); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._expiry(expires_at timestamp with time zone, ttl interval, place text) IS 'Internal. The moment of expiry from expires_at or ttl; KM007 when it is past or both are given.';
+
+-- Name: _export_format(); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._export_format() RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- 1: without settings and queue, vectors as lists of numbers, and no document that says the format.
+select 2;
+$$;
+
+-- Name: FUNCTION _export_format(); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._export_format() IS 'Internal. The format of the documents of an export; import_documents reads it and all before it.';
 
 -- Name: _filter_operator(text, text, jsonb, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -970,12 +1044,21 @@ CREATE FUNCTION kompanion._import_registry(documents jsonb) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- Models, namespaces, users and threads as they were; what is there already stays as it is.
+-- Settings, models, namespaces, users and threads as they were; what is there already stays as it is.
 declare
     v_count bigint := 0;
     v_rows  bigint;
     r       record;
 begin
+    -- A store that holds items has its own settings.
+    if not exists (select 1 from memory_items limit 1) then
+        perform set_setting(d.name, case when d.name like 'retention%' and d.value is not null
+                                         then to_jsonb(make_interval(secs => (d.value #>> '{}')::double precision))
+                                         else coalesce(d.value, 'null') end)
+        from jsonb_array_elements(documents) e
+        cross join lateral jsonb_to_record(e) as d (kind text, name text, value jsonb)
+        where d.kind = 'setting';
+    end if;
     for r in select d.* from jsonb_array_elements(documents) e
              cross join lateral jsonb_to_record(e) as d (kind text, name text, dim integer, metric text, is_default boolean,
                                                          created_at timestamptz, retired_at timestamptz)
@@ -3131,18 +3214,10 @@ CREATE FUNCTION kompanion.export_items(scope text DEFAULT '*'::text, page_size i
 -- One page of items with revisions, chunks and vectors, deleted and expired ones too, in order of their ids.
 declare
     v_ids   uuid[] := _scope_ids_kept(scope);
-    v_space uuid;
-    v_item  uuid;
+    v_after record;
 begin
     perform _check_page(page_size);
-    begin
-        v_space := split_part(after, '/', 1)::uuid;
-        v_item := split_part(after, '/', 2)::uuid;
-    exception when data_exception then
-        raise exception using
-            errcode = 'KM007', message = format('after: %L is no cursor', left(after, 100)),
-            hint    = 'Pass the cursor of the last row of the page before, as it is.';
-    end;
+    select * into v_after from _cursor_of(after);
     return query
     select jsonb_strip_nulls(to_jsonb(i) - 'namespace_id' - 'metadata' - 'thread_id' - 'user_id' || jsonb_build_object(
                    -- By name: where the document goes, the thread and the user of that name may have other ids.
@@ -3159,17 +3234,23 @@ begin
                    from memory_item_revisions h
                    where h.namespace_id = i.namespace_id and h.item_id = i.item_id), '[]'),
                'chunks', coalesce((
-                   select jsonb_agg(to_jsonb(c) - 'namespace_id' - 'item_id' - 'chunk_id' || jsonb_build_object('vectors', coalesce((
-                              select jsonb_agg(jsonb_build_object('model', m.name, 'vector', e.vector::text::jsonb,
-                                                                  'created_at', e.created_at) order by m.name)
-                              from embeddings e join embedding_models m on m.model_id = e.model_id
-                              where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id), '[]')) order by c.ordinal)
+                   -- A vector as the text that gives every bit of it back; a number of JSON loses the sign of -0.
+                   select jsonb_agg(to_jsonb(c) - 'namespace_id' - 'item_id' - 'chunk_id' || jsonb_build_object(
+                              'vectors', coalesce((
+                                  select jsonb_agg(jsonb_build_object('model', m.name, 'vector', e.vector::text,
+                                                                      'created_at', e.created_at) order by m.name)
+                                  from embeddings e join embedding_models m on m.model_id = e.model_id
+                                  where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id), '[]'),
+                              'queued', coalesce((
+                                  select jsonb_agg(jsonb_build_object('model', m.name, 'created_at', q.created_at) order by m.name)
+                                  from embedding_queue q join embedding_models m on m.model_id = q.model_id
+                                  where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id), '[]')) order by c.ordinal)
                    from memory_chunks c
                    where c.namespace_id = i.namespace_id and c.item_id = i.item_id), '[]')),
            i.namespace_id || '/' || i.item_id
     from memory_items i
     join namespaces n on n.namespace_id = i.namespace_id
-    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_space, v_item))
+    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
     order by i.namespace_id, i.item_id
     limit page_size;
 end;
@@ -3177,7 +3258,33 @@ $$;
 
 -- Name: FUNCTION export_items(scope text, page_size integer, after text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.export_items(scope text, page_size integer, after text) IS 'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, times; next page: after => the cursor of the last row.';
+COMMENT ON FUNCTION kompanion.export_items(scope text, page_size integer, after text) IS 'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, queue, times; next page: after => the cursor of the last row.';
+
+-- Name: export_marks(text, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion.export_marks(scope text DEFAULT '*'::text, page_size integer DEFAULT 100, after text DEFAULT NULL::text) RETURNS TABLE(cursor text, revision integer, updated_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The place and the revision of each item that export_items would give: what a copy looks at to see what is there already.
+declare
+    v_ids   uuid[] := _scope_ids_kept(scope);
+    v_after record;
+begin
+    perform _check_page(page_size);
+    select * into v_after from _cursor_of(after);
+    return query
+    select i.namespace_id || '/' || i.item_id, i.revision, i.updated_at
+    from memory_items i
+    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
+    order by i.namespace_id, i.item_id
+    limit page_size;
+end;
+$$;
+
+-- Name: FUNCTION export_marks(scope text, page_size integer, after text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion.export_marks(scope text, page_size integer, after text) IS 'Cursor, revision and time of the items that export_items gives, in the same order; a copy compares them to go on where it was.';
 
 -- Name: export_registry(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3185,10 +3292,18 @@ CREATE FUNCTION kompanion.export_registry(scope text DEFAULT '*'::text) RETURNS 
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- What items refer to, as documents for import_documents: models, namespaces, users, threads.
+-- What items refer to, as documents for import_documents, the format of all of them first: settings, models, namespaces,
+-- users, threads. Of the settings those that say what is kept and found; durations in seconds, as every engine has them.
 declare
     v_ids uuid[] := _scope_ids_kept(scope);
 begin
+    return query select jsonb_build_object('kind', 'export', 'format', _export_format());
+    return query
+    select jsonb_build_object('kind', 'setting', 'name', s.name, 'value', case
+               when s.name like 'retention%' and s.value <> 'null' then to_jsonb(trim_scale(extract(epoch from (s.value #>> '{}')::interval)::numeric))
+               else s.value end)
+    from settings s where s.name = any (array['retention_deleted', 'retention_expired', 'retention_revisions', 'target_recall']) and scope = '*'
+    order by s.name;
     return query
     select jsonb_build_object('kind', 'model', 'name', m.name, 'dim', m.dim, 'metric', m.metric, 'is_default', m.is_default,
                               'created_at', m.created_at, 'retired_at', m.retired_at)
@@ -3211,7 +3326,7 @@ $$;
 
 -- Name: FUNCTION export_registry(scope text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.export_registry(scope text) IS 'Models, namespaces, users and threads of a scope as JSON documents, deleted ones too; export_items gives the items.';
+COMMENT ON FUNCTION kompanion.export_registry(scope text) IS 'Models, namespaces, users and threads of a scope as JSON documents, deleted ones too, and the settings that belong to the content; export_items gives the items.';
 
 -- Name: get_chunks(text, text, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3276,7 +3391,7 @@ declare
     c_tables   constant text[] := array['select', 'select, insert, update, delete', 'select, insert, update, delete'];
     c_readers  constant text[] := array['namespace_id', 'namespace_segments', 'is_live', 'setting', 'list_namespaces', 'list_threads',
         'list_models', 'get_item', 'get_chunks', 'list_items', 'item_history', 'item_as_of', 'compile_filter', 'metadata_number', 'metadata_text',
-        'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'embedded_chunks'];
+        'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'export_marks', 'embedded_chunks'];
     c_writers  constant text[] := array['ensure_namespace', 'ensure_user', 'ensure_thread', 'close_thread', 'upsert_item', 'upsert_items',
         'begin_staging', 'merge_staged', 'delete_item', 'restore_item', 'touch_item', 'revert_item', 'put_chunks', 'put_embeddings',
         'pending_embeddings'];
@@ -3329,24 +3444,7 @@ CREATE FUNCTION kompanion.import_documents(documents jsonb) RETURNS TABLE(regist
 declare
     v_given bigint;
 begin
-    if jsonb_typeof(documents) is distinct from 'array' then
-        raise exception using
-            errcode = 'KM007', message = 'documents: is not a JSON list', hint = 'Give a list of what export_registry and export_items returned.';
-    elsif exists (select 1 from jsonb_array_elements(documents) e
-                  where coalesce(e ->> 'kind', '') not in ('model', 'namespace', 'user', 'thread', 'item')) then
-        raise exception using
-            errcode = 'KM007', message = 'documents: one has no kind, or an unknown one',
-            hint    = 'A document has a kind of model, namespace, user, thread or item.';
-    end if;
-    if exists (select 1 from jsonb_array_elements(documents) e
-               cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
-               cross join lateral jsonb_to_record(d) as f (created_at timestamptz, updated_at timestamptz, superseded_at timestamptz,
-                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz)
-               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) < '0001-01-03 00:00:00+00'
-                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) > '9999-12-29 00:00:00+00')
-    then
-        perform _check_moment('documents: a time', 'infinity');
-    end if;
+    perform _check_documents(documents);
     registry := _import_registry(documents);
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
@@ -3397,7 +3495,7 @@ begin
         join given g on g.space = f.namespace_id and g.item_id = f.item_id
         cross join lateral jsonb_to_recordset(g.d -> 'chunks') as c (
             ordinal integer, content text, start_offset integer, end_offset integer, revision integer, content_revision integer,
-            created_at timestamptz, vectors jsonb)
+            created_at timestamptz, vectors jsonb, queued jsonb)
     ), chunks as (
         insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, revision, content_revision, created_at)
         select p.namespace_id, p.item_id, p.ordinal, p.content, p.start_offset, p.end_offset, p.revision, p.content_revision, p.created_at
@@ -3411,15 +3509,18 @@ begin
         from chunks k
         join pieces p on p.namespace_id = k.namespace_id and p.item_id = k.item_id and p.ordinal = k.ordinal
         cross join lateral jsonb_to_recordset(p.vectors) as v (model text, vector jsonb, created_at timestamptz)
-        cross join lateral (select v.vector::text::vector as vector offset 0) w
+        cross join lateral (select (v.vector #>> '{}')::vector as vector offset 0) w
         left join embedding_models m on m.name = v.model
         returning e.namespace_id, e.chunk_id, e.model_id
     ), queued as (
-        insert into embedding_queue (namespace_id, chunk_id, model_id)
-        select k.namespace_id, k.chunk_id, m.model_id
+        -- Format 1 does not say what waits: there, what lacks a vector.
+        insert into embedding_queue (namespace_id, chunk_id, model_id, created_at)
+        select k.namespace_id, k.chunk_id, m.model_id, coalesce(q.created_at, now())
         from chunks k
+        join pieces p on p.namespace_id = k.namespace_id and p.item_id = k.item_id and p.ordinal = k.ordinal
         cross join embedding_models m
-        where m.retired_at is null
+        left join lateral jsonb_to_recordset(p.queued) as q (model text, created_at timestamptz) on q.model = m.name
+        where m.retired_at is null and (q.model is not null or p.queued is null)
           and not exists (select 1 from vectors v
                           where v.namespace_id = k.namespace_id and v.chunk_id = k.chunk_id and v.model_id = m.model_id)
     )
@@ -6477,6 +6578,13 @@ GRANT ALL ON FUNCTION kompanion._check_content(content text, argument text) TO k
 GRANT ALL ON FUNCTION kompanion._check_content(content text, argument text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._check_content(content text, argument text) TO kompanion_admin;
 
+-- Name: FUNCTION _check_documents(documents jsonb); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._check_documents(documents jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._check_documents(documents jsonb) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._check_documents(documents jsonb) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._check_documents(documents jsonb) TO kompanion_admin;
+
 -- Name: FUNCTION _check_metadata(metadata jsonb, argument text); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._check_metadata(metadata jsonb, argument text) FROM PUBLIC;
@@ -6575,6 +6683,13 @@ GRANT ALL ON FUNCTION kompanion._count_vectors(model_id integer, namespace_ids u
 GRANT ALL ON FUNCTION kompanion._count_vectors(model_id integer, namespace_ids uuid[], bound integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._count_vectors(model_id integer, namespace_ids uuid[], bound integer) TO kompanion_admin;
 
+-- Name: FUNCTION _cursor_of(after text, OUT space uuid, OUT item uuid); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) TO kompanion_admin;
+
 -- Name: FUNCTION _enqueue_item(namespace_id uuid, item_id uuid); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._enqueue_item(namespace_id uuid, item_id uuid) FROM PUBLIC;
@@ -6588,6 +6703,13 @@ REVOKE ALL ON FUNCTION kompanion._expiry(expires_at timestamp with time zone, tt
 GRANT ALL ON FUNCTION kompanion._expiry(expires_at timestamp with time zone, ttl interval, place text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._expiry(expires_at timestamp with time zone, ttl interval, place text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._expiry(expires_at timestamp with time zone, ttl interval, place text) TO kompanion_admin;
+
+-- Name: FUNCTION _export_format(); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._export_format() FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._export_format() TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._export_format() TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._export_format() TO kompanion_admin;
 
 -- Name: FUNCTION _filter_operator(path text, operator text, operand jsonb, negated boolean); Type: ACL; Schema: kompanion; Owner: -
 
@@ -6998,6 +7120,13 @@ REVOKE ALL ON FUNCTION kompanion.export_items(scope text, page_size integer, aft
 GRANT ALL ON FUNCTION kompanion.export_items(scope text, page_size integer, after text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion.export_items(scope text, page_size integer, after text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion.export_items(scope text, page_size integer, after text) TO kompanion_admin;
+
+-- Name: FUNCTION export_marks(scope text, page_size integer, after text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion.export_marks(scope text, page_size integer, after text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion.export_marks(scope text, page_size integer, after text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion.export_marks(scope text, page_size integer, after text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion.export_marks(scope text, page_size integer, after text) TO kompanion_admin;
 
 -- Name: FUNCTION export_registry(scope text); Type: ACL; Schema: kompanion; Owner: -
 

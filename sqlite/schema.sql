@@ -66,7 +66,7 @@ CREATE TABLE memory_items (
     updated_at       integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000),
     expires_at       integer,
     deleted_at       integer,
-    constraint memory_items_id_uq unique (item_id),
+    constraint memory_items_id_uq unique (namespace_no, item_id),
     constraint memory_items_namespace_key_uq unique (namespace_no, key),
     constraint memory_items_revision_ck check (revision >= 1 and content_revision between 1 and revision)
 ) strict;

@@ -83,17 +83,9 @@ NOT_ON_SQLITE = {
 }
 """File, or file and the beginning of a test, with wildcards -> why it runs on PostgreSQL alone."""
 
-_EXPORT = "export and import are not on SQLite yet"
 
 NOT_YET_ON_SQLITE = {
-    "test_bad_input.py::test_bad_input*-export_": _EXPORT,
-    "test_cli.py::test_a_reader_that_has_had_enough": _EXPORT,
-    "test_cli_transfer.py": _EXPORT,
     "test_docs.py": "the pages are about PostgreSQL",
-    "test_paging.py::test_what_is_no_cursor": _EXPORT,
-    "test_text_arguments.py::test_no_argument*-export_": _EXPORT,
-    "test_text_arguments.py::test_no_argument*-import_documents]": _EXPORT,
-    "test_transfer.py": _EXPORT,
 }
 """The same, for what a merge switches on: take the line out."""
 

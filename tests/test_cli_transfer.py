@@ -77,7 +77,7 @@ def test_export_then_import_into_an_empty_database_gives_an_equal_store(
     assert (done.code, done.out) == (0, "Imported 124 items; 0 were there already.\n")
     registry, items = documents(full.url)
     assert documents(one_empty_db.url) == (registry, items)
-    assert {d["kind"] for d in registry} == {"model", "namespace", "user", "thread"}
+    assert {d["kind"] for d in registry} == {"export", "setting", "model", "namespace", "user", "thread"}
     by_key = {item["key"]: item for item in items}
     assert len(by_key["k1"]["revisions"]) == 2
     assert len(by_key["k0"]["chunks"]) > 1

@@ -117,9 +117,9 @@ def test_an_export_of_a_scope_holds_that_scope_and_nothing_else(
         source.upsert_item("acme2", "look-alike", "c")
         move(source, target, "acme:ann")
         assert {n.namespace for n in target.list_namespaces(include_deleted=True)} == {"acme:ann"}
-        here, there = samples.exported(source, "acme:ann"), samples.exported(target)
+        here, there = samples.exported(source, "acme:ann"), samples.exported(target, "acme:ann")
         assert by_name(there) == by_name(here)
-        assert {d["namespace"] for d in there if d["kind"] == "item"} == {"acme:ann"}
+        assert {d["namespace"] for d in samples.exported(target) if d["kind"] == "item"} == {"acme:ann"}
 
 
 def test_an_export_reads_one_page_at_a_time_and_misses_nothing(one_home: engines.Home) -> None:

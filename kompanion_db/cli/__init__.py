@@ -9,9 +9,10 @@ from . import items
 from . import searching
 from . import transfer
 from . import upkeep
+from . import moving
+from . import files
 from . import tuning
 from . import models
-from . import files
 from . import server
 from . import sql
 from . import showing
@@ -21,6 +22,6 @@ from .app import app
 from .run import main
 
 __all__ = [
-    "app", "files", "items", "main", "models", "schema", "searching", "server", "showing", "sql", "transfer",
+    "app", "files", "items", "main", "models", "moving", "schema", "searching", "server", "showing", "sql", "transfer",
     "tuning", "upkeep",
 ]  # fmt: skip

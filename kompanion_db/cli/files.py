@@ -1,4 +1,4 @@
-"""doctor, checkpoint, backup: the files of a SQLite store."""
+"""checkpoint, backup, doctor: the files of a SQLite store."""
 
 from __future__ import annotations
 
@@ -7,74 +7,86 @@ from typing import Annotated
 
 import typer
 
-from ..errors import BadArgument
-from ..sqlite.files import is_sqlite, place_of
+from ..keeping import only_files
+from ..sqlite.files import is_sqlite
 from .app import app
-from .options import JsonOption, UrlArgument, UrlOption
-from .output import print_json, print_table
+from .options import JsonOption, UrlArgument, UrlOption, usage_error
+from .output import note, print_json, print_table
 from .stores import chosen_url, open_store
-
-
-@app.command()
-def doctor(
-    database: UrlArgument = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Set right what can be: missing indexes, stray files, a long log.")
-    ] = False,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Examine a SQLite store, also one that does not open: database, files, checksums, rows; exit code 1 for errors."""
-    place = chosen_url(url, database)
-    if not is_sqlite(place):
-        raise BadArgument(
-            "url: doctor examines the files of a SQLite store",
-            hint="For PostgreSQL: pg_amcheck, kompanion-db index --advice, kompanion-db stats.",
-        )
-    from ..sqlite.upkeep import doctor as examine  # FAISS takes a while to load: only for those who use it
-
-    found = examine(place_of(place), repair)
-    if as_json:
-        print_json(found)
-    elif found:
-        print_table(["", "file", "what", "advice"], [[f.severity, Path(f.file).name, f.what, f.advice] for f in found])
-    else:
-        print("All is well.")
-    if any(f.severity == "error" for f in found):
-        raise typer.Exit(1)
 
 
 @app.command()
 def checkpoint(
     database: UrlArgument = None,
     compact: Annotated[
-        bool, typer.Option("--compact", help="Also write all vectors anew without dead ones, and shrink the database.")
+        bool, typer.Option("--compact", help="Give back the room of what was purged too; takes longer.")
     ] = False,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do now what a SQLite store does in the background: fold vectors into files, merge, index, remove old files."""
+    """Put the files of a SQLite store in order now: what is otherwise done in the background."""
     with open_store(chosen_url(url, database)) as store:
         done = store.checkpoint(compact=compact)
     if as_json:
         print_json([done])
     else:
         print(
-            f"Folded {done['folded']} vectors, merged {done['merged']} files, indexed {done['indexed']}, removed "
-            f"{done['removed']}. Now: {done['segments']} files, {done['log']} vectors in the log."
+            f"{done['folded']} vectors folded; {done['merged']} files merged, {done['indexed']} indexed, "
+            f"{done['removed']} removed; {done['segments']} now."
         )
 
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(help="The file to make; its vectors go into the folder PATH.vec.")],
+    database: UrlArgument = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="The file to make.", show_default=False)] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a SQLite store as it is at this moment, while others use it. The copy is a store."""
-    with open_store(url) as store:
-        done = store.backup(path)
+    """Copy a SQLite store as it is now, to FILE and the folder FILE.vec, while others go on with it.
+
+    With --url or KOMPANION_DB_URL the positional URL is left out. The copy is a store: sqlite:///FILE opens it.
+    """
+    if file is None:
+        database, file = None, database
+    if file is None:
+        raise usage_error("FILE", "the file to make is not named.")
+    if is_sqlite(file):
+        raise usage_error("FILE", "give a path, not a URL.")
+    with open_store(chosen_url(url, database)) as store:
+        done = store.backup(file)
     if as_json:
         print_json([done])
     else:
-        print(f"{path}: {done['bytes']:,} bytes, {done['files']} files of vectors, {done['linked']} of them linked.")
+        print(f"Backup in {Path(file)}: {done['bytes']} bytes, {done['files']} files of vectors.")
+
+
+@app.command()
+def doctor(
+    database: UrlArgument = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove strays, make missing indexes again, fold what waits.")
+    ] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine a SQLite store: the database, every file against its checksum, every row for its vector.
+
+    Reads everything; others may go on with it. Exit code 1 when data is lost or cannot be read.
+    """
+    place = chosen_url(url, database)
+    if not is_sqlite(place):
+        raise only_files("doctor")
+    from ..sqlite import upkeep  # FAISS takes a while to load: only for those who use it
+
+    found = upkeep.doctor(place, repair)
+    if as_json:
+        print_json(found)
+    elif found:
+        print_table(["", "what", "advice"], [[f.severity, f"{f.file}: {f.what}", f.advice] for f in found])
+    else:
+        print("All is well.")
+    errors = sum(f.severity == "error" for f in found)
+    if errors:
+        note(f"{errors} errors.")
+        raise typer.Exit(1)

@@ -10,21 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any, NoReturn
 
-import psycopg
 import typer
 
 from ..errors import BadArgument, KompanionError
-from ..pg_errors import translated
-from ..pg_protocol import connection_kwargs
 from ..requests import rows_of
+from ..snapshots import every_item
 from ..types import Imported
 from .app import app
 from .options import JsonOption, UrlOption
 from .output import note, print_json, progress
 from .stores import open_store
 
-REGISTRY_SQL = "select document::text from kompanion.export_registry(%s)"
-ITEMS_SQL = "select document::text, cursor from kompanion.export_items(%s, %s, %s)"
 # The database reads a batch as one JSON text, which may not be larger than 256 MB.
 BATCH_LINES, BATCH_BYTES = 200, 8 << 20
 
@@ -36,7 +32,7 @@ def export_documents(
     page_size: Annotated[int, typer.Option("--page-size", help="Items read at a time.")] = 100,
     url: UrlOption = None,
 ) -> None:
-    """Write a scope as NDJSON: models, namespaces, users, threads, and items with revisions, chunks, vectors and times.
+    """Write a scope as NDJSON: settings, models, namespaces, users, threads, and items with all they have.
 
     It is one snapshot, and leaves nothing out: deleted and expired items too. A file appears only when it is whole.
     """
@@ -45,22 +41,12 @@ def export_documents(
         total = sum({row.namespace: row.items for row in figures}.values()) or None
         bar, task = progress("items written", total)
         count = 0
-        # Text as the database writes it: numbers of any length stay as they are.
-        with translated(), psycopg.connect(**connection_kwargs(store.url, True)) as conn, _sink(file) as out, bar:
-            conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            conn.read_only = True
-            with conn.transaction():
-                for (document,) in conn.execute(REGISTRY_SQL, (scope,)):
-                    out.write(document.encode() + b"\n")
-                after: str | None = None
-                while True:
-                    rows = conn.execute(ITEMS_SQL, (scope, page_size, after)).fetchall()
-                    out.writelines(document.encode() + b"\n" for document, _ in rows)
-                    count += len(rows)
-                    bar.update(task, completed=count)
-                    if len(rows) < page_size:
-                        break
-                    after = rows[-1][1]
+        with store.snapshot() as found, _sink(file) as out, bar:
+            out.writelines(document.encode() + b"\n" for document in found.registry(scope))
+            for page in every_item(found, scope, page_size):
+                out.writelines(document.encode() + b"\n" for document in page)
+                count += len(page)
+                bar.update(task, completed=count)
     note(f"{count} items written to {'stdout' if file == Path('-') else file}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +12,15 @@ from ..types import Imported
 
 
 def export_registry(scope: str = "*") -> Steps[list[dict[str, Any]]]:
-    """Models, namespaces, users and threads of a scope as documents, deleted ones too. Raises BadNamespace."""
+    """Settings, models, namespaces, users and threads of a scope as documents, deleted too. Raises BadNamespace."""
     rows = yield from rows_of("export_registry", scope=check.text("scope", scope))
-    return [row["document"] for row in rows]
+    return [_read(row["document"]) for row in rows]
 
 
 def export_items(
     scope: str = "*", *, page_size: int = 100, after: str | None = None
 ) -> Steps[tuple[list[dict[str, Any]], str | None]]:
-    """One page of items as documents, whole: revisions, chunks, vectors, times; deleted and expired ones too.
+    """One page of items as documents, whole: revisions, chunks, vectors, queue, times; deleted and expired ones too.
 
     Returns the documents and the cursor to pass as ``after`` for the next page, None after the last one.
     Raises BadNamespace, BadArgument.
@@ -30,7 +31,7 @@ def export_items(
         page_size=check.integer("page_size", page_size),
         after=check.text("after", after),
     )
-    return [row["document"] for row in rows], rows[-1]["cursor"] if len(rows) == page_size else None
+    return [_read(row["document"]) for row in rows], rows[-1]["cursor"] if len(rows) == page_size else None
 
 
 def import_documents(documents: Sequence[dict[str, Any]]) -> Steps[Imported]:
@@ -41,3 +42,7 @@ def import_documents(documents: Sequence[dict[str, Any]]) -> Steps[Imported]:
     dumped = check.json_list("documents", documents)
     rows = yield from rows_of("import_documents", False, documents=dumped)
     return Imported(**rows[0])
+
+
+def _read(document: Any) -> Any:
+    return json.loads(document) if isinstance(document, str) else document  # SQLite has no type for JSON

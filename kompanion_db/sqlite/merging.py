@@ -148,7 +148,7 @@ def _insert(
         return named[name]
 
     now = values.clock()
-    first_item, first_chunk = _next(session, "memory_items"), _next(session, "memory_chunks")
+    first_item, first_chunk = next_number(session, "memory_items"), next_number(session, "memory_chunks")
     items: list[tuple[Any, ...]] = []
     cuts: list[tuple[Any, ...]] = []
     carried, vectors, done = [], [], []
@@ -210,7 +210,7 @@ def _whole(item: Staged) -> Iterator[Piece]:
         yield (0, None, None, None, None)
 
 
-def _next(session: Session, table: str) -> int:
+def next_number(session: Session, table: str) -> int:
     """The number its next row would get, which stays true while this transaction is the writer."""
     return int(session.value("select seq from sqlite_sequence where name = ?", (table,)) or 0) + 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import BadArgument
 from ..operations.embedding import Context, adopt_embedder, need_embedder
 from ..requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, Row, RunAll
+from ..snapshots import Snapshot, sqlite_snapshot
 from ..store import Store
 from ..types import Finding
 from . import upkeep
@@ -66,6 +67,10 @@ class SqliteStore(Store):
         with self.database.bound():
             yield self
         self.wrote()
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """What the store holds at this moment; inside a transaction, what that sees."""
+        return sqlite_snapshot(self.database)
 
     def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
         """As ``Store.checkpoint``."""

@@ -60,21 +60,25 @@ class AsyncSqliteStore(AsyncStore):
 
         return await _in_thread(lambda: drive(operation, answer))
 
-    async def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
-        """As ``Store.checkpoint``."""
-        return await _in_thread(lambda: self.store.checkpoint(compact=compact))
-
-    async def backup(self, path: str | Path) -> dict[str, int]:
-        """As ``Store.backup``."""
-        return await _in_thread(lambda: self.store.backup(path))
-
-    async def doctor(self, *, repair: bool = False) -> list[Finding]:
-        """As ``Store.doctor``."""
-        return await _in_thread(lambda: self.store.doctor(repair=repair))
-
     async def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""
         return await _in_thread(lambda: self.store.answer(request))
+
+    async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
+        """As :meth:`Store.digest`, in a thread."""
+        return await _in_thread(lambda: self.store.digest(scope, progress=progress))
+
+    async def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
+        """As :meth:`SqliteStore.checkpoint`, in a thread."""
+        return await _in_thread(lambda: self.store.checkpoint(compact=compact))
+
+    async def backup(self, path: str | Path) -> dict[str, int]:
+        """As :meth:`SqliteStore.backup`, in a thread."""
+        return await _in_thread(lambda: self.store.backup(path))
+
+    async def doctor(self, *, repair: bool = False) -> list[Finding]:
+        """As :meth:`SqliteStore.doctor`, in a thread."""
+        return await _in_thread(lambda: self.store.doctor(repair=repair))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSqliteStore]:

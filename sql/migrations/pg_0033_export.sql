@@ -21,6 +21,18 @@ $_scope_ids_kept$;
 revoke all on function kompanion._scope_ids_kept(text) from public;
 comment on function kompanion._scope_ids_kept(text) is 'Internal. Ids of the namespaces at or below a scope, deleted ones too.';
 
+create function kompanion._export_format()
+    returns integer
+    language sql
+    immutable
+    set search_path from current
+as $_export_format$
+-- 1: without settings and queue, vectors as lists of numbers, and no document that says the format.
+select 2;
+$_export_format$;
+revoke all on function kompanion._export_format() from public;
+comment on function kompanion._export_format() is 'Internal. The format of the documents of an export; import_documents reads it and all before it.';
+
 create function kompanion.export_registry(
     scope text default '*'
 )
@@ -29,10 +41,18 @@ create function kompanion.export_registry(
     stable
     set search_path from current
 as $export_registry$
--- What items refer to, as documents for import_documents: models, namespaces, users, threads.
+-- What items refer to, as documents for import_documents, the format of all of them first: settings, models, namespaces,
+-- users, threads. Of the settings those that say what is kept and found; durations in seconds, as every engine has them.
 declare
     v_ids uuid[] := _scope_ids_kept(scope);
 begin
+    return query select jsonb_build_object('kind', 'export', 'format', _export_format());
+    return query
+    select jsonb_build_object('kind', 'setting', 'name', s.name, 'value', case
+               when s.name like 'retention%' and s.value <> 'null' then to_jsonb(trim_scale(extract(epoch from (s.value #>> '{}')::interval)::numeric))
+               else s.value end)
+    from settings s where s.name = any (array['retention_deleted', 'retention_expired', 'retention_revisions', 'target_recall']) and scope = '*'
+    order by s.name;
     return query
     select jsonb_build_object('kind', 'model', 'name', m.name, 'dim', m.dim, 'metric', m.metric, 'is_default', m.is_default,
                               'created_at', m.created_at, 'retired_at', m.retired_at)
@@ -54,7 +74,58 @@ end;
 $export_registry$;
 revoke all on function kompanion.export_registry(text) from public;
 comment on function kompanion.export_registry(text) is
-    'Models, namespaces, users and threads of a scope as JSON documents, deleted ones too; export_items gives the items.';
+    'Models, namespaces, users and threads of a scope as JSON documents, deleted ones too, and the settings that belong to the content; export_items gives the items.';
+
+create function kompanion._cursor_of(
+    after     text,
+    out space uuid,
+    out item  uuid
+)
+    language plpgsql
+    immutable
+    set search_path from current
+as $_cursor_of$
+-- The place a cursor of export_items names; nulls for none.
+begin
+    space := split_part(after, '/', 1)::uuid;
+    item := split_part(after, '/', 2)::uuid;
+exception when data_exception then
+    raise exception using
+        errcode = 'KM007', message = format('after: %L is no cursor', left(after, 100)),
+        hint    = 'Pass the cursor of the last row of the page before, as it is.';
+end;
+$_cursor_of$;
+revoke all on function kompanion._cursor_of(text) from public;
+comment on function kompanion._cursor_of(text) is 'Internal. The place a cursor of export_items names.';
+
+create function kompanion.export_marks(
+    scope     text    default '*',
+    page_size integer default 100,
+    after     text    default null
+)
+    returns table (cursor text, revision integer, updated_at timestamptz)
+    language plpgsql
+    stable
+    set search_path from current
+as $export_marks$
+-- The place and the revision of each item that export_items would give: what a copy looks at to see what is there already.
+declare
+    v_ids   uuid[] := _scope_ids_kept(scope);
+    v_after record;
+begin
+    perform _check_page(page_size);
+    select * into v_after from _cursor_of(after);
+    return query
+    select i.namespace_id || '/' || i.item_id, i.revision, i.updated_at
+    from memory_items i
+    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
+    order by i.namespace_id, i.item_id
+    limit page_size;
+end;
+$export_marks$;
+revoke all on function kompanion.export_marks(text, integer, text) from public;
+comment on function kompanion.export_marks(text, integer, text) is
+    'Cursor, revision and time of the items that export_items gives, in the same order; a copy compares them to go on where it was.';
 
 create function kompanion.export_items(
     scope     text    default '*',
@@ -69,18 +140,10 @@ as $export_items$
 -- One page of items with revisions, chunks and vectors, deleted and expired ones too, in order of their ids.
 declare
     v_ids   uuid[] := _scope_ids_kept(scope);
-    v_space uuid;
-    v_item  uuid;
+    v_after record;
 begin
     perform _check_page(page_size);
-    begin
-        v_space := split_part(after, '/', 1)::uuid;
-        v_item := split_part(after, '/', 2)::uuid;
-    exception when data_exception then
-        raise exception using
-            errcode = 'KM007', message = format('after: %L is no cursor', left(after, 100)),
-            hint    = 'Pass the cursor of the last row of the page before, as it is.';
-    end;
+    select * into v_after from _cursor_of(after);
     return query
     select jsonb_strip_nulls(to_jsonb(i) - 'namespace_id' - 'metadata' - 'thread_id' - 'user_id' || jsonb_build_object(
                    -- By name: where the document goes, the thread and the user of that name may have other ids.
@@ -97,21 +160,27 @@ begin
                    from memory_item_revisions h
                    where h.namespace_id = i.namespace_id and h.item_id = i.item_id), '[]'),
                'chunks', coalesce((
-                   select jsonb_agg(to_jsonb(c) - 'namespace_id' - 'item_id' - 'chunk_id' || jsonb_build_object('vectors', coalesce((
-                              select jsonb_agg(jsonb_build_object('model', m.name, 'vector', e.vector::text::jsonb,
-                                                                  'created_at', e.created_at) order by m.name)
-                              from embeddings e join embedding_models m on m.model_id = e.model_id
-                              where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id), '[]')) order by c.ordinal)
+                   -- A vector as the text that gives every bit of it back; a number of JSON loses the sign of -0.
+                   select jsonb_agg(to_jsonb(c) - 'namespace_id' - 'item_id' - 'chunk_id' || jsonb_build_object(
+                              'vectors', coalesce((
+                                  select jsonb_agg(jsonb_build_object('model', m.name, 'vector', e.vector::text,
+                                                                      'created_at', e.created_at) order by m.name)
+                                  from embeddings e join embedding_models m on m.model_id = e.model_id
+                                  where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id), '[]'),
+                              'queued', coalesce((
+                                  select jsonb_agg(jsonb_build_object('model', m.name, 'created_at', q.created_at) order by m.name)
+                                  from embedding_queue q join embedding_models m on m.model_id = q.model_id
+                                  where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id), '[]')) order by c.ordinal)
                    from memory_chunks c
                    where c.namespace_id = i.namespace_id and c.item_id = i.item_id), '[]')),
            i.namespace_id || '/' || i.item_id
     from memory_items i
     join namespaces n on n.namespace_id = i.namespace_id
-    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_space, v_item))
+    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
     order by i.namespace_id, i.item_id
     limit page_size;
 end;
 $export_items$;
 revoke all on function kompanion.export_items(text, integer, text) from public;
 comment on function kompanion.export_items(text, integer, text) is
-    'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, times; next page: after => the cursor of the last row.';
+    'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, queue, times; next page: after => the cursor of the last row.';

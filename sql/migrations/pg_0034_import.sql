@@ -10,12 +10,21 @@ create function kompanion._import_registry(
     volatile
     set search_path from current
 as $_import_registry$
--- Models, namespaces, users and threads as they were; what is there already stays as it is.
+-- Settings, models, namespaces, users and threads as they were; what is there already stays as it is.
 declare
     v_count bigint := 0;
     v_rows  bigint;
     r       record;
 begin
+    -- A store that holds items has its own settings.
+    if not exists (select 1 from memory_items limit 1) then
+        perform set_setting(d.name, case when d.name like 'retention%' and d.value is not null
+                                         then to_jsonb(make_interval(secs => (d.value #>> '{}')::double precision))
+                                         else coalesce(d.value, 'null') end)
+        from jsonb_array_elements(documents) e
+        cross join lateral jsonb_to_record(e) as d (kind text, name text, value jsonb)
+        where d.kind = 'setting';
+    end if;
     for r in select d.* from jsonb_array_elements(documents) e
              cross join lateral jsonb_to_record(e) as d (kind text, name text, dim integer, metric text, is_default boolean,
                                                          created_at timestamptz, retired_at timestamptz)
@@ -69,6 +78,45 @@ $_import_registry$;
 revoke all on function kompanion._import_registry(jsonb) from public;
 comment on function kompanion._import_registry(jsonb) is 'Internal. Imports models, namespaces, users and threads.';
 
+create function kompanion._check_documents(
+    documents jsonb
+)
+    returns void
+    language plpgsql
+    stable
+    set search_path from current
+as $_check_documents$
+-- Documents are a list of known kinds, of a known format, with times that clients can read.
+begin
+    if jsonb_typeof(documents) is distinct from 'array' then
+        raise exception using
+            errcode = 'KM007', message = 'documents: is not a JSON list', hint = 'Give a list of what export_registry and export_items returned.';
+    elsif exists (select 1 from jsonb_array_elements(documents) e
+                  where coalesce(e ->> 'kind', '') not in ('export', 'setting', 'model', 'namespace', 'user', 'thread', 'item')) then
+        raise exception using
+            errcode = 'KM007', message = 'documents: one has no kind, or an unknown one',
+            hint    = 'A document has a kind of export, setting, model, namespace, user, thread or item.';
+    elsif exists (select 1 from jsonb_array_elements(documents) e
+                  where e ->> 'kind' = 'export'
+                    and case when e ->> 'format' ~ '^[0-9]{1,4}$' then (e ->> 'format')::integer > _export_format() else true end) then
+        raise exception using
+            errcode = 'KM007', message = format('documents: are of a format that is not known here; the newest that is: %s', _export_format()),
+            hint    = 'Upgrade kompanion_db here, or export with this version.';
+    end if;
+    if exists (select 1 from jsonb_array_elements(documents) e
+               cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
+               cross join lateral jsonb_to_record(d) as f (created_at timestamptz, updated_at timestamptz, superseded_at timestamptz,
+                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz)
+               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) < '0001-01-03 00:00:00+00'
+                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) > '9999-12-29 00:00:00+00')
+    then
+        perform _check_moment('documents: a time', 'infinity');
+    end if;
+end;
+$_check_documents$;
+revoke all on function kompanion._check_documents(jsonb) from public;
+comment on function kompanion._check_documents(jsonb) is 'Internal. What must hold of a list of documents before any is imported.';
+
 create function kompanion.import_documents(
     documents jsonb
 )
@@ -82,24 +130,7 @@ as $import_documents$
 declare
     v_given bigint;
 begin
-    if jsonb_typeof(documents) is distinct from 'array' then
-        raise exception using
-            errcode = 'KM007', message = 'documents: is not a JSON list', hint = 'Give a list of what export_registry and export_items returned.';
-    elsif exists (select 1 from jsonb_array_elements(documents) e
-                  where coalesce(e ->> 'kind', '') not in ('model', 'namespace', 'user', 'thread', 'item')) then
-        raise exception using
-            errcode = 'KM007', message = 'documents: one has no kind, or an unknown one',
-            hint    = 'A document has a kind of model, namespace, user, thread or item.';
-    end if;
-    if exists (select 1 from jsonb_array_elements(documents) e
-               cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
-               cross join lateral jsonb_to_record(d) as f (created_at timestamptz, updated_at timestamptz, superseded_at timestamptz,
-                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz)
-               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) < '0001-01-03 00:00:00+00'
-                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) > '9999-12-29 00:00:00+00')
-    then
-        perform _check_moment('documents: a time', 'infinity');
-    end if;
+    perform _check_documents(documents);
     registry := _import_registry(documents);
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
@@ -150,7 +181,7 @@ begin
         join given g on g.space = f.namespace_id and g.item_id = f.item_id
         cross join lateral jsonb_to_recordset(g.d -> 'chunks') as c (
             ordinal integer, content text, start_offset integer, end_offset integer, revision integer, content_revision integer,
-            created_at timestamptz, vectors jsonb)
+            created_at timestamptz, vectors jsonb, queued jsonb)
     ), chunks as (
         insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, revision, content_revision, created_at)
         select p.namespace_id, p.item_id, p.ordinal, p.content, p.start_offset, p.end_offset, p.revision, p.content_revision, p.created_at
@@ -164,15 +195,18 @@ begin
         from chunks k
         join pieces p on p.namespace_id = k.namespace_id and p.item_id = k.item_id and p.ordinal = k.ordinal
         cross join lateral jsonb_to_recordset(p.vectors) as v (model text, vector jsonb, created_at timestamptz)
-        cross join lateral (select v.vector::text::vector as vector offset 0) w
+        cross join lateral (select (v.vector #>> '{}')::vector as vector offset 0) w
         left join embedding_models m on m.name = v.model
         returning e.namespace_id, e.chunk_id, e.model_id
     ), queued as (
-        insert into embedding_queue (namespace_id, chunk_id, model_id)
-        select k.namespace_id, k.chunk_id, m.model_id
+        -- Format 1 does not say what waits: there, what lacks a vector.
+        insert into embedding_queue (namespace_id, chunk_id, model_id, created_at)
+        select k.namespace_id, k.chunk_id, m.model_id, coalesce(q.created_at, now())
         from chunks k
+        join pieces p on p.namespace_id = k.namespace_id and p.item_id = k.item_id and p.ordinal = k.ordinal
         cross join embedding_models m
-        where m.retired_at is null
+        left join lateral jsonb_to_recordset(p.queued) as q (model text, created_at timestamptz) on q.model = m.name
+        where m.retired_at is null and (q.model is not null or p.queued is null)
           and not exists (select 1 from vectors v
                           where v.namespace_id = k.namespace_id and v.chunk_id = k.chunk_id and v.model_id = m.model_id)
     )

@@ -15,7 +15,7 @@ declare
     c_tables   constant text[] := array['select', 'select, insert, update, delete', 'select, insert, update, delete'];
     c_readers  constant text[] := array['namespace_id', 'namespace_segments', 'is_live', 'setting', 'list_namespaces', 'list_threads',
         'list_models', 'get_item', 'get_chunks', 'list_items', 'item_history', 'item_as_of', 'compile_filter', 'metadata_number', 'metadata_text',
-        'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'embedded_chunks'];
+        'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'export_marks', 'embedded_chunks'];
     c_writers  constant text[] := array['ensure_namespace', 'ensure_user', 'ensure_thread', 'close_thread', 'upsert_item', 'upsert_items',
         'begin_staging', 'merge_staged', 'delete_item', 'restore_item', 'touch_item', 'revert_item', 'put_chunks', 'put_embeddings',
         'pending_embeddings'];

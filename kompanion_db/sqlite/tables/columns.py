@@ -11,6 +11,7 @@ _COLUMNS = {
     "embedded_chunks": "ord content",
     "ensure_index": _STEPS,
     "export_items": "document cursor",
+    "export_marks": "cursor revision updated_at",
     "export_registry": "document",
     "get_chunks": "chunk_id ordinal content start_offset end_offset chunk_revision vector",
     "get_item": "namespace_id item_id content metadata tags thread user_key actor revision created_at "

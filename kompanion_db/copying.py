@@ -1,0 +1,91 @@
+"""A store moves into another one, of whatever engine, page by page, and is compared with it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .digests import Digest, digest_of
+from .errors import BadArgument
+from .requests import rows_of
+from .snapshots import Mark, Snapshot, batches
+from .store import Store
+
+PAGE = 500
+"""Items of a page. A page is looked at first, and read only when the other store does not hold it yet."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """How many items were written, how many were there already, and the digest of both stores (None: not compared)."""
+
+    items: int
+    skipped: int
+    digest: str | None
+
+
+def copy(
+    source: Store,
+    target: Store,
+    *,
+    verify: bool = True,
+    progress: Callable[[str, int], None] | None = None,
+) -> Copied:
+    """Write all that ``source`` holds at this moment into ``target``, as it is, also what is deleted or expired.
+
+    Each batch is kept when it is written. Broken off, it is simply run again: pages that are there are passed over.
+    With ``verify`` the digests of both are compared at the end. ``progress`` is told "copied" or "compared" with the
+    number of items so far. Memory: a page of items at a time.
+    Raises BadArgument when the stores are one, or differ in the end; ModelConflict.
+    """
+    if source.url == target.url:
+        raise BadArgument("target: is the source", hint="Name two stores.")
+    tell = progress or (lambda what, count: None)
+    digest = Digest() if verify else None
+    with source.snapshot() as there:
+        for batch in batches(there.registry("*")):
+            _write(target, batch)
+            if digest is not None:
+                digest.add_all(batch)
+        items, seen = _items(there, target, digest, tell)
+    if digest is None:
+        return Copied(items, seen - items, None)
+    wanted = digest.hexdigest()
+    with target.snapshot() as here:
+        found = digest_of(here, progress=lambda count: tell("compared", count))
+    if found != wanted:
+        raise BadArgument(
+            "target: differs from the source after the copy",
+            detail=f"Digest of the source: {wanted}, of the target: {found}.",
+            hint="It held something of its own, or somebody wrote to it meanwhile: copy into an empty store.",
+        )
+    return Copied(items, seen - items, wanted)
+
+
+def _items(there: Snapshot, target: Store, digest: Digest | None, tell: Callable[[str, int], None]) -> tuple[int, int]:
+    """Copy the items; how many were written, and how many there are."""
+    written = seen = 0
+    after: str | None = None
+    while marks := there.marks("*", PAGE, after):
+        missing = _marks(target, len(marks), after) != marks
+        if missing or digest is not None:
+            documents = [document for document, _ in there.items("*", len(marks), after)]
+            for batch in batches(documents) if missing else ():
+                written += _write(target, batch)
+            if digest is not None:
+                digest.add_all(documents)
+        seen += len(marks)
+        tell("copied", seen)
+        after = marks[-1][0]
+    return written, seen
+
+
+def _marks(target: Store, page_size: int, after: str | None) -> list[Mark]:
+    rows = target.run(rows_of("export_marks", scope="*", page_size=page_size, after=after))
+    return [(row["cursor"], row["revision"], row["updated_at"]) for row in rows]
+
+
+def _write(target: Store, documents: list[str]) -> int:
+    # The text goes on as it came, so that no number is read and written again.
+    rows = target.run(rows_of("import_documents", False, documents=f"[{','.join(documents)}]"))
+    return int(rows[0]["items"])

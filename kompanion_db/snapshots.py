@@ -1,0 +1,128 @@
+"""One state of a store, read page by page as the documents of an export, in text: no digit of a number is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg
+
+from .pg_errors import translated
+from .pg_protocol import connection_kwargs
+
+if TYPE_CHECKING:
+    from .sqlite.database import Database
+    from .sqlite.session import Session
+
+Mark = tuple[Any, ...]
+"""Cursor, revision and time of an item."""
+
+# The database reads a batch as one JSON text, which may not be larger than 256 MB.
+BATCH_DOCUMENTS, BATCH_CHARACTERS = 500, 8 << 20
+
+
+class Snapshot(Protocol):
+    """What a store held when this was opened; nothing that is written meanwhile. Methods raise BadNamespace."""
+
+    def registry(self, scope: str) -> Iterator[str]:
+        """The documents of export_registry."""
+
+    def items(self, scope: str, page_size: int, after: str | None) -> list[tuple[str, str]]:
+        """One page of export_items: document and cursor."""
+
+    def marks(self, scope: str, page_size: int, after: str | None) -> list[Mark]:
+        """One page of export_marks."""
+
+
+class Snapshots(Protocol):
+    """A store that can show one state of itself."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """See :class:`Snapshot`."""
+
+
+def every_item(found: Snapshot, scope: str, page_size: int) -> Iterator[list[str]]:
+    """The items of a scope, a page at a time."""
+    after = None
+    while True:
+        page = found.items(scope, page_size, after)
+        yield [document for document, _ in page]
+        if len(page) < page_size:
+            return
+        after = page[-1][1]
+
+
+def batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    """Documents, as many at a time as import_documents takes at once."""
+    batch: list[str] = []
+    size = 0
+    for document in documents:
+        if batch and (len(batch) == BATCH_DOCUMENTS or size + len(document) > BATCH_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(document)
+        size += len(document)
+    if batch:
+        yield batch
+
+
+class _PostgresSnapshot:
+    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+        self._conn = conn
+
+    def registry(self, scope: str) -> Iterator[str]:
+        for (document,) in self._rows("select document::text from kompanion.export_registry(%s)", (scope,)):
+            yield document
+
+    def items(self, scope: str, page_size: int, after: str | None) -> list[tuple[str, str]]:
+        return self._rows(
+            "select document::text, cursor from kompanion.export_items(%s, %s, %s)", (scope, page_size, after)
+        )
+
+    def marks(self, scope: str, page_size: int, after: str | None) -> list[Mark]:
+        return self._rows("select * from kompanion.export_marks(%s, %s, %s)", (scope, page_size, after))
+
+    def _rows(self, sql: Any, arguments: Sequence[Any]) -> list[Any]:
+        with translated():
+            return self._conn.execute(sql, arguments).fetchall()
+
+
+class _SqliteSnapshot:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def registry(self, scope: str) -> Iterator[str]:
+        return (row["document"] for row in self._call("export_registry", scope))
+
+    def items(self, scope: str, page_size: int, after: str | None) -> list[tuple[str, str]]:
+        return [(row["document"], row["cursor"]) for row in self._call("export_items", scope, page_size, after)]
+
+    def marks(self, scope: str, page_size: int, after: str | None) -> list[Mark]:
+        return [tuple(row.values()) for row in self._call("export_marks", scope, page_size, after)]
+
+    def _call(self, name: str, *arguments: Any) -> list[dict[str, Any]]:
+        from .sqlite.registry import functions
+
+        return functions()[name].body(self._session, *arguments)
+
+
+@contextmanager
+def postgres_snapshot(url: str) -> Iterator[Snapshot]:
+    """A snapshot of a PostgreSQL store, on a connection of its own: it does not see a transaction that is open."""
+    with translated():
+        conn = psycopg.connect(**connection_kwargs(url, True))
+    with conn:
+        with translated():
+            conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            conn.read_only = True
+            conn.execute("set timezone to 'UTC'")
+        with conn.transaction():
+            yield _PostgresSnapshot(conn)
+
+
+@contextmanager
+def sqlite_snapshot(database: Database) -> Iterator[Snapshot]:
+    """A snapshot of a SQLite store; inside a transaction of the store it is what that sees."""
+    with database.session(write=False) as session:
+        yield _SqliteSnapshot(session)
