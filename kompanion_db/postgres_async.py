@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from . import embedded, pg_protocol
+from .cancelling import to_its_end
 from .digests import digest_of
 from .errors import ConnectionFailed, KompanionError
 from .migrate import migrate as run_migrations
@@ -37,6 +39,7 @@ class AsyncPostgresStore(AsyncStore):
         self._server: embedded.EmbeddedServer | None = None
         self._pool: AsyncConnectionPool[Conn] | None = None
         self._bound: ContextVar[Conn | None] = ContextVar("kompanion_async_transaction", default=None)
+        self._giving: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
 
     async def open(
         self,
@@ -125,7 +128,7 @@ class AsyncPostgresStore(AsyncStore):
         if self._pool is None or self._pool.closed:
             raise ConnectionFailed("the store is closed", hint="connect_async(url) again.")
         try:
-            async with self._pool.connection() as conn:
+            async with self._lent(self._pool) as conn:
                 try:
                     yield conn
                 finally:
@@ -137,6 +140,28 @@ class AsyncPostgresStore(AsyncStore):
                 f"no connection in {self._pool.timeout:g} s",
                 hint="Raise max_size, or see whether the server is up.",
             ) from exc
+
+    @asynccontextmanager
+    async def _lent(self, pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
+        """As ``pool.connection()``, which loses the connection of a task cancelled while it gets or gives it back."""
+        getting = asyncio.ensure_future(pool.getconn())
+        try:
+            conn = await asyncio.shield(getting)
+        except asyncio.CancelledError:
+            getting.add_done_callback(partial(self._give_back, pool))
+            raise
+        try:
+            async with conn:
+                yield conn
+        finally:
+            await to_its_end(pool.putconn(conn))
+
+    def _give_back(self, pool: AsyncConnectionPool[Conn], getting: asyncio.Future[Conn]) -> None:
+        """Give back a connection that nobody waits for any more."""
+        if not getting.cancelled() and getting.exception() is None:
+            giving = asyncio.ensure_future(pool.putconn(getting.result()))
+            self._giving.add(giving)
+            giving.add_done_callback(self._giving.discard)
 
     async def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import engines
 import numpy as np
 import pytest
 
 from kompanion_db import AsyncStore, HashEmbedder, NewItem, Store, connect, connect_async, errors
+
+T = TypeVar("T")
 
 
 def operations(cls: type) -> set[str]:
@@ -95,3 +99,102 @@ async def test_errors_are_the_same_classes(home: engines.Home) -> None:
             await store.search("acme", [1.0, 2.0])
     with pytest.raises(errors.ConnectionFailed):
         await store.get_item("acme", "k")
+
+
+async def _soon(awaitable: Awaitable[T]) -> T:
+    """What it gives; a deadlock fails the test instead of ending it never."""
+    return await asyncio.wait_for(awaitable, 60)
+
+
+async def test_more_transactions_than_connections_and_threads_wait_for_each_other(home: engines.Home) -> None:
+    async def write(store: AsyncStore, n: int) -> None:
+        async with store.transaction():
+            await store.upsert_item("acme", str(n), "text")
+            await asyncio.sleep(0.001)
+            async with store.transaction():
+                assert await store.get_item("acme", str(n)) is not None
+
+    async with opened(home, max_size=3) as store:
+        await _soon(asyncio.gather(*(write(store, n) for n in range(50))))
+        assert len(await store.list_items("acme")) == 50
+
+
+async def test_tasks_of_one_transaction_take_turns_and_are_undone_together(home: engines.Home) -> None:
+    async with opened(home, max_size=2) as store:
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what raises
+            async with store.transaction():
+                await _soon(asyncio.gather(*(store.upsert_item("acme", str(n), "text") for n in range(20))))
+                assert len(await store.list_items("acme")) == 20
+                raise ZeroDivisionError
+        assert await store.list_items("acme") == []
+
+
+async def test_a_cancelled_call_leaves_all_or_nothing_and_its_connection_to_the_next(home: engines.Home) -> None:
+    async with opened(home, max_size=2) as store:
+        for turn in range(60):
+            tasks = [asyncio.create_task(store.upsert_item("acme", f"k{n}", f"text {turn}")) for n in range(4)]
+            await asyncio.sleep(turn % 7 * 0.0007)
+            for task in tasks[::2]:
+                task.cancel()
+            await _soon(asyncio.gather(*tasks, return_exceptions=True))
+        for n in range(4):
+            history = await _soon(store.item_history("acme", f"k{n}"))
+            assert [r.revision for r in history] == list(range(1, len(history) + 1))
+            assert n % 2 == 0 or len(history) == 60
+
+
+async def test_a_transaction_that_is_cancelled_anywhere_keeps_nothing_and_holds_up_nobody(home: engines.Home) -> None:
+    async def write(store: AsyncStore, n: int) -> None:
+        async with store.transaction():
+            await store.upsert_item("acme", f"cancelled {n}", "text")
+            await asyncio.sleep(60)
+
+    async with opened(home, max_size=2) as store:
+        for n in range(30):  # while it waits for a connection, for the writer before it, at its work, and after
+            tasks = [asyncio.create_task(write(store, n)) for _ in range(4)]
+            await asyncio.sleep(n % 10 * 0.001)
+            for task in tasks:
+                task.cancel()
+            assert set(map(type, await _soon(asyncio.gather(*tasks, return_exceptions=True)))) == {
+                asyncio.CancelledError
+            }
+        await _soon(store.upsert_item("acme", "after", "text"))
+        async with opened(home) as other:
+            assert [item.key for item in await other.list_items("acme")] == ["after"]
+
+
+async def test_a_load_that_is_cancelled_stops_and_leaves_whole_batches(home: engines.Home) -> None:
+    async def items() -> AsyncIterator[NewItem]:
+        for n in itertools.count():
+            await asyncio.sleep(0.0005)
+            yield NewItem(namespace="acme", key=str(n), content="text")
+
+    async with opened(home) as store:
+        loaded = asyncio.Event()
+        loading = asyncio.create_task(store.upsert_items(items(), batch_size=10, progress=lambda _: loaded.set()))
+        while not loaded.is_set():
+            await asyncio.sleep(0.01)
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await _soon(loading)
+        await asyncio.sleep(0.1)  # a server goes on with what it has been sent
+        left = len(await store.list_items("acme", page_size=1000))
+        assert left > 0
+        assert left % 10 == 0
+        await asyncio.sleep(0.1)
+        assert len(await store.list_items("acme", page_size=1000)) == left
+
+
+async def test_a_load_may_read_what_it_loads_from_the_same_store(home: engines.Home) -> None:
+    async with opened(home, max_size=1) as store:
+        await store.upsert_items([{"namespace": "here", "key": str(n), "content": f"text {n}"} for n in range(30)])
+
+        async def moved() -> AsyncIterator[NewItem]:
+            for n in range(30):
+                item = await store.get_item("here", str(n))
+                assert item is not None
+                yield NewItem(namespace="there", key=item.key, content=item.content)
+
+        assert (await _soon(store.upsert_items(moved(), batch_size=7))).inserted == 30
+        async with store.transaction():
+            assert (await _soon(store.upsert_items(moved(), batch_size=7))).unchanged == 30

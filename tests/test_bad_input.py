@@ -87,3 +87,33 @@ def test_a_bad_item_among_many_is_named_by_its_place(one_home: engines.Home, fie
         with pytest.raises(errors.KompanionError, match=r"^items\[7\]\.") as caught:
             store.upsert_items(items)
         assert caught.value.hint
+
+
+WORDED_BY_PYTHON = ("_path_", "ttl_", "expiry_", "lease_", "created_first", "write_closed", "bulk_closed")
+"""Cases whose message shows a path or a moment: each engine writes those as its language does."""
+
+OF_THE_ENGINE = ("kind", "lists")
+"""Cases about kinds of vector indexes, of which each engine has its own."""
+
+
+def test_both_engines_refuse_in_the_same_words() -> None:
+    cases = [c for c in bad_input.CASES if engines.why_not(f"test_bad_input.py::test_bad_input[sqlite-{c.id}]") is None]
+    told: list[dict[str, tuple[str, str | None]]] = []
+    for key in engines.one_of_each():
+        home = engines.get(key).home()
+        with kompanion_db.connect(home.url) as store:
+            samples.fill(store)
+            told.append({case.id: _refusal(case.values[0], store) for case in cases})
+        home.drop()
+    for case in (case for case in cases if case.id not in OF_THE_ENGINE):
+        refusals = [one[case.id] for one in told]
+        if any(part in case.id for part in WORDED_BY_PYTHON):
+            refusals = [(message.partition(" ")[0], None) for message, _ in refusals]
+        assert len(set(refusals)) == 1, case.id
+
+
+def _refusal(call: bad_input.Call, store: kompanion_db.Store) -> tuple[str, str | None]:
+    """The message of an error, and its detail."""
+    with pytest.raises(errors.KompanionError) as caught:
+        call(store)
+    return caught.value.message, caught.value.detail

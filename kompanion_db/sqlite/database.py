@@ -115,10 +115,11 @@ class Database:
             raise
 
     def give_back(self, session: Session) -> None:
-        """Give a connection back for the next."""
+        """Give a connection back for the next; one that is still in a transaction is closed, which undoes it."""
         session.progress = None
         with self._lock:
-            keep = not self._closed
+            ours = self._pid == os.getpid()  # after a fork, the other process is still at it
+            keep = not (ours and (self._closed or session.conn.in_transaction))
             if keep:
                 self._free.append(session)
         if not keep:

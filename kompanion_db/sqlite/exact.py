@@ -50,7 +50,8 @@ class Query:
         else:
             faiss.fvec_inner_products_by_idx(out, self._pointer, vectors, faiss.swig_ptr(rows), dim, 1, count)
         if self.metric == "cosine":
-            found /= part.norms if rows is None else part.norms[rows]
+            with np.errstate(divide="ignore", invalid="ignore"):  # a length may be too small for single precision
+                found /= part.norms if rows is None else part.norms[rows]
         return np.negative(found, out=found)
 
     def distances(self, keys: Floats) -> Doubles:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from concurrent.futures import CancelledError
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +16,9 @@ from ..requests import Pull, Request, Steps, drive
 from ..store import AsyncStore
 from ..types import Finding
 from .errors import translated
+from .session import Session
 from .store import SqliteStore
+from .tasks import Turns
 
 T = TypeVar("T")
 
@@ -31,9 +35,12 @@ class AsyncSqliteStore(AsyncStore):
         self, url: str, *, migrate: bool | None = None, max_size: int = 4, timeout: float = 30.0
     ) -> AsyncSqliteStore:
         """Open the file, as :func:`kompanion_db.connect_async` says."""
-        self._store = await _in_thread(
-            lambda: SqliteStore(url, self.context, migrate=migrate, max_size=max_size, timeout=timeout)
+        turns = Turns(max(1, max_size), timeout)
+        self._store = await turns.run(
+            lambda: SqliteStore(url, self.context, migrate=migrate, max_size=max_size, timeout=timeout),
+            undo=SqliteStore.close,
         )
+        self.turns = turns
         self.url = self._store.url
         return self
 
@@ -47,78 +54,109 @@ class AsyncSqliteStore(AsyncStore):
     async def close(self) -> None:
         """Close the connections. Closing twice does nothing."""
         if self._store is not None:
-            await _in_thread(self._store.close)
+            await self.turns.run(self._store.close)
+            self.turns.close()
 
     async def run(self, operation: Steps[T]) -> T:
-        """Drive an operation to its end on a worker thread; its result."""
+        """Drive an operation to its end on a worker thread; its result. Cancelled, it ends before its next request."""
         store, loop = self.store, asyncio.get_running_loop()
+        broken_off = threading.Event()
+        pulling: asyncio.Task[Any] | None = None
 
-        def answer(request: Request) -> Any:
-            if isinstance(request, Pull) and isinstance(request.source, AsyncIterable):
-                return asyncio.run_coroutine_threadsafe(_pull(request), loop).result()
-            return store.answer(request)
+        async with self.turns.mine() as turn:
 
-        return await _in_thread(lambda: drive(operation, answer))
+            async def pull(request: Pull) -> tuple[Any, list[Any]]:
+                nonlocal pulling
+                pulling = asyncio.current_task()
+                if broken_off.is_set():
+                    raise asyncio.CancelledError
+                async with self.turns.left(turn):
+                    return await _pull(request)
+
+            def answer(request: Request) -> Any:
+                if broken_off.is_set():
+                    raise CancelledError
+                if isinstance(request, Pull) and isinstance(request.source, AsyncIterable):
+                    return asyncio.run_coroutine_threadsafe(pull(request), loop).result()
+                return store.answer(request)
+
+            def stop() -> None:
+                broken_off.set()
+                if pulling is not None:
+                    pulling.cancel()
+
+            return await self.turns.run(lambda: drive(operation, answer), stop=stop)
 
     async def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""
-        return await _in_thread(lambda: self.store.answer(request))
+        return await self._call(lambda: self.store.answer(request))
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        async with self.turns.mine():
+            return await self.turns.run(work)
 
     async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """As :meth:`Store.digest`, in a thread."""
-        return await _in_thread(lambda: self.store.digest(scope, progress=progress))
+        return await self._call(lambda: self.store.digest(scope, progress=progress))
 
     async def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
         """As :meth:`SqliteStore.checkpoint`, in a thread."""
-        return await _in_thread(lambda: self.store.checkpoint(compact=compact))
+        return await self._call(lambda: self.store.checkpoint(compact=compact))
 
     async def backup(self, path: str | Path) -> dict[str, int]:
         """As :meth:`SqliteStore.backup`, in a thread."""
-        return await _in_thread(lambda: self.store.backup(path))
+        return await self._call(lambda: self.store.backup(path))
 
     async def doctor(self, *, repair: bool = False) -> list[Finding]:
         """As :meth:`SqliteStore.doctor`, in a thread."""
-        return await _in_thread(lambda: self.store.doctor(repair=repair))
+        return await self._call(lambda: self.store.doctor(repair=repair))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSqliteStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
         database = self.store.database
-        outer = database.current
-        session = await _in_thread(database.take) if outer is None else outer
-        block = session.transaction(write=True)
-        try:
-            with translated():
-                await _in_thread(block.__enter__)
-            token = database.bind(session)
-            try:
+        if database.current is not None:
+            async with self._block(database.current, self.turns.mine):
                 yield self
-            except BaseException as exc:
-                failed = exc  # gone at the end of its clause, and the thread needs it
-                with translated():
-                    await _in_thread(lambda: block.__exit__(type(failed), failed, failed.__traceback__))
-                raise
-            else:
-                with translated():
-                    await _in_thread(lambda: block.__exit__(None, None, None))
+            return
+        async with self.turns.mine():
+            session = await self.turns.run(database.take, undo=database.give_back)
+            bound, turns = database.bind(session), self.turns.begin()
+            try:
+                async with self._block(session, nullcontext):
+                    yield self
             finally:
-                database.unbind(token)
-        finally:
-            if outer is None:
+                self.turns.end(turns)
+                database.unbind(bound)
                 database.give_back(session)
         self.store.wrote()
 
+    @asynccontextmanager
+    async def _block(
+        self, session: Session, mine: Callable[[], AbstractAsyncContextManager[Any]]
+    ) -> AsyncIterator[None]:
+        """A transaction, or a savepoint inside one, begun and ended on worker threads."""
+        block = session.transaction(write=True)
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread to its end, also when the task is cancelled meanwhile: its connection is in use."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nobody asks for it any more
-        raise
+        def end(exc: BaseException | None = None) -> None:
+            with translated():
+                block.__exit__(type(exc) if exc else None, exc, exc.__traceback__ if exc else None)
+
+        def begin() -> None:
+            with translated():
+                block.__enter__()
+
+        async with mine():
+            await self.turns.run(begin, undo=lambda _: end(asyncio.CancelledError()))
+        try:
+            yield
+        except BaseException as exc:
+            failed = exc  # gone at the end of its clause, and the thread needs it
+            async with mine():
+                await self.turns.run(lambda: end(failed))
+            raise
+        async with mine():
+            await self.turns.run(end)
 
 
 async def _pull(request: Pull) -> tuple[Any, list[Any]]:

@@ -12,6 +12,8 @@ from .. import values
 CONTENT_MAX_BYTES = 16 << 20
 METADATA_MAX_BYTES = 1 << 20
 _FIRST = values.from_time(datetime.fromisoformat("0001-01-03T00:00:00+00:00")) or 0
+_LONGEST = timedelta(days=7000 * 360)  # PostgreSQL refuses an interval of more than 7000 years, and counts them so
+_NEVER = 1 << 62
 _LAST = values.from_time(datetime.fromisoformat("9999-12-29T00:00:00+00:00")) or 0
 
 
@@ -62,9 +64,17 @@ def check_moment(argument: str, value: int | None) -> None:
     """A moment (microseconds) lies between the years 1 and 9999; BadArgument otherwise."""
     if value is not None and not _FIRST <= value <= _LAST:
         raise BadArgument(
-            f"{argument}: is not between the years 1 and 9999: {value}",
+            f"{argument}: is not between the years 1 and 9999: {_shown(value)}",
             hint=f"Give a moment in that range, or leave {argument} out.",
         )
+
+
+def _shown(moment: int) -> str:
+    """A moment as text, also one that Python has no date for."""
+    try:
+        return str(values.to_time(moment))
+    except OverflowError:
+        return "infinity" if moment > 0 else "-infinity"
 
 
 def expiry(expires_at: datetime | None, ttl: timedelta | None, now: int, place: str = "") -> int | None:
@@ -83,7 +93,7 @@ def expiry(expires_at: datetime | None, ttl: timedelta | None, now: int, place: 
             f"{argument} is in the past: {expires_at if ttl is None else ttl}",
             hint="Give a moment after now; to end an item, call delete_item.",
         )
-    check_moment(argument, moment)
+    check_moment(argument, moment if ttl is None or ttl <= _LONGEST else _NEVER)
     return moment
 
 

@@ -1,0 +1,34 @@
+"""What must not be lost when a task is cancelled: work that is under way, and what it has in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def to_its_end(
+    work: Awaitable[T],
+    undo: Callable[[T], Awaitable[object]] | None = None,
+    stop: Callable[[], object] | None = None,
+) -> T:
+    """Wait for ``work`` to its end, also when the task is cancelled meanwhile.
+
+    Then ``stop`` asks it to hurry, and ``undo`` is awaited with its result, which nobody gets to see.
+    """
+    future = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+            if stop is not None:
+                stop()
+    if cancelled is None:
+        return future.result()
+    if not future.cancelled() and future.exception() is None and undo is not None:
+        await to_its_end(undo(future.result()))
+    raise cancelled

@@ -1,0 +1,96 @@
+"""Work of asyncio tasks on threads: one at a time on a connection, and to its end once it has begun."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token, copy_context
+from functools import partial
+from typing import TypeVar
+
+from ..cancelling import to_its_end
+from ..errors import ConnectionFailed
+
+T = TypeVar("T")
+Turn = asyncio.Lock | asyncio.Semaphore
+
+
+class Turns:
+    """Who may work when: ``size`` tasks at a time, and inside a transaction one after the other.
+
+    They wait on the loop, not on threads: whoever has a connection always gets a thread to go on with it.
+    """
+
+    def __init__(self, size: int, timeout: float) -> None:
+        self._places = asyncio.Semaphore(size)
+        self._timeout = timeout
+        self._transaction: ContextVar[asyncio.Lock | None] = ContextVar("kompanion_sqlite_turn", default=None)
+        # Threads are made as they are needed: for those at work, and those that wait for an async iterator.
+        self._threads = ThreadPoolExecutor(1 << 16, thread_name_prefix="kompanion-sqlite")
+
+    def close(self) -> None:
+        """Let the threads end. They may still be asked: the store says that it is closed."""
+        self._threads.shutdown(wait=False)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="kompanion-sqlite-closed")
+
+    @asynccontextmanager
+    async def mine(self) -> AsyncIterator[Turn]:
+        """Wait for the caller's turn. Raises ConnectionFailed when none comes in time."""
+        turn = self._transaction.get()
+        if turn is None:
+            await self._wait_for_a_place()
+        else:
+            await turn.acquire()
+        held = turn or self._places
+        try:
+            yield held
+        finally:
+            held.release()
+
+    @asynccontextmanager
+    async def left(self, turn: Turn) -> AsyncIterator[None]:
+        """Let others have the caller's turn during the block: it may wait for them."""
+        turn.release()
+        try:
+            yield
+        finally:
+            cancelled: asyncio.CancelledError | None = None
+            while True:
+                try:
+                    await turn.acquire()
+                    break
+                except asyncio.CancelledError as exc:  # whoever has a turn gives it back at its end: it must be had
+                    cancelled = exc
+            if cancelled is not None:
+                raise cancelled
+
+    async def _wait_for_a_place(self) -> None:
+        waiting = asyncio.ensure_future(self._places.acquire())
+        try:
+            await asyncio.wait([waiting], timeout=self._timeout)
+        except asyncio.CancelledError:
+            if not waiting.cancel():
+                self._places.release()
+            raise
+        if waiting.cancel():
+            raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
+
+    def begin(self) -> Token[asyncio.Lock | None]:
+        """From now on the tasks of the caller's context take turns at its transaction."""
+        return self._transaction.set(asyncio.Lock())
+
+    def end(self, token: Token[asyncio.Lock | None]) -> None:
+        """As it was before ``begin``."""
+        self._transaction.reset(token)
+
+    async def run(
+        self, work: Callable[[], T], undo: Callable[[T], object] | None = None, stop: Callable[[], object] | None = None
+    ) -> T:
+        """Run ``work`` on a thread to its end, also when the task is cancelled: its connection is in use.
+
+        Then ``stop`` asks it to hurry, and ``undo`` is run with its result, which nobody gets to see.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+        return await to_its_end(future, undo and (lambda result: self.run(partial(undo, result))), stop)
