@@ -17,8 +17,9 @@ import typer
 from psycopg.conninfo import make_conninfo
 
 from .. import embedded
-from ..errors import ConnectionFailed, MissingExtra
+from ..errors import BadArgument, ConnectionFailed, MissingExtra
 from ..migrate import migrate
+from ..sqlite.files import is_sqlite
 from ..urls import connection_args
 from .app import app
 from .options import JsonOption, UrlArgument, UrlOption, usage_error
@@ -76,8 +77,13 @@ def _served_folder(folder: str | None, url: str | None) -> Path:
     if folder and url:
         raise usage_error("FOLDER", "the folder is named twice, as an argument and with --url.")
     given = folder or url
+    fallback = os.environ.get(URL_VAR, "")
+    if is_sqlite(given or fallback):
+        raise BadArgument(
+            "url: a SQLite store has no server to run",
+            hint="Every program opens the file by itself; for SQL: kompanion-db sql URL.",
+        )
     if given is None:
-        fallback = os.environ.get(URL_VAR, "")
         return embedded.folder_of(fallback) or Path(DEFAULT_FOLDER)
     if "://" in given and not given.startswith(embedded.SCHEME):
         raise usage_error("FOLDER", "serve runs an embedded server: give a folder, not the URL of another server.")
@@ -112,7 +118,10 @@ def psql(
     if database is not None and (url is not None or database.startswith("-")):
         rest.insert(0, database)
         database = None
-    with plain_url(chosen_url(url, database)) as (plain, server):
+    chosen = chosen_url(url, database)
+    if is_sqlite(chosen):
+        raise BadArgument("url: psql speaks to PostgreSQL", hint="For the file of a SQLite store: kompanion-db sql URL.")
+    with plain_url(chosen) as (plain, server):
         program = _psql_program(server)
         args = connection_args(plain)
         environment = dict(os.environ)
