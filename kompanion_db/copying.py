@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .digests import Digest, digest_of
 from .errors import BadArgument
 from .requests import rows_of
-from .snapshots import Mark, Snapshot, batches
+from .snapshots import Mark, Snapshot, batches, snapshot_of
 from .store import Store
 
 PAGE = 500
@@ -42,7 +42,7 @@ def copy(
         raise BadArgument("target: is the source", hint="Name two stores.")
     tell = progress or (lambda what, count: None)
     digest = Digest() if verify else None
-    with source.snapshot() as there:
+    with snapshot_of(source) as there:
         for batch in batches(there.registry("*")):
             _write(target, batch)
             if digest is not None:
@@ -51,7 +51,7 @@ def copy(
     if digest is None:
         return Copied(items, seen - items, None)
     wanted = digest.hexdigest()
-    with target.snapshot() as here:
+    with snapshot_of(target) as here:
         found = digest_of(here, progress=lambda count: tell("compared", count))
     if found != wanted:
         raise BadArgument(

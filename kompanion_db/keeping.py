@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import arguments as check
 from .digests import digest_of
 from .errors import BadArgument
 from .snapshots import Snapshot
@@ -31,7 +32,7 @@ class Keeping(ABC):
     """This part of :class:`kompanion_db.Store`."""
 
     @abstractmethod
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
+    def _snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the store holds at this moment, to be read as the documents of an export."""
 
     def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
@@ -39,8 +40,8 @@ class Keeping(ABC):
 
         ``progress`` is told the number of items read so far. Raises BadNamespace, DamagedStore.
         """
-        with self.snapshot() as found:
-            return digest_of(found, scope, progress)
+        with self._snapshot() as found:
+            return digest_of(found, check.text("scope", scope) or "", progress)
 
     def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
         """Do now what a SQLite store does in the background: fold the log, merge files, index them, remove old ones.

@@ -92,7 +92,7 @@ class PostgresStore(Store):
         """Folder of psql and pg_dump when the server is embedded, else None."""
         return str(self._server.bin_dir) if self._server else None
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
+    def _snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the store holds at this moment, on a connection of its own: open transactions are not seen."""
         return postgres_snapshot(self.url)
 

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from . import arguments as check
 from . import embedded, pg_protocol
 from .cancelling import to_its_end
 from .digests import digest_of
@@ -97,7 +98,7 @@ class AsyncPostgresStore(AsyncStore):
 
         def work() -> str:
             with postgres_snapshot(self.url) as found:
-                return digest_of(found, scope, progress)
+                return digest_of(found, check.text("scope", scope) or "", progress)
 
         return await asyncio.to_thread(work)
 

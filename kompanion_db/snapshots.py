@@ -14,6 +14,7 @@ from .pg_protocol import connection_kwargs
 if TYPE_CHECKING:
     from .sqlite.database import Database
     from .sqlite.session import Session
+    from .store import Store
 
 Mark = tuple[Any, ...]
 """Cursor, revision and time of an item."""
@@ -35,11 +36,9 @@ class Snapshot(Protocol):
         """One page of export_marks."""
 
 
-class Snapshots(Protocol):
-    """A store that can show one state of itself."""
-
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """See :class:`Snapshot`."""
+def snapshot_of(store: Store) -> AbstractContextManager[Snapshot]:
+    """What a store holds at this moment."""
+    return store._snapshot()
 
 
 def every_item(found: Snapshot, scope: str, page_size: int) -> Iterator[list[str]]:

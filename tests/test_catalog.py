@@ -17,7 +17,8 @@ NOT_OURS = "_yoyo|yoyo_lock"
 READER = {
     "namespace_id", "namespace_segments", "is_live", "setting", "list_namespaces", "list_threads", "list_models", "get_item", "get_chunks",
     "list_items", "item_history", "item_as_of", "compile_filter", "metadata_number", "metadata_text", "search", "explain_search",
-    "measure_recall", "stats", "index_advice", "index_statements", "export_registry", "export_items", "embedded_chunks",
+    "measure_recall", "stats", "index_advice", "index_statements", "export_registry", "export_items", "export_marks",
+    "embedded_chunks",
 }  # fmt: skip
 WRITER = {
     "ensure_namespace", "ensure_user", "ensure_thread", "close_thread", "upsert_item", "upsert_items", "begin_staging",

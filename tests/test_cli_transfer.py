@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import engines
 import pytest
 import servers
 from cli import cli, process
@@ -60,23 +61,23 @@ def fill(url: str) -> None:
 
 
 @pytest.fixture
-def full(one_db: servers.Database) -> servers.Database:
-    fill(one_db.url)
-    return one_db
+def full(one_home: engines.Home) -> engines.Home:
+    fill(one_home.url)
+    return one_home
 
 
 def test_export_then_import_into_an_empty_database_gives_an_equal_store(
-    full: servers.Database, one_empty_db: servers.Database, tmp_path: Path
+    full: engines.Home, one_empty_home: engines.Home, tmp_path: Path
 ) -> None:
     file = tmp_path / "all.ndjson"
     done = process("export", str(file), "--page-size", "17", "--url", full.url)
     assert (done.code, done.out) == (0, "")
     assert done.err == f"124 items written to {file}.\n"
-    migrate(one_empty_db.url)
-    done = process("import", str(file), "--url", one_empty_db.url)
+    migrate(one_empty_home.url)
+    done = process("import", str(file), "--url", one_empty_home.url)
     assert (done.code, done.out) == (0, "Imported 124 items; 0 were there already.\n")
     registry, items = documents(full.url)
-    assert documents(one_empty_db.url) == (registry, items)
+    assert documents(one_empty_home.url) == (registry, items)
     assert {d["kind"] for d in registry} == {"export", "setting", "model", "namespace", "user", "thread"}
     by_key = {item["key"]: item for item in items}
     assert len(by_key["k1"]["revisions"]) == 2
@@ -86,49 +87,47 @@ def test_export_then_import_into_an_empty_database_gives_an_equal_store(
     assert by_key["brief"]["expires_at"]
 
 
-def test_the_copy_searches_and_waits_for_the_same_vectors(
-    full: servers.Database, one_empty_db: servers.Database
-) -> None:
-    migrate(one_empty_db.url)
+def test_the_copy_searches_and_waits_for_the_same_vectors(full: engines.Home, one_empty_home: engines.Home) -> None:
+    migrate(one_empty_home.url)
     text = process("export", "--url", full.url).out
-    assert process("import", "-", "--url", one_empty_db.url, given=text).code == 0
-    seen = [cli("search", "acme", "note 77", "--json", "-u", db.url).rows for db in (full, one_empty_db)]
+    assert process("import", "-", "--url", one_empty_home.url, given=text).code == 0
+    seen = [cli("search", "acme", "note 77", "--json", "-u", db.url).rows for db in (full, one_empty_home)]
     for hits in seen:
         for hit in hits:
             del hit["chunk_id"]  # numbered anew
     assert seen[0] == seen[1]
-    waiting = [cli("embed", "--json", "-u", db.url).rows[0]["stored"] for db in (full, one_empty_db)]
+    waiting = [cli("embed", "--json", "-u", db.url).rows[0]["stored"] for db in (full, one_empty_home)]
     assert waiting[0] == waiting[1] > 0
 
 
 def test_an_export_read_from_a_pipe_and_written_to_one_is_the_same(
-    full: servers.Database, one_empty_db: servers.Database
+    full: engines.Home, one_empty_home: engines.Home
 ) -> None:
-    migrate(one_empty_db.url)
+    migrate(one_empty_home.url)
     first = process("export", "--url", full.url).out
-    assert process("import", "-", "--url", one_empty_db.url, given=first).code == 0
-    assert process("export", "-", "--url", one_empty_db.url).out == first
+    assert process("import", "-", "--url", one_empty_home.url, given=first).code == 0
+    assert process("export", "-", "--url", one_empty_home.url).out == first
 
 
 def test_an_import_that_was_broken_off_is_simply_run_again(
-    full: servers.Database, one_empty_db: servers.Database, tmp_path: Path
+    full: engines.Home, one_empty_home: engines.Home, tmp_path: Path
 ) -> None:
-    migrate(one_empty_db.url)
+    migrate(one_empty_home.url)
     whole, half = tmp_path / "whole", tmp_path / "half"
     cli("export", str(whole), "--url", full.url)
     data = whole.read_bytes()
     lines = data.splitlines(keepends=True)
     half.write_bytes(b"".join(lines[:60]) + lines[60][:100])
-    done = cli("import", str(half), "--url", one_empty_db.url)
+    done = cli("import", str(half), "--url", one_empty_home.url)
     assert done.code == 1
     assert done.err.startswith("error: file: line 61 is not JSON")
     half.write_bytes(b"".join(lines[:60]))
-    assert cli("import", str(half), "--url", one_empty_db.url).code == 0
-    (report,) = cli("import", str(whole), "--json", "--url", one_empty_db.url).rows
+    assert cli("import", str(half), "--url", one_empty_home.url).code == 0
+    (report,) = cli("import", str(whole), "--json", "--url", one_empty_home.url).rows
     assert report["skipped"] > 0
     assert report["items"] + report["skipped"] == 124
-    assert documents(one_empty_db.url) == documents(full.url)
-    assert cli("import", str(whole), "--json", "--url", one_empty_db.url).rows[0]["items"] == 0
+    assert documents(one_empty_home.url) == documents(full.url)
+    assert cli("import", str(whole), "--json", "--url", one_empty_home.url).rows[0]["items"] == 0
 
 
 def test_numbers_keep_every_digit(one_db: servers.Database, one_empty_db: servers.Database) -> None:
@@ -144,13 +143,13 @@ def test_numbers_keep_every_digit(one_db: servers.Database, one_empty_db: server
         assert conn.execute(read).fetchone() == wanted
 
 
-def test_a_scope_is_exported_without_its_neighbours(full: servers.Database) -> None:
+def test_a_scope_is_exported_without_its_neighbours(full: engines.Home) -> None:
     rows = cli("export", "--scope", "acme:ann", "--url", full.url).rows
     assert {r["namespace"] for r in rows if r["kind"] == "item"} == {"acme:ann"}
     assert {r["path"] for r in rows if r["kind"] == "namespace"} == {"acme:ann"}
 
 
-def test_a_file_appears_only_when_the_export_is_whole(full: servers.Database, tmp_path: Path) -> None:
+def test_a_file_appears_only_when_the_export_is_whole(full: engines.Home, tmp_path: Path) -> None:
     file = tmp_path / "x.ndjson"
     file.write_text("the export of yesterday")
     assert cli("export", str(file), "--scope", "a::b", "--url", full.url).code == 1
@@ -174,14 +173,14 @@ def test_a_file_appears_only_when_the_export_is_whole(full: servers.Database, tm
         ("\udcff", "error: file: line 3 is not JSON: "),
     ],
 )
-def test_a_bad_line_is_named_and_nothing_of_its_batch_is_kept(one_db: servers.Database, line: str, says: str) -> None:
+def test_a_bad_line_is_named_and_nothing_of_its_batch_is_kept(one_home: engines.Home, line: str, says: str) -> None:
     good = json.dumps({"kind": "namespace", "path": "acme", "created_at": "2024-01-01T00:00:00Z"})
     text = f"{good}\n\n{line}\n{good}\n"
-    done = process("import", "-", "--url", one_db.url, given=text.encode("utf-8", "surrogateescape"))
+    done = process("import", "-", "--url", one_home.url, given=text.encode("utf-8", "surrogateescape"))
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(says)
     assert "Traceback" not in done.err
     if "line 3" not in done.err:
         assert "In lines 1 to 4 of stdin; nothing of them was kept." in done.err
-    with kompanion_db.connect(one_db.url) as store:
+    with kompanion_db.connect(one_home.url) as store:
         assert store.list_namespaces("*", include_deleted=True) == []

@@ -1,31 +1,168 @@
-"""copy and digest: a store moves between engines, and two stores that hold the same have the same digest."""
+"""copy: a store moves into another one, of either engine, and holds the same there, however often it was broken off."""
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import copier
+import engines
+import numpy as np
+import pytest
 import samples
 import servers
+from cli import cli, process
 
 import kompanion_db
+from kompanion_db import NewItem
 from kompanion_db.copying import copy
+from kompanion_db.errors import BadArgument
+
+EXACT = {"big": 12345678901234567890, "small": 1e-300, "deep": {"list": [1, 2.5, None, "\u00fc"]}}
 
 
-def test_a_store_that_went_to_the_other_engine_and_back_holds_the_same(
-    db: servers.Database, server: servers.Server, tmp_path: Path
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """The URL of a store that is not there yet."""
+    return f"sqlite:///{tmp_path}/x.db"
+
+
+@pytest.fixture
+def back(engine: engines.Engine) -> Iterator[engines.Home]:
+    """A second, empty store on the same engine."""
+    made = engine.home()
+    yield made
+    made.drop()
+
+
+def test_a_store_that_went_into_a_file_and_back_holds_the_same(
+    home: engines.Home, back: engines.Home, file: str
 ) -> None:
-    back = server.create(server.template)
+    with (
+        kompanion_db.connect(home.url) as first,
+        kompanion_db.connect(file) as between,
+        kompanion_db.connect(back.url) as last,
+    ):
+        samples.fill(first)
+        first.upsert_item("acme", "exact", "x", metadata=EXACT, vectors=[[-0.0, 1e-40, 3e38, 0.1]], model="large")
+        there = copy(first, between)
+        assert (there.items, there.skipped) == (16, 0)
+        again = copy(between, last)
+        assert there.digest == again.digest == first.digest() == between.digest() == last.digest()
+        for store in (between, last):
+            assert store.item_history("acme:ann", "note-1") == first.item_history("acme:ann", "note-1")
+            assert store.list_threads("*") == first.list_threads("*")
+            assert [m.queued for m in store.list_models()] == [m.queued for m in first.list_models()]
+            found = store.get_chunks("acme", "exact", model="large")[0].vector
+            assert found is not None
+            assert found.tobytes() == np.array([-0.0, 1e-40, 3e38, 0.1], np.float32).tobytes()
+        assert copy(first, last).items == 0
+
+
+def test_a_copy_that_is_killed_again_and_again_ends_equal(one_home: engines.Home, file: str) -> None:
+    chance = random.Random(5)
+    with kompanion_db.connect(one_home.url) as source:
+        samples.fill(source)
+        source.upsert_items(samples.bulk_item(n) for n in range(60))
+        assert all(copier.kill_at(one_home.url, file, chance.randint(1, 5)) for _ in range(3))
+        with kompanion_db.connect(file) as target:
+            assert target.stats("*")[0].items > 0
+            done = copy(source, target)
+            assert done.digest == source.digest()
+
+
+@pytest.mark.slow
+def test_a_copy_may_be_killed_at_any_page(one_home: engines.Home, tmp_path: Path) -> None:
+    with kompanion_db.connect(one_home.url) as source:
+        samples.fill(source)
+        source.upsert_items(samples.bulk_item(n) for n in range(60))
+        wanted = source.digest()
+        for step in range(1, 20):
+            url = f"sqlite:///{tmp_path}/{step}.db"
+            code = copier.kill_at(one_home.url, url, step)
+            with kompanion_db.connect(url) as target:
+                done = copy(source, target)
+                assert done.items == 0 or code != 0
+                assert done.digest == target.digest() == wanted
+
+
+def test_what_an_engine_exports_the_other_imports(one_db: servers.Database, file: str, tmp_path: Path) -> None:
+    out, again = tmp_path / "out.ndjson", tmp_path / "again.ndjson"
+    exact = '{"big": 12345678901234567890.123456789012345678901, "huge": 1e400}'
+    with kompanion_db.connect(one_db.url) as source:
+        samples.fill(source)
+    with one_db.connect() as conn:
+        conn.execute("select kompanion.upsert_item('acme', 'n', 'x', metadata => %s::jsonb)", (exact,))
+    assert cli("export", str(out), "--url", one_db.url).code == 0
+    assert cli("import", str(out), "--url", file).out == "Imported 16 items; 0 were there already.\n"
+    wanted = cli("digest", one_db.url).out
+    assert cli("digest", "--url", file).out == wanted
+    assert cli("export", str(again), "--url", file).code == 0
+    with one_db.connect() as conn:
+        conn.execute("truncate kompanion.namespaces, kompanion.embedding_models cascade")
+    assert cli("import", str(again), "--url", one_db.url).code == 0
+    assert cli("digest", one_db.url).out == wanted
+
+
+def test_a_target_that_holds_something_of_its_own_is_told_from_the_source(one_home: engines.Home, file: str) -> None:
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(file) as target:
+        samples.fill(source)
+        target.upsert_item("mine", "k", "was here before")
+        with pytest.raises(BadArgument, match="differs from the source"):
+            copy(source, target)
+        assert copy(source, target, verify=False).items == 0
+        assert target.get_item("mine", "k") is not None
+        with pytest.raises(BadArgument, match="is the source"):
+            copy(target, target)
+
+
+def test_the_command_line_copies_and_says_so(one_home: engines.Home, file: str) -> None:
+    with kompanion_db.connect(one_home.url) as source:
+        samples.fill(source)
+        wanted = source.digest()
+    done = process("copy", one_home.url, file)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"Copied 15 items; 0 were there already.\nBoth hold the same: {wanted}\n"
+    assert cli("copy", one_home.url, file, "--json").rows == [{"items": 0, "skipped": 15, "digest": wanted}]
+    assert cli("copy", file, file).code == 1
+
+
+@pytest.mark.slow
+def test_fifty_thousand_items_with_history_and_two_models_go_there_and_back(
+    one_db: servers.Database, one_server: servers.Server, file: str, figure: Callable[[str], None]
+) -> None:
+    second = one_server.create(one_server.template)
+    chance = np.random.default_rng(7)
+
+    def items(revision: int) -> Iterator[NewItem]:
+        for n in range(50_000):
+            yield NewItem(
+                f"p{n % 10}:u{n % 97}", f"content {n} of revision {revision}", key=f"k{n}", metadata={"n": n, "x": n / 7},
+                tags=[f"t{n % 9}"], thread=f"th{n % 5}", user_key="ann", vectors=[chance.random(384, dtype=np.float32)],
+            )  # fmt: skip
+
     try:
         with (
-            kompanion_db.connect(db.url) as first,
-            kompanion_db.connect(f"sqlite:///{tmp_path}/x.db") as between,
-            kompanion_db.connect(back.url) as last,
+            kompanion_db.connect(one_db.url) as first,
+            kompanion_db.connect(file) as between,
+            kompanion_db.connect(second.url) as last,
         ):
-            samples.fill(first)
-            there = copy(first, between)
-            assert (there.items, there.skipped) == (15, 0)
-            again = copy(between, last)
-            assert there.digest == again.digest == first.digest() == between.digest() == last.digest()
-            assert copy(first, last).items == 0
+            first.register_model("one", 384)
+            first.register_model("two", 384, metric="l2")
+            for revision in range(2):
+                first.upsert_items(items(revision), model="one")
+            while pending := first.pending_embeddings("two", batch=10_000):
+                first.put_embeddings(pending, chance.random((len(pending), 384), dtype=np.float32), model="two")
+            for there, here, what in (
+                (first, between, "PostgreSQL -> SQLite"),
+                (between, last, "SQLite -> PostgreSQL"),
+            ):
+                begun = time.perf_counter()
+                done = copy(there, here)
+                assert (done.items, done.skipped) == (50_000, 0)
+                figure(f"{what}: 50,000 items, {time.perf_counter() - begun:.0f} s with the comparison, {done.digest}")
+            assert first.digest() == last.digest()
     finally:
-        back.drop()
+        second.drop()

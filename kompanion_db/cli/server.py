@@ -120,7 +120,7 @@ def psql(
         database = None
     chosen = chosen_url(url, database)
     if is_sqlite(chosen):
-        raise BadArgument("url: psql speaks to PostgreSQL", hint="For the file of a SQLite store: kompanion-db sql URL.")
+        raise BadArgument("url: psql speaks to PostgreSQL", hint="For the file of a SQLite store: kompanion-db sql.")
     with plain_url(chosen) as (plain, server):
         program = _psql_program(server)
         args = connection_args(plain)

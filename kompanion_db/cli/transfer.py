@@ -14,7 +14,7 @@ import typer
 
 from ..errors import BadArgument, KompanionError
 from ..requests import rows_of
-from ..snapshots import every_item
+from ..snapshots import every_item, snapshot_of
 from ..types import Imported
 from .app import app
 from .options import JsonOption, UrlOption
@@ -41,7 +41,7 @@ def export_documents(
         total = sum({row.namespace: row.items for row in figures}.values()) or None
         bar, task = progress("items written", total)
         count = 0
-        with store.snapshot() as found, _sink(file) as out, bar:
+        with snapshot_of(store) as found, _sink(file) as out, bar:
             out.writelines(document.encode() + b"\n" for document in found.registry(scope))
             for page in every_item(found, scope, page_size):
                 out.writelines(document.encode() + b"\n" for document in page)

@@ -68,7 +68,7 @@ class SqliteStore(Store):
             yield self
         self.wrote()
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
+    def _snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the store holds at this moment; inside a transaction, what that sees."""
         return sqlite_snapshot(self.database)
 
