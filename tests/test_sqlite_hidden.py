@@ -183,12 +183,14 @@ class World:
                 self.look()
                 raise Undone
             self.rows, self.hidden = inner
+            self.look()
             self.write(5)  # takes the numbers of vectors that were given back
             self.look()
             if not kept:
                 raise Undone
         if not kept:
             self.rows, self.hidden = before
+            self.look()
             self.write(5)
         self.done["transactions"] += 1
 
@@ -221,6 +223,8 @@ def _wander(world: World, hits: int, figure: Callable[[str], None]) -> None:
             world.transaction(kept=world.random.random() < 0.5)
         else:
             world.step()
+        world.look()
+        world.clock.jump(world.random.uniform(-40, 40))
         world.look()
     assert world.done["by index"]
     figure(f"deleted, expired, purged or undone in results: 0 of {dict(world.done)}, seed {SEED}")
