@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
+import kill_store
 import numpy as np
 import pytest
 from cli import cli, process
 
 import kompanion_db
 from kompanion_db.errors import BadArgument, DamagedStore, NotInstalled
+from kompanion_db.sqlite.upkeep import doctor
 
 DIM = 8
 
@@ -136,6 +138,29 @@ def test_a_store_without_its_folder_is_refused_and_examined(store: kompanion_db.
         kompanion_db.connect(url)
     found = cli("doctor", url)
     assert (found.code, "the folder of vectors is missing" in " ".join(found.out.split())) == (1, True)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut short", "gone"])
+def test_a_damaged_index_is_found_searched_without_and_made_anew(store: kompanion_db.Store, url: str, how: str) -> None:
+    expected = _answer(store)
+    with kill_store.hastened():
+        assert store.checkpoint()["indexed"] == 1
+        store.close()
+        (path,) = _segment(url).parent.glob("ann-*")
+        data = path.read_bytes()
+        if how == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(data[:-7] if how == "cut short" else bytes([data[0], data[1] ^ 1]) + data[2:])
+        found = doctor(url)
+        assert [(f.severity, Path(f.file).name) for f in found] == [("warning", path.name)]
+    with kompanion_db.connect(url) as opened:
+        assert _answer(opened) == expected
+    with kill_store.hastened():
+        doctor(url, repair=True)
+        assert doctor(url) == []
+    with kompanion_db.connect(url) as opened:
+        assert _answer(opened) == expected
 
 
 def test_a_file_of_somebody_else_is_not_examined(tmp_path: Path) -> None:
