@@ -23,6 +23,7 @@ SCRIPTS: dict[str, set[str]] = {
     "growth": {"servers", "seed"},
     "ingest": {"servers", "seed"},
     "upsert": {"servers", "seed"},
+    "embedded": {"seed"},
 }
 SERVERS = {"filtered_search": "pg18,floor"}
 
@@ -47,7 +48,7 @@ def arguments_of(name: str, args: argparse.Namespace) -> list[str]:
     """The command line of one benchmark."""
     taken = SCRIPTS[name]
     line = ["--small"] if args.small else []
-    if args.url:
+    if args.url and "servers" in taken:
         line += ["--url", args.url]
     elif "servers" in taken:
         line += ["--servers", args.servers or SERVERS.get(name, "pg18")]

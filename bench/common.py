@@ -149,6 +149,8 @@ def commit() -> str:
 
 def versions(about: dict[str, Any]) -> str:
     """The versions of a record, as titles have them."""
+    if "sqlite" in about:
+        return f"SQLite {about['sqlite']} / FAISS {about['faiss']}"
     return f"PostgreSQL {about['postgresql']} / pgvector {about['pgvector']}"
 
 

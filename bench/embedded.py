@@ -1,0 +1,240 @@
+"""The SQLite engine beside other embedded stores: load, search under filters, opening, memory, disk, in one run.
+
+With --folder it can be broken off and goes on when called again; --minutes begins nothing new after so long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import apsw
+import numpy as np
+
+from . import cases, common, data
+from .cases import Case
+from .embedded_peers import PEERS, Ours, Peer
+from .plans import K
+from .ways import Way, in_turn, warm
+
+NAME = "embedded"
+SIZES = (10_000, 100_000, 1_000_000)
+TARGET = 0.99
+FRESH = 3
+SLOW_MS, FEW = 50, 10
+
+
+class Pause(Exception):
+    """Time is over; the rest is measured when called again."""
+
+
+class Steps:
+    """What was measured so far, kept in a file."""
+
+    def __init__(self, path: Path, minutes: float | None) -> None:
+        self.path = path
+        self.done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.end = time.monotonic() + 60 * (minutes or 1e6)
+
+    def step(self, name: str, measure: Callable[[], Any]) -> Any:
+        """What a step measured, now or earlier."""
+        if name not in self.done:
+            if time.monotonic() > self.end:
+                raise Pause
+            self.done[name] = measure()
+            self.path.write_text(json.dumps(self.done))
+        return self.done[name]
+
+
+class Size:
+    """One number of rows: its data, its stores, its steps."""
+
+    def __init__(self, rows: int, args: argparse.Namespace, folder: Path, steps: Steps) -> None:
+        self.rows, self.args, self.folder, self.steps = rows, args, folder / str(rows), steps
+        wanted = [name.strip() for name in args.peers.split(",")] if args.peers else list(PEERS)
+        self.peers = [n for n in PEERS if n in wanted and PEERS[n].version() and rows <= PEERS[n].most]
+        self.opened: dict[str, Peer] = {}
+
+    @cached_property
+    def source(self) -> data.Dataset:
+        """The vectors and queries."""
+        return data.generated(self.rows, self.args.dim, self.args.query_count, self.args.seed)
+
+    @cached_property
+    def asked(self) -> tuple[list[str], list[Case]]:
+        """The namespace of each row, and the cases."""
+        return cases.of(self.source, self.args.query_count, K, self.args.seed)
+
+    def place(self, name: str) -> Path:
+        """The folder of a store."""
+        return self.folder / name.replace(" ", "_")
+
+    def load(self, name: str) -> dict[str, float]:
+        """Rows a second into a new folder, and then bytes on disk."""
+        shutil.rmtree(self.place(name), ignore_errors=True)
+        self.place(name).mkdir(parents=True)
+        peer, source, namespaces = PEERS[name](self.place(name)), self.source, self.asked[0]
+        start = time.perf_counter()
+        peer.load(source, namespaces)
+        seconds = time.perf_counter() - start
+        return {"rows_s": self.rows / seconds, "seconds": seconds}
+
+    def disk(self, name: str) -> float:
+        """Bytes of a store on disk; of ours, what still counts (superseded files stay ten minutes)."""
+        paths = [path for path in self.place(name).rglob("*") if path.is_file()]
+        if name == "kompanion_db":
+            conn = apsw.Connection(str(self.place(name) / "x.db"))
+            gone = {file for (file,) in conn.execute("select file from vec_retired")}
+            paths = [path for path in paths if path.name not in gone]
+            conn.close()
+        return sum(path.stat().st_size for path in paths)
+
+    def fresh(self, name: str) -> list[dict[str, float]]:
+        """Opening and the first query, each in a process of its own."""
+        np.save(self.folder / "queries.npy", self.source.queries)
+        command = [sys.executable, "-m", "bench.embedded_peers", name, self.place(name), self.folder / "queries.npy"]
+        outputs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(FRESH)]
+        return [json.loads(done.stdout.splitlines()[-1]) for done in outputs]
+
+    def prepared(self, name: str) -> float:
+        """What an operator does after a load, which is not counted; its seconds."""
+        start = time.perf_counter()
+        PEERS[name](self.place(name)).prepare()
+        return time.perf_counter() - start
+
+    def calibrated(self) -> float:
+        """Ours is calibrated; its seconds."""
+        start = time.perf_counter()
+        Ours(self.place("kompanion_db")).calibrate(self.args.calibrate)
+        return time.perf_counter() - start
+
+    def search(self, case: Case, target: float | None, names: list[str]) -> list[dict[str, Any]]:
+        """A case asked of these stores in turn."""
+        ways = []
+        for name in names:
+            if name not in self.opened:
+                self.opened[name] = PEERS[name](self.place(name))
+                self.opened[name].open()
+            peer = self.opened[name]
+            extra: dict[str, Any] = {"target": target} if isinstance(peer, Ours) else {}
+            ways.append(_way(name, peer.ask, case, extra))
+            if isinstance(peer, Ours) and case.asks[0].scope != "*":
+                ways.append(_way(f"{name}, metadata", peer.ask_metadata, case, extra))
+        for way in ways:
+            warm(way, self.source, case, 1)
+            warm(way, self.source, case, 3)
+            start = time.perf_counter()
+            way.ask(0)
+            if 1000 * (time.perf_counter() - start) > SLOW_MS:
+                way.most = FEW
+            else:
+                warm(way, self.source, case)
+        in_turn(ways, self.source, case, self.args.rounds)
+        return [way.result() for way in ways]
+
+    def measure(self) -> dict[str, Any]:
+        """All steps of this size."""
+        step, prefix = self.steps.step, f"{self.rows} "
+        searched = [n for n in self.peers if n != "plain tables"]
+        loads: dict[str, list[Any]] = {name: [] for name in self.peers}
+        for number in range(3 if self.rows <= 100_000 else 1):
+            turn = [n for n in self.peers if number < PEERS[n].rounds]
+            for name in random.Random(number).sample(turn, len(turn)):
+                loads[name].append(step(f"{prefix}load {number} {name}", lambda n=name: self.load(n)))
+        for name in searched:
+            step(f"{prefix}prepare {name}", lambda n=name: self.prepared(n))
+        disk = {name: step(f"{prefix}disk {name}", lambda n=name: self.disk(n)) for name in self.peers}
+        fresh = {name: step(f"{prefix}fresh {name}", lambda n=name: self.fresh(n)) for name in searched}
+        cells = []
+        number = 1 + 3 * len(cases.SHARES)
+        with common.progress(2 * number, f"{self.rows:,} rows", " cases") as bar:
+            for way, target in (("default", None), ("calibrated", TARGET)):
+                if way == "calibrated":
+                    step(f"{prefix}calibrate", self.calibrated)
+                for place in range(number):
+                    # Before any calibration it is only ours that can be another.
+                    names = searched if way == "calibrated" else [n for n in searched if n == "kompanion_db"]
+                    name = f"{prefix}search {way} {place}"
+                    found = step(name, lambda p=place, t=target, n=names: self._cell(p, t, n))
+                    cells.append({"setting": way, **found})
+                    bar.update()
+        return {"rows": self.rows, "loads": loads, "disk": disk, "fresh": fresh, "cells": cells}
+
+    def _cell(self, place: int, target: float | None, names: list[str]) -> dict[str, Any]:
+        case = self.asked[1][place]
+        ways = self.search(case, target, names)
+        return {"group": case.group, "share": case.share, "matches": case.rows, "ways": ways}
+
+
+def _way(label: str, ask: Callable[..., list[int]], case: Case, extra: dict[str, Any]) -> Way:
+    return Way(label, None, lambda: None, lambda n: ask(case.queries[n], case.asks[n], **extra))
+
+
+def about() -> dict[str, Any]:
+    """What the figures must be read with."""
+    return {
+        "cpu": common.cpu(), "cores": os.cpu_count(), "memory_gb": common.memory_gb(), "python": platform.python_version(),
+        "sqlite": apsw.sqlite_lib_version(), "faiss": PEERS["FAISS"].version(),
+        "peers": {name: peer.version() for name, peer in PEERS.items()},
+        "commit": common.commit(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure each size, print tables, write JSON and PNG."""
+    from . import embedded_tables, pictures_embedded
+
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="rows; default %(default)s")
+    parser.add_argument("--dim", type=int, default=384, help="of the vectors; default %(default)s")
+    parser.add_argument("--query-count", type=int, default=200, help="queries; default %(default)s")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each is asked; default %(default)s")
+    parser.add_argument("--calibrate", type=float, default=60, metavar="SECONDS", help="default %(default)s")
+    parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; default: all that are installed")
+    parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
+    parser.add_argument("--small", action="store_true", help="a small set, for a first look and for make bench")
+    parser.add_argument("--folder", type=Path, help="keep the stores here, and go on from what is there")
+    parser.add_argument("--minutes", type=float, help="begin nothing new after so long; needs --folder")
+    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the picture of a record written before")
+    args = parser.parse_args(argv)
+    if args.draw:
+        record = common.read(args.draw)
+        print(embedded_tables.show(record), *pictures_embedded.draw(record))
+        return
+    if args.small:
+        args.sizes, args.dim, args.query_count, args.calibrate = "10000,30000", min(args.dim, 64), 40, 10
+    for name, peer in PEERS.items():
+        if peer.version() is None:
+            print(f"{name}: not installed, left out; pip install 'kompanion-db[bench-peers]'")
+    with tempfile.TemporaryDirectory(prefix="kompanion_bench_") as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        steps = Steps(folder / "steps.json", args.minutes)
+        runs = []
+        try:
+            for rows in args.sizes.split(","):
+                runs.append(Size(int(rows), args, folder, steps).measure())
+        except Pause:
+            print(f"{len(steps.done)} steps are measured; the same command goes on")
+            return
+    settings = {n: v for n, v in common.settings_of(args).items() if n not in ("folder", "minutes")}
+    record = settings | {"about": about(), "k": K, "target": TARGET, "runs": runs}
+    print(embedded_tables.show(record))
+    print(common.save(common.record_name(NAME, args), record), *pictures_embedded.draw(record))
+
+
+if __name__ == "__main__":
+    main()
