@@ -334,7 +334,7 @@ class Lance(Peer):
         self.table = lancedb.connect(str(self.folder / "lance")).open_table("t")
 
     def ask(self, query: Floats, where: Ask) -> list[int]:
-        found = self.table.search(query).distance_type("cosine").nprobes(20).limit(K).select(["n"])
+        found = self.table.search(query).distance_type("cosine").nprobes(20).limit(K).select(["n", "_distance"])
         if where.members is not None:
             found = found.where(f"space = '{where.scope}'", prefilter=True)
         return [int(n) for n in found.to_arrow()["n"].to_pylist()]
