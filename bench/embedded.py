@@ -26,7 +26,8 @@ import numpy as np
 
 from . import cases, common, data
 from .cases import Case
-from .embedded_peers import PEERS, Ours, Peer
+from .embedded_peer import Peer
+from .embedded_peers import PEERS, Ours
 from .plans import K
 from .ways import Way, in_turn, warm
 

@@ -99,6 +99,7 @@ def _bars(axis: Any, values: dict[str, float], title: str, notes: dict[str, str]
         axis.text(value + 0.02 * most, place, text, va="center", fontsize=8.5, color=GREY)
     axis.set_yticks(range(len(ordered)), [name for name, _ in ordered])
     axis.set_xlim(0, 1.5 * most)
+    axis.locator_params(axis="x", nbins=4)
     axis.xaxis.set_major_formatter(picture.FuncFormatter(picture.plain))
     axis.set_title(title)
     axis.grid(visible=False, axis="y")
