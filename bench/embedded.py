@@ -35,7 +35,7 @@ NAME = "embedded"
 SIZES = (10_000, 100_000, 1_000_000)
 TARGET = 0.99
 FRESH = 3
-SLOW_MS, FEW = 50, 10
+SLOW_MS, FEW = 8, 20
 
 
 class Pause(Exception):
