@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -17,12 +18,13 @@ from . import embedded, pg_protocol
 from .errors import ConnectionFailed, KompanionError
 from .migrate import migrate as run_migrations
 from .migrate import require_installed
+from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
-from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
-from .turns import PATIENCE, Merging
+from .turns import BREATH, PATIENCE, Merging
 
 Conn = psycopg.Connection[DictRow]
 
@@ -49,8 +51,8 @@ class PostgresStore(Store):
             url = self._server.url()
         self.url = url
         self._pool: ConnectionPool[Conn] | None = None
-        # Two merges run side by side, beside the making of the next batch; a connection is left to the other callers.
-        self._merger = ThreadPoolExecutor(min(2, max(1, max_size - 1)), thread_name_prefix="kompanion-merge")
+        # Merges run side by side, beside the making of the next batch; a connection is left to the other callers.
+        self._merger = ThreadPoolExecutor(min(SIDE_BY_SIDE, max(1, max_size - 1)), thread_name_prefix="kompanion-merge")
         self._bound: ContextVar[Conn | None] = ContextVar("kompanion_transaction", default=None)
         try:
             # An embedded server has no DBA but us.
@@ -158,6 +160,9 @@ class PostgresStore(Store):
             case Join(merging=Merging() as merging):
                 merging.keep()
                 return merging.future.result()
+            case Breathe():
+                time.sleep(BREATH)
+                return None
             case RunAll():
                 with self._connection() as conn, translated(), pg_protocol.told(conn, request.progress):
                     for text in request.statements:

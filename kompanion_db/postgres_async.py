@@ -23,7 +23,7 @@ from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
-from .requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .snapshots import postgres_snapshot
 from .store import AsyncStore
 from .turns import PATIENCE, AsyncMerging
@@ -186,6 +186,9 @@ class AsyncPostgresStore(AsyncStore):
             case Join(merging=AsyncMerging() as merging):
                 merging.keep()
                 return await merging.task
+            case Breathe():
+                await asyncio.sleep(0)
+                return None
             case RunAll():
                 async with self._connection() as conn:
                     with translated(), pg_protocol.told(conn, request.progress):

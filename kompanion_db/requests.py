@@ -92,6 +92,11 @@ class Pull:
 
 
 @dataclass(frozen=True)
+class Breathe:
+    """Let the merges under way go on for a moment: the making of rows takes the interpreter from them."""
+
+
+@dataclass(frozen=True)
 class RunAll:
     """Run the statements of index_statements one by one, each in a transaction of its own."""
 
@@ -99,7 +104,7 @@ class RunAll:
     progress: Progress | None = None
 
 
-Request = Call | EmbedDocuments | EmbedQuery | Join | Merge | Pull | RunAll
+Request = Breathe | Call | EmbedDocuments | EmbedQuery | Join | Merge | Pull | RunAll
 
 Steps = Generator[Request, Any, T]
 """An operation in progress: yields requests, is sent their answers, returns its result."""

@@ -19,6 +19,9 @@ from .requests import Row
 PATIENCE = 1.0
 """Seconds a merge that is ready keeps its locks while it is not its turn; as PostgreSQL's deadlock_timeout."""
 
+BREATH = 0.00005
+"""Seconds in which a thread that waits for the interpreter wakes up. Asked for it, Python gives it only every 5 ms."""
+
 
 class _Turn:
     _decided: Any

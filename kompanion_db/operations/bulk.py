@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -16,14 +16,32 @@ from .. import arguments as check
 from ..chunking import Chunk
 from ..errors import BadArgument, BadVector, KompanionError
 from ..namespaces import hash_path
-from ..requests import Join, Merge, Pull, Steps, Turn
+from ..requests import Breathe, Join, Merge, Pull, Steps, Turn
 from ..types import BulkResult, NewItem, Vector
 from .embedding import Context, chunk_arguments, cut_and_embed
 
 _FIELDS = frozenset(f.name for f in dataclasses.fields(NewItem))
 
-_SIDE_BY_SIDE = 2
-"""Batches that are merged at the same time."""
+SIDE_BY_SIDE = 3
+"""Batches that are merged at the same time: one for each of two cores, and one that waits for the disk or its turn."""
+
+_BREATH = 250
+"""Items between two breaths: about a millisecond."""
+
+_SETTLED = 100_000
+"""So many namespaces, threads and users that stand are remembered."""
+
+
+class _UnderWay(NamedTuple):
+    """A merge, with hashes of the names it writes and of the places that do not stand yet."""
+
+    turn: Turn
+    names: set[int]
+    places: set[int]
+
+    def meets(self, names: set[int], places: set[int]) -> bool:
+        """Whether one that writes these would have to wait for it."""
+        return not (self.names.isdisjoint(names) and self.places.isdisjoint(places))
 
 
 def upsert_items(
@@ -37,9 +55,9 @@ def upsert_items(
     """Write items as ``upsert_item`` would, streamed by COPY: NewItem, or dicts with its fields, any number of them.
 
     Each batch is one transaction; ``progress`` is called after each with the number of items written so far. The server
-    works on two batches at a time, where the pool has a connection for each (``max_size`` 3 or more), but keeps them in
-    their order: what stands is always what came first. When it is broken off, run it again with the same items: those
-    with a key that are written already are unchanged.
+    works on three batches at a time, where the pool has a connection for each (``max_size`` 4 or more), but keeps them
+    in their order: what stands is always what came first. When it is broken off, run it again with the same items:
+    those with a key that are written already are unchanged.
     With an embedder, content that comes without vectors is cut and embedded. ``AsyncStore`` takes async iterables too.
 
     Raises what ``upsert_item`` raises, naming the item by its place in the batch; the batch then leaves nothing.
@@ -51,16 +69,21 @@ def upsert_items(
     if context.embedder is not None and model is None:
         model = context.embedder.name
     counts: Counter[str] = Counter()
-    under_way: list[tuple[Turn, set[int]]] = []  # merges, oldest first, and the hashes of the names in them
+    under_way: list[_UnderWay] = []  # oldest first
+    settled: set[int] = set()  # hashes of places that stand
 
     def finish(left: int = 0) -> Steps[None]:
         while len(under_way) > left:
-            rows = yield Join(under_way.pop(0)[0])
+            oldest = under_way.pop(0)
+            rows = yield Join(oldest.turn)
             counts.update({row["status"]: row["items"] for row in rows})
             if progress is not None:
                 progress(counts.total())
             if under_way:
-                under_way[0][0].keep()
+                under_way[0].turn.keep()
+            if len(settled) > _SETTLED:
+                settled.clear()
+            settled.update(oldest.places)
 
     source: Any = items
     try:
@@ -73,26 +96,37 @@ def upsert_items(
                 if context.embedder is not None:
                     yield from finish()  # what has a vector by now need not be embedded
                 cut = yield from _cut(context, fresh)
-                item_rows = [_item_row(n, item) for n, item in enumerate(fresh)]
+                item_rows = yield from _item_rows(fresh)
                 # In the order of namespaces, so that what is searched together lies together.
                 order = sorted(range(len(fresh)), key=lambda n: fresh[n].namespace or "")
-                item_rows = [item_rows[n] for n in order]
                 chunk_rows = [row for n in order if n in cut for row in _chunk_rows(n, fresh[n], *cut[n])]
             except Exception:
                 yield from finish()  # the batches before the bad one stand
                 raise
-            # Two at a time, unless the server is done already, or they write the same item and would only wait.
+            # Side by side, unless the server is done already, or two would only wait for each other: they write the
+            # same item, or both make the namespace, thread or user they meet in.
             names = {hash((item.namespace, item.key)) for item in fresh if item.key is not None}
-            while under_way and (under_way[0][0].done() or not names.isdisjoint(under_way[-1][1])):
+            places = _places(fresh) - settled
+            while under_way and (under_way[0].turn.done() or any(merge.meets(names, places) for merge in under_way)):
                 yield from finish(len(under_way) - 1)
-            yield from finish(_SIDE_BY_SIDE - 1)
-            turn = yield Merge(item_rows, chunk_rows, check.text("model", model), first=not under_way)
-            under_way.append((turn, names))
+            yield from finish(SIDE_BY_SIDE - 1)
+            turn = yield Merge(
+                [item_rows[n] for n in order], chunk_rows, check.text("model", model), first=not under_way
+            )
+            under_way.append(_UnderWay(turn, names, places))
         yield from finish()
     finally:
-        for turn, _ in under_way:
-            turn.abandon()
+        for merge in under_way:
+            merge.turn.abandon()
     return BulkResult(counts.total(), counts["inserted"], counts["revised"], counts["unchanged"])
+
+
+def _places(items: list[NewItem]) -> set[int]:
+    """Hashes of the namespaces, threads and users the items are in: what the first batch in them makes."""
+    places = {hash(item.namespace) for item in items}
+    places.update(hash((item.namespace, "thread", item.thread)) for item in items if item.thread is not None)
+    places.update(hash((item.namespace, "user", item.user_key)) for item in items if item.user_key is not None)
+    return places
 
 
 Pieces = tuple[list[Chunk] | None, list[Vector | None] | None]
@@ -119,6 +153,8 @@ def _cut(context: Context, items: list[NewItem]) -> Steps[dict[int, Pieces]]:
     """Chunks and vectors of the items that have any, by place; content without vectors goes to the embedder."""
     cut: dict[int, Pieces] = {}
     for n, item in enumerate(items):
+        if n % _BREATH == 0:
+            yield Breathe()
         if item.vectors is not None:
             cut[n] = (item.chunks, _vectors(n, item.vectors))
         elif item.chunks is not None:
@@ -142,6 +178,15 @@ def _vectors(n: int, given: Any) -> list[Vector | None]:
     ):
         return list(given)
     return check.vectors(f"items[{n}].vectors", given)
+
+
+def _item_rows(items: list[NewItem]) -> Steps[list[tuple[Any, ...]]]:
+    rows = []
+    for n, item in enumerate(items):
+        if n % _BREATH == 0:
+            yield Breathe()
+        rows.append(_item_row(n, item))
+    return rows
 
 
 def _item_row(n: int, item: NewItem) -> tuple[Any, ...]:

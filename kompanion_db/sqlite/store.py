@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BadArgument
 from ..operations.embedding import Context, adopt_embedder, need_embedder
-from ..requests import Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, Row, RunAll
+from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, Row, RunAll
 from ..snapshots import Snapshot, sqlite_snapshot
 from ..store import Store
 from ..types import Finding
@@ -100,6 +100,8 @@ class SqliteStore(Store):
                 return Turn(request, self._merge)
             case Join(merging=Turn() as turn):
                 return turn.rows()
+            case Breathe():
+                return None  # nothing goes on beside it
             case RunAll():
                 return self._run_all(request)
 
