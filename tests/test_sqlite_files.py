@@ -101,7 +101,7 @@ async def test_the_async_store_keeps_its_files_too(store: kompanion_db.Store, ur
 def test_a_store_on_a_server_says_what_to_do_instead(one_db) -> None:  # type: ignore[no-untyped-def]
     with kompanion_db.connect(one_db.url) as store:
         for call in (store.checkpoint, lambda: store.backup("x.db"), store.doctor):
-            with pytest.raises(BadArgument, match="is on a server") as raised:
+            with pytest.raises(BadArgument, match="this one is in PostgreSQL") as raised:
                 call()
             assert raised.value.hint
 
@@ -136,8 +136,8 @@ def test_a_store_without_its_folder_is_refused_and_examined(store: kompanion_db.
     folder.rmdir()
     with pytest.raises(DamagedStore, match="is missing"):
         kompanion_db.connect(url)
-    found = cli("doctor", url)
-    assert (found.code, "the folder of vectors is missing" in " ".join(found.out.split())) == (1, True)
+    found = cli("doctor", url, "--json")
+    assert (found.code, "the folder of vectors is missing" in [row["what"] for row in found.rows]) == (1, True)
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut short", "gone"])
