@@ -12,6 +12,7 @@ import apsw
 import numpy as np
 
 from kompanion_db.sidecar import derive, fold, maintenance, merge
+from kompanion_db.sqlite import planner
 from kompanion_db.sqlite import vectors as entering
 from kompanion_db.sqlite.database import Database, open_connection
 from kompanion_db.sqlite.files import Place
@@ -32,6 +33,7 @@ HASTE: dict[Any, dict[str, Any]] = {
     derive: {"ANN_ROWS": 24, "PART_ROWS": 24},
     merge: {"MOST_SEGMENTS": 4},
     entering: {"BULK_ROWS": 24},
+    planner: {"SURE_ROWS": 0},
     maintenance: {"PAUSE": 0.002, "QUIET": 0.02, "TIDY": 0.05, "PATIENCE": 0.02},
 }
 
