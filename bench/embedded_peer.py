@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from .data import Dataset, Floats
 BATCH = 5000
 
 
-class Peer:
+class Peer(ABC):
     """A store in a folder. ``rounds``: how often its load is measured; ``most``: rows up to which it takes part."""
 
     package = ""
@@ -30,9 +31,9 @@ class Peer:
         except importlib.metadata.PackageNotFoundError:
             return None
 
+    @abstractmethod
     def load(self, data: Dataset, namespaces: list[str]) -> None:
         """Write all rows."""
-        raise NotImplementedError
 
     def prepare(self) -> None:
         """What an operator does after a load, which is not counted."""
@@ -41,8 +42,8 @@ class Peer:
         """Make it ready to be asked."""
 
     def ask(self, query: Floats, where: Ask) -> list[int]:
-        """The rows nearest to a query, in a namespace unless that is '*'."""
-        raise NotImplementedError
+        """The rows nearest to a query, in a namespace unless that is '*'; none where it only takes part in the load."""
+        return []
 
     def close(self) -> None:
         """Let go of it."""
