@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from .data import Dataset, Floats
 BATCH = 5000
 
 
-class Peer(ABC):
+class Peer:
     """A store in a folder. ``rounds``: how often its load is measured; ``most``: rows up to which it takes part."""
 
     package = ""
@@ -31,7 +30,6 @@ class Peer(ABC):
         except importlib.metadata.PackageNotFoundError:
             return None
 
-    @abstractmethod
     def load(self, data: Dataset, namespaces: list[str]) -> None:
         """Write all rows."""
 
