@@ -54,6 +54,7 @@ NOT_ON_SQLITE = {
     "test_copy.py::test_fifty_thousand_items": "goes from a server into a file and back",
     "test_copy.py::test_what_an_engine_exports": "goes from a server into a file and back",
     "test_disk_full.py": _SERVER,
+    "test_docs.py": "the pages name their databases themselves",
     "test_dump_restore.py": "pg_dump; a file has backup()",
     "test_filter_indexes.py": _PLANS,
     "test_filters.py::test_any_filter_and_any_document": "test_sqlite_filters.py has the law for what SQLite makes of them",
@@ -85,12 +86,6 @@ NOT_ON_SQLITE = {
     "test_workers.py::test_a_killed_worker*uncommitted": "the one writer of a file waits for the worker's transaction to end",
 }
 """File, or file and the beginning of a test, with wildcards -> why it runs on PostgreSQL alone."""
-
-
-NOT_YET_ON_SQLITE = {
-    "test_docs.py": "the pages are about PostgreSQL",
-}
-"""The same, for what a merge switches on: take the line out."""
 
 
 class Home(Protocol):
@@ -191,7 +186,7 @@ def get(key: str) -> Engine:
 def why_not(nodeid: str) -> str | None:
     """Why a test runs on PostgreSQL alone, by its node id; None when it does not have to."""
     name = nodeid.partition("tests/")[2] or nodeid
-    listed = NOT_ON_SQLITE | NOT_YET_ON_SQLITE
+    listed = NOT_ON_SQLITE
     return next((why for tests, why in listed.items() if fnmatchcase(name, f"{tests.replace(']', '[]]')}*")), None)
 
 

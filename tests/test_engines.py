@@ -31,7 +31,7 @@ def test_no_test_asks_for_a_server_and_for_every_engine_at_once(request: pytest.
     assert [item.nodeid for item in everything if _asked_for(item) == {"postgresql", "every"}] == []
 
 
-@pytest.mark.parametrize("listed", [*engines.NOT_ON_SQLITE, *engines.NOT_YET_ON_SQLITE])
+@pytest.mark.parametrize("listed", engines.NOT_ON_SQLITE)
 def test_what_is_listed_is_there(listed: str) -> None:
     file, _, name = listed.partition("::")
     found = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob(file)]

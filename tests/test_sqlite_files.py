@@ -182,3 +182,11 @@ def test_sql_runs_scripts_and_ends_at_the_first_error(store: kompanion_db.Store,
     refused = cli("sql", url, "-c", "select * from delete_item('acme', 'never was')")
     assert (refused.code, "(KM003)" in refused.err, "hint: See list_items" in refused.err) == (1, True, True)
     assert "psql" in cli("sql", "embedded:x").err
+
+
+@pytest.mark.parametrize("command", [["digest"], ["checkpoint"], ["stats", "-u"], ["export", "-u"]])
+def test_a_name_misspelt_is_no_empty_store(tmp_path: Path, command: list[str]) -> None:
+    done = cli(*command, f"sqlite:///{tmp_path / 'misspelt.db'}")
+    assert (done.code, f"({NotInstalled.sqlstate})" in done.err) == (1, True)
+    copied = cli("copy", f"sqlite:///{tmp_path / 'misspelt.db'}", f"sqlite:///{tmp_path / 'target.db'}")
+    assert (copied.code, list(tmp_path.iterdir())) == (1, [])

@@ -14,6 +14,7 @@ from .. import embedded
 from ..connecting import connect
 from ..embedders import Embedder, HashEmbedder, OpenAIEmbedder
 from ..errors import BadArgument
+from ..sqlite.files import is_sqlite
 from ..store import Store
 from .options import usage_error
 from .run import stop_on_sigterm
@@ -47,12 +48,15 @@ def plain_url(url: str) -> Iterator[tuple[str, embedded.EmbeddedServer | None]]:
 
 
 @contextmanager
-def open_store(option: str | None) -> Iterator[Store]:
-    """A store without an embedder, on the database that was named."""
+def open_store(option: str | None, *, there: bool = False) -> Iterator[Store]:
+    """A store without an embedder, on the database that was named.
+
+    ``there``: a SQLite file is not made, so that a name misspelt is not an empty store.
+    """
     url = chosen_url(option)
     if embedded.folder_of(url) is not None:
         stop_on_sigterm()
-    with connect(url, max_size=2) as store:
+    with connect(url, max_size=2, migrate=False if there and is_sqlite(url) else None) as store:
         yield store
 
 

@@ -36,7 +36,7 @@ def export_documents(
 
     It is one snapshot, and leaves nothing out: deleted and expired items too. A file appears only when it is whole.
     """
-    with open_store(url) as store:
+    with open_store(url, there=True) as store:
         figures = store.stats(scope) if sys.stderr.isatty() else []
         total = sum({row.namespace: row.items for row in figures}.values()) or None
         bar, task = progress("items written", total)
