@@ -184,7 +184,9 @@ def test_sql_runs_scripts_and_ends_at_the_first_error(store: kompanion_db.Store,
     assert "psql" in cli("sql", "embedded:x").err
 
 
-@pytest.mark.parametrize("command", [["digest"], ["checkpoint"], ["stats", "-u"], ["export", "-u"]])
+@pytest.mark.parametrize(
+    "command", [["digest"], ["checkpoint"], ["stats", "-u"], ["export", "-u"], ["get", "a", "k", "-u"], ["purge", "-u"]]
+)
 def test_a_name_misspelt_is_no_empty_store(tmp_path: Path, command: list[str]) -> None:
     done = cli(*command, f"sqlite:///{tmp_path / 'misspelt.db'}")
     assert (done.code, f"({NotInstalled.sqlstate})" in done.err) == (1, True)

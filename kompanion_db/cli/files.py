@@ -25,7 +25,7 @@ def checkpoint(
     as_json: JsonOption = False,
 ) -> None:
     """Put the files of a SQLite store in order now: what is otherwise done in the background."""
-    with open_store(chosen_url(url, database), there=True) as store:
+    with open_store(chosen_url(url, database)) as store:
         done = store.checkpoint(compact=compact)
     if as_json:
         print_json([done])
@@ -53,7 +53,7 @@ def backup(
         raise usage_error("FILE", "the file to make is not named.")
     if is_sqlite(file):
         raise usage_error("FILE", "give a path, not a URL.")
-    with open_store(chosen_url(url, database), there=True) as store:
+    with open_store(chosen_url(url, database)) as store:
         done = store.backup(file)
     if as_json:
         print_json([done])

@@ -41,7 +41,7 @@ def register(
     as_json: JsonOption = False,
 ) -> None:
     """Make a model known and queue all chunks for it; "embed" then makes the vectors."""
-    with open_store(url) as store:
+    with open_store(url, make=True) as store:
         result = store.register_model(name, dim, metric=metric, make_default=make_default)
     if as_json:
         print_json([result])

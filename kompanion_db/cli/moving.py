@@ -31,7 +31,7 @@ def copy(
     digests of both are compared; exit code 1 when they differ. The target has to be migrated, unless it is a file.
     """
     with ExitStack() as stack:
-        there, here = stack.enter_context(open_store(source, there=True)), stack.enter_context(open_store(target))
+        there, here = stack.enter_context(open_store(source)), stack.enter_context(open_store(target, make=True))
         total = _items(there)
         bar, copying_task = progress("items copied", total)
         comparing = None if no_verify else bar.add_task("items compared", total=total)
@@ -57,7 +57,7 @@ def digest(
     as_json: JsonOption = False,
 ) -> None:
     """Print the digest of all that a store holds: the same for two stores, of either engine, that hold the same."""
-    with open_store(chosen_url(url, database), there=True) as store:
+    with open_store(chosen_url(url, database)) as store:
         bar, task = progress("items read", _items(store, scope))
         count = 0
 

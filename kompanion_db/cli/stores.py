@@ -48,15 +48,15 @@ def plain_url(url: str) -> Iterator[tuple[str, embedded.EmbeddedServer | None]]:
 
 
 @contextmanager
-def open_store(option: str | None, *, there: bool = False) -> Iterator[Store]:
+def open_store(option: str | None, *, make: bool = False) -> Iterator[Store]:
     """A store without an embedder, on the database that was named.
 
-    ``there``: a SQLite file is not made, so that a name misspelt is not an empty store.
+    Only with ``make`` a SQLite file is made that is not there: a name misspelt is not an empty store.
     """
     url = chosen_url(option)
     if embedded.folder_of(url) is not None:
         stop_on_sigterm()
-    with connect(url, max_size=2, migrate=False if there and is_sqlite(url) else None) as store:
+    with connect(url, max_size=2, migrate=None if make or not is_sqlite(url) else False) as store:
         yield store
 
 
@@ -64,7 +64,7 @@ def open_store(option: str | None, *, there: bool = False) -> Iterator[Store]:
 def open_text_store(option: str | None, embedder: str | None) -> Iterator[Store]:
     """A store with the embedder that was named, or that fits the database's default model."""
     with ExitStack() as stack:
-        store = stack.enter_context(open_store(option))
+        store = stack.enter_context(open_store(option, make=True))
         found = chosen_embedder(stack, store, embedder)
         yield store if found is None else stack.enter_context(connect(store.url, embedder=found, max_size=2))
 

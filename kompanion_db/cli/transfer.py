@@ -36,7 +36,7 @@ def export_documents(
 
     It is one snapshot, and leaves nothing out: deleted and expired items too. A file appears only when it is whole.
     """
-    with open_store(url, there=True) as store:
+    with open_store(url) as store:
         figures = store.stats(scope) if sys.stderr.isatty() else []
         total = sum({row.namespace: row.items for row in figures}.values()) or None
         bar, task = progress("items written", total)
@@ -83,7 +83,7 @@ def import_documents(
     Each batch is kept when it is written: an import that was broken off is simply run again.
     """
     registry = items = skipped = 0
-    with open_store(url) as store, _source(file) as (source, size):
+    with open_store(url, make=True) as store, _source(file) as (source, size):
         bar, task = progress("bytes read", size)
         with bar:
             for first, lines in _batches(source):

@@ -105,7 +105,7 @@ def index(
 @app.command()
 def stats(scope: ScopeArgument = "*", url: UrlOption = None, as_json: JsonOption = False) -> None:
     """Show figures per namespace and model: rows, live, expired, deleted, unembedded, bytes."""
-    with open_store(url, there=True) as store:
+    with open_store(url) as store:
         rows = store.stats(scope)
     if as_json:
         print_json(rows)
