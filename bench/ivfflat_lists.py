@@ -113,21 +113,29 @@ def duel(
     }  # fmt: skip
 
 
-def tuned(store: kompanion_db.Store, hand: Hand, target: float, seconds: float) -> dict[str, Any]:
-    """What tune_index chooses for unfiltered search, and how long it takes."""
+def tuned(store: kompanion_db.Store, target: float, seconds: float, asked: data.Floats | None) -> dict[str, Any]:
+    """What tune_index chooses for unfiltered search, and how long it takes. ``asked``: what it measures with, if given."""
     start = time.perf_counter()
     rows = store.tune_index(
-        plans.MODEL, target_recall=target, seconds=seconds, kinds=["ivfflat"], share=1.0, apply=False
+        plans.MODEL, target_recall=target, seconds=seconds, kinds=["ivfflat"], share=1.0, queries=asked, apply=False
     )
     chosen = next(row for row in rows if row.chosen)
     return {
         "lists": chosen.lists, "probes": chosen.knob, "tuner_recall": chosen.recall, "tuner_ms": chosen.milliseconds,
-        "candidates": len(rows), "seconds": time.perf_counter() - start,
+        "candidates": len(rows), "seconds": time.perf_counter() - start, "own_queries": asked is not None,
     }  # fmt: skip
+
+
+def halves(source: data.Dataset) -> tuple[data.Floats, data.Dataset]:
+    """Every other query, and the data set that is asked the others alone."""
+    filters = {level: asks[1::2] for level, asks in source.filters.items()}
+    neighbors = None if source.neighbors is None else source.neighbors[1::2]
+    return source.queries[::2], replace(source, queries=source.queries[1::2], filters=filters, neighbors=neighbors)
 
 
 def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[str, Any]:
     """The record of one data set on one server."""
+    asked, source = halves(source) if args.tune_with_queries else (None, source)
     namespaces, found = scopes.of(source, args.query_count, K, args.seed, shares=SHARES)
     narrow = [c for c in found if c.group in ("independent", "foreign namespace") and c.share in SHARES]
     todo = [found[0], *narrow]
@@ -146,7 +154,7 @@ def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[st
                 }  # fmt: skip
                 if args.no_tuner:
                     return record
-                choice = tuned(store, hand, args.target, args.tuner_seconds)
+                choice = tuned(store, args.target, args.tuner_seconds, asked)
                 sides = {"tuner": (choice["lists"], choice["probes"])} | cheapest(points, args.target)
                 sides_found = duel(source, found[0], store, hand, sides, args.duels)
                 tuner = sides_found.pop("tuner")

@@ -194,8 +194,11 @@ def vectors(name: str, values: Any) -> list[Vector | None]:
 
 def _floats(name: str, value: Any, axes: int) -> Vector:
     try:
-        with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(value, dtype=np.float32)
+        if isinstance(value, np.ndarray) and value.dtype == np.float32:
+            array = np.ascontiguousarray(value)  # as below, without its tenth of the time of a search
+        else:
+            with np.errstate(over="ignore"):
+                array = np.ascontiguousarray(value, dtype=np.float32)
     except (TypeError, ValueError):
         raise BadVector(f"{name}: is no array of numbers", hint="Give a list of floats or a numpy array.") from None
     if array.ndim != axes:

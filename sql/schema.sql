@@ -109,6 +109,8 @@ declare
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
     v_zeros    jsonb := to_jsonb(array_fill(0, array[4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
+    v_look_ms  double precision;
+    v_rare     integer;
     r          record;
 begin
     plan.knobs := jsonb_build_object('look', v_look, 'edges', '[]'::jsonb);
@@ -130,13 +132,18 @@ begin
     select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
     plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
+    v_look_ms := (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m);
+    v_rare := round(6000 * v_look_ms / v_costs.item_us);
     return jsonb_build_object(
         'index', plan.index,
+        -- So many items may be gone through in three times a look around, which costs twice as much in a statement of its own as
+        -- it does here; these tags are on more.
+        'rare_items', v_rare, 'common_tags', _common_tags(v_rare),
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'own_queries', asked is not null, 'complete', false,
         'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
-        'look_ms', (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m),
+        'look_ms', v_look_ms,
         'row_us', v_costs.row_us, 'item_us', v_costs.item_us,
         'runs', v_zeros, 'hits', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
 end;
@@ -718,6 +725,30 @@ $$;
 
 COMMENT ON FUNCTION kompanion._chunk_whole(namespace_id uuid, item_id uuid, content_revision integer, content text) IS 'Internal. One chunk for the content of an item that has none, queued for the models in use.';
 
+-- Name: _common_tags(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._common_tags(more_than integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The tags on more items than that, each with the share of items it is on, by what ANALYZE last saw. NULL when that tells
+-- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others.
+begin
+    return (
+        select case when min(f.share) * c.reltuples <= more_than or count(*) < 100
+               then coalesce(jsonb_object_agg(f.tag, f.share) filter (where f.share * c.reltuples > more_than), '{}') end
+        from pg_stats s
+        join pg_class c on c.oid = to_regclass('kompanion.memory_items')
+        cross join unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) f (tag, share)
+        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null
+        group by c.reltuples);
+end;
+$$;
+
+-- Name: FUNCTION _common_tags(more_than integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._common_tags(more_than integer) IS 'Internal. The tags on more items than that, by the statistics.';
+
 -- Name: _conditions(kompanion._search_plan); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._conditions(plan kompanion._search_plan) RETURNS text
@@ -727,6 +758,9 @@ CREATE FUNCTION kompanion._conditions(plan kompanion._search_plan) RETURNS text
 -- What a vector must meet to be an answer, as a condition on the row e of embeddings; $2 is the plan. Metadata is asked
 -- for in a scalar subquery: a join would be planned first and defeat the index.
 begin
+    if not plan.by_item and plan.namespace_ids is null then
+        return 'kompanion.is_live(e.deleted_at, e.expires_at)';  -- most searches, and the rest takes a tenth of a millisecond
+    end if;
     return concat('kompanion.is_live(e.deleted_at, e.expires_at)',
         case when plan.namespace_ids is not null then ' and e.namespace_id = any (($2).namespace_ids)' end,
         case when plan.thread_ids is not null then ' and e.thread_id = any (($2).thread_ids)' end,
@@ -1142,9 +1176,8 @@ CREATE FUNCTION kompanion._index_scan(plan kompanion._search_plan, columns text,
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- A scan of the model's index in order of nearness, to be limited: $1 is the query. One table, order by the bare operator,
--- model and dimension as literals, or the partial index is not used. d is always the exact distance: of half precision
--- only the order comes from the index.
+-- A scan of the model's index in order of nearness, to be limited: $1 is the query. One table, order by the bare operator, model
+-- and dimension as literals, or the partial index is not used. d is the exact distance, also where the order is of half precision.
 declare
     v_operator text := case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end;
 begin
@@ -1187,9 +1220,8 @@ CREATE FUNCTION kompanion._index_statement(plan kompanion._search_plan, extra te
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- The statement of the index path, $1 the query, $2 the plan, $3 how many. Sorted again by "d + 0": the planner takes the
--- index to give order, and would not sort by "d", but neither a scan in relaxed order nor one in half precision gives it
--- exactly; half precision also hands over a few more to choose from.
+-- The statement of the index path, $1 the query, $2 the plan, $3 how many. Sorted again, by "d + 0" since the planner takes "d"
+-- for sorted: relaxed order and half precision are not; half precision also hands over a few more to choose from.
 begin
     return format('select (s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit from (%s limit %s) s order by s.d + 0, s.chunk_id%s',
                   _index_scan(plan, 'e.namespace_id, e.item_id, e.chunk_id', _conditions(plan) || ' and ' || extra, source),
@@ -1404,6 +1436,7 @@ begin
     knobs := jsonb_build_object(
         'index', state -> 'index', 'look', state -> 'look', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
+        'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
         'exact_rows', round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision));
 end;
@@ -1612,6 +1645,27 @@ $$;
 
 COMMENT ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) IS 'Internal. A model in use by name, the default one for NULL; KM005 when there is none.';
 
+-- Name: _more_than(integer, uuid[], integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bound integer) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$
+-- Whether these namespaces hold more vectors of a model than bound, dead ones among them: from the index alone, in half the
+-- time of counting the live ones, and enough to choose a path by.
+begin
+    return exists (select 1 from embeddings e where e.namespace_id = any (_more_than.namespace_ids) and e.model_id = _more_than.model_id
+                   offset bound);
+end;
+$$;
+
+-- Name: FUNCTION _more_than(model_id integer, namespace_ids uuid[], bound integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bound integer) IS 'Internal. Whether a scope holds more vectors of a model than bound, live or not.';
+
 -- Name: _nearest_by_index(kompanion._search_plan, public.vector, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._nearest_by_index(plan kompanion._search_plan, query public.vector, n integer) RETURNS kompanion._search_hit[]
@@ -1622,8 +1676,8 @@ CREATE FUNCTION kompanion._nearest_by_index(plan kompanion._search_plan, query p
     SET enable_bitmapscan TO 'off'
     SET jit TO 'off'
     AS $$
--- About the n nearest vectors by the model's index, re-sorted, since an iterative scan may give them out of order.
--- The settings of pgvector are assigned in the body: a function-level SET of them fails for plain roles before its library is loaded.
+-- About the n nearest vectors by the model's index, re-sorted, since an iterative scan may give them out of order. A SET of
+-- the function would fail for pgvector's settings, for plain roles before its library is loaded.
 declare
     v_knob   constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
     v_scan   constant text := plan.index_kind || '.iterative_scan';
@@ -1681,20 +1735,26 @@ CREATE FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query publ
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
 -- The n nearest vectors of a scope by looking at all of them; NULL, and none is looked at, where there are more than bound.
--- A CASE is no indexable expression: it keeps the planner off the vector index, as "+ 0" would.
+-- A CASE keeps the planner off the vector index, as "+ 0" would. What is asked of every row is in variables, quicker to read.
+declare
+    v_cosine constant boolean := plan.metric = 'cosine';
+    v_l2     constant boolean := plan.metric = 'l2';
+    v_model  constant integer := plan.model_id;
+    v_ids    constant uuid[]  := plan.namespace_ids;
 begin
-    if plan.namespace_ids is null then
+    if v_ids is null then
         return array(
             select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
             from (
                 select e.namespace_id, e.item_id, e.chunk_id,
-                       case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end as d
+                       case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
                 from embeddings e
-                where e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
+                where e.model_id = v_model and is_live(e.deleted_at, e.expires_at)
                 order by d, e.chunk_id
                 limit n) h);
     end if;
@@ -1703,27 +1763,20 @@ begin
             select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
             from (
                 select e.namespace_id, e.item_id, e.chunk_id,
-                       case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end as d
-                from unnest(plan.namespace_ids) s (id)
+                       case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
+                from unnest(v_ids) s (id)
                 cross join lateral (
                     -- In the order of the key, which is mostly that of the heap: in random order the same rows take a third longer.
                     select e.namespace_id, e.item_id, e.chunk_id, e.vector
                     from embeddings e
-                    where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
+                    where e.namespace_id = s.id and e.model_id = v_model and is_live(e.deleted_at, e.expires_at)
                     order by e.chunk_id
                     offset 0) e  -- a fence: one index scan a namespace
                 order by d, e.chunk_id
                 limit n) h)
-        -- Counted in the same statement, by an index alone: a statement of its own would cost as much again.
-        where bound is null or bound >= (
-            select count(*)
-            from (select 1
-                  from unnest(plan.namespace_ids) s (id)
-                  cross join lateral (
-                      select 1 from embeddings e
-                      where e.namespace_id = s.id and e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
-                      offset 0) e
-                  limit bound + 1) m));
+        -- As _more_than, in the same statement: calling it would cost as much again where a scope is small.
+        where bound is null
+           or not exists (select 1 from embeddings e where e.namespace_id = any (v_ids) and e.model_id = v_model offset bound));
 end;
 $$;
 
@@ -1774,17 +1827,31 @@ declare
     v_row_us double precision := (plan.knobs ->> 'row_us')::double precision;
     v_choice record;
     v_rows   integer;
+    v_lead   text;
 begin
     plan.path := 'exact';
     v_rows := greatest(plan.k, (plan.knobs ->> 'exact_rows')::integer);
     plan.threshold := v_rows;
     plan.reason := 'the scope is so small that looking at all of it costs less than the index';
+    if plan.tags_all is not null or plan.tags_any is not null then
+        v_lead := _rare_tags(plan.knobs, plan.tags_all, plan.tags_any);
+        if v_lead is not null then
+            plan.threshold := greatest(plan.k, (plan.knobs ->> 'rare_items')::integer);
+            select s.matches, s.nearest into plan.matches, plan.nearest
+            from _scan_tags(plan, query, plan.threshold + 1, 2 * plan.k, v_lead) s;
+            if plan.matches <= plan.threshold then
+                plan.reason := 'its tags are so rare that looking at all they are on costs less than the index';
+                return plan;
+            end if;
+            plan.matches := null; plan.nearest := null; plan.threshold := v_rows;
+        end if;
+    end if;
     if plan.namespace_ids is null then
         if (plan.knobs ->> 'rows')::bigint <= v_rows then
             return plan;
         end if;
     elsif plan.by_item then
-        if _count_vectors(plan.model_id, plan.namespace_ids, v_rows + 1) <= v_rows then
+        if not _more_than(plan.model_id, plan.namespace_ids, v_rows) then
             return plan;
         end if;
     else
@@ -1803,7 +1870,7 @@ begin
     select * into v_choice
     from _choose_knob(plan.model_id, plan.knobs, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall) c;
     plan.recall := v_choice.recall;
-    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= 2 * plan.k then
+    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k then
         plan.path := 'index'; plan.reason := 'what a look around has seen is enough';
         return plan;
     end if;
@@ -1821,8 +1888,8 @@ begin
         return plan;
     end if;
     if not plan.by_item and plan.namespace_ids is not null and v_choice.milliseconds * 1000 / v_row_us > plan.threshold then
-        plan := _count_scope(plan, query, (v_choice.milliseconds * 1000 / v_row_us)::integer);
-        if plan.matches <= plan.threshold then
+        plan.threshold := v_choice.milliseconds * 1000 / v_row_us;
+        if not _more_than(plan.model_id, plan.namespace_ids, plan.threshold) then
             plan.reason := 'looking at all matches costs less than the index';
             return plan;
         end if;
@@ -2034,6 +2101,51 @@ $$;
 
 COMMENT ON FUNCTION kompanion._raise_no_item(namespace text, key text) IS 'Internal. Raises KM003 for an item that does not exist.';
 
+-- Name: _rare_tags(jsonb, text[], text[]); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Which tags lead to so few items that going through them costs less than a look around: 'all', those of tags_all together,
+-- 'any', those of tags_any, or NULL. By how common they were at the calibration, as if they did not depend on each other; to
+-- find what two common ones have in common costs the index a twentieth of an item for each item of the rarer.
+declare
+    v_few   constant double precision := (knobs ->> 'rare_items')::double precision / greatest((knobs ->> 'rows')::double precision, 1);
+    v_share double precision := 1;
+    v_least double precision := 1;
+    v_sum   double precision := 0;
+    v_one   double precision;
+    v_tag   text;
+begin
+    if knobs -> 'common_tags' = 'null' then
+        return null;
+    elsif tags_all is not null then
+        foreach v_tag in array tags_all loop
+            v_one := coalesce((knobs -> 'common_tags' ->> v_tag)::double precision, 0);
+            v_share := v_share * v_one;
+            v_least := least(v_least, v_one);
+        end loop;
+        if v_share <= v_few and v_least <= 20 * v_few then
+            return 'all';
+        end if;
+    end if;
+    if tags_any is not null then
+        foreach v_tag in array tags_any loop
+            v_sum := v_sum + coalesce((knobs -> 'common_tags' ->> v_tag)::double precision, v_few / 4);
+        end loop;
+        if v_sum <= v_few then
+            return 'any';
+        end if;
+    end if;
+    return null;
+end;
+$$;
+
+-- Name: FUNCTION _rare_tags(knobs jsonb, tags_all text[], tags_any text[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) IS 'Internal. Which tags of a search lead to few items: all, any, or none (NULL).';
+
 -- Name: _reach_on_curve(jsonb, integer, integer, double precision); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) RETURNS record
@@ -2179,12 +2291,14 @@ CREATE FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.
 -- take places: then more are fetched. When the index has no more to give, the rest is found exactly: never short.
 declare
     v_exact   boolean := plan.path = 'exact';
+    v_seen    boolean;
     v_fetch   integer := case when per_chunk then plan.k else 2 * plan.k end;
     v_fetched integer;
 begin
     topped_up := false;
     loop
-        if plan.nearest is not null then
+        v_seen := plan.nearest is not null;
+        if v_seen then
             hits := plan.nearest;  -- planning has seen enough of them
             plan.nearest := null;
             v_fetch := 2 * plan.k;
@@ -2207,7 +2321,9 @@ begin
         end if;
 
         exit when cardinality(hits) >= plan.k or v_exact and v_fetched < v_fetch;
-        if v_fetched < v_fetch then
+        if v_seen and not v_exact then
+            v_seen := false;  -- a look around saw too few items: the index has more
+        elsif v_fetched < v_fetch then
             v_exact := true;
             topped_up := true;
         else
@@ -2308,6 +2424,56 @@ $$;
 -- Name: FUNCTION _scan_items(plan kompanion._search_plan, query public.vector, bound bigint, n integer, OUT matches bigint, OUT nearest kompanion._search_hit[]); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._scan_items(plan kompanion._search_plan, query public.vector, bound bigint, n integer, OUT matches bigint, OUT nearest kompanion._search_hit[]) IS 'Internal. Counts the matching vectors of a search with conditions on the item, and keeps the n nearest.';
+
+-- Name: _scan_tags(kompanion._search_plan, public.vector, bigint, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
+    AS $$
+-- As _scan_items, for tags known to be rare: those of tags_all or of tags_any, as lead says, are looked up, and all else is
+-- asked of what they give.
+declare
+    v_cosine constant boolean := plan.metric = 'cosine';
+    v_l2     constant boolean := plan.metric = 'l2';
+begin
+    with tagged as materialized (
+        select i.namespace_id, i.item_id, i.tags, i.thread_id, i.metadata
+        from memory_items i
+        where lead = 'all' and i.tags @> plan.tags_all and is_live(i.deleted_at, i.expires_at)
+        union all
+        select i.namespace_id, i.item_id, i.tags, i.thread_id, i.metadata
+        from memory_items i
+        where lead = 'any' and i.tags && plan.tags_any and is_live(i.deleted_at, i.expires_at)
+    ),
+    seen as materialized (
+        select e.namespace_id, e.item_id, e.chunk_id,
+               case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
+        from tagged i
+        cross join lateral (
+            select * from embeddings v
+            where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+              and is_live(v.deleted_at, v.expires_at)
+            offset 0) e
+        where (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+          and (plan.tags_any is null or i.tags && plan.tags_any)
+          and (plan.tags_all is null or i.tags @> plan.tags_all)
+          and (plan.tags_none is null or not i.tags && plan.tags_none)
+          and (plan.filter is null or i.metadata @@ plan.filter)
+        limit bound
+    )
+    select (select count(*) from seen),
+           array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::_search_hit from seen s order by s.d, s.chunk_id limit n)
+    into matches, nearest;
+end;
+$$;
+
+-- Name: FUNCTION _scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) IS 'Internal. Counts the matching vectors of a search with rare tags, and keeps the n nearest.';
 
 -- Name: _scope_ids(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -6662,6 +6828,13 @@ GRANT ALL ON FUNCTION kompanion._chunk_whole(namespace_id uuid, item_id uuid, co
 GRANT ALL ON FUNCTION kompanion._chunk_whole(namespace_id uuid, item_id uuid, content_revision integer, content text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._chunk_whole(namespace_id uuid, item_id uuid, content_revision integer, content text) TO kompanion_admin;
 
+-- Name: FUNCTION _common_tags(more_than integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._common_tags(more_than integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._common_tags(more_than integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._common_tags(more_than integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._common_tags(more_than integer) TO kompanion_admin;
+
 -- Name: FUNCTION _conditions(plan kompanion._search_plan); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._conditions(plan kompanion._search_plan) FROM PUBLIC;
@@ -6837,6 +7010,13 @@ GRANT ALL ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT mode
 GRANT ALL ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) TO kompanion_admin;
 
+-- Name: FUNCTION _more_than(model_id integer, namespace_ids uuid[], bound integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bound integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bound integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bound integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bound integer) TO kompanion_admin;
+
 -- Name: FUNCTION _nearest_by_index(plan kompanion._search_plan, query public.vector, n integer); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._nearest_by_index(plan kompanion._search_plan, query public.vector, n integer) FROM PUBLIC;
@@ -6907,6 +7087,13 @@ GRANT ALL ON FUNCTION kompanion._raise_no_item(namespace text, key text) TO komp
 GRANT ALL ON FUNCTION kompanion._raise_no_item(namespace text, key text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._raise_no_item(namespace text, key text) TO kompanion_admin;
 
+-- Name: FUNCTION _rare_tags(knobs jsonb, tags_all text[], tags_any text[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) TO kompanion_admin;
+
 -- Name: FUNCTION _reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) FROM PUBLIC;
@@ -6955,6 +7142,13 @@ REVOKE ALL ON FUNCTION kompanion._scan_items(plan kompanion._search_plan, query 
 GRANT ALL ON FUNCTION kompanion._scan_items(plan kompanion._search_plan, query public.vector, bound bigint, n integer, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._scan_items(plan kompanion._search_plan, query public.vector, bound bigint, n integer, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._scan_items(plan kompanion._search_plan, query public.vector, bound bigint, n integer, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_admin;
+
+-- Name: FUNCTION _scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_admin;
 
 -- Name: FUNCTION _scope_ids(scope text); Type: ACL; Schema: kompanion; Owner: -
 

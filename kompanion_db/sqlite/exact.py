@@ -5,6 +5,7 @@ On one thread and without BLAS: threads cost a single query more than they spare
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ class Query:
         self.metric = metric
         if metric == "cosine":
             double = vector.astype(np.float64)
-            vector = (double / np.sqrt(np.einsum("i,i->", double, double))).astype(np.float32)
+            vector = (double / math.sqrt(np.vdot(double, double))).astype(np.float32)
         self.vector: Floats = np.ascontiguousarray(vector)
         self._pointer = faiss.swig_ptr(self.vector)
 
@@ -50,8 +51,12 @@ class Query:
         else:
             faiss.fvec_inner_products_by_idx(out, self._pointer, vectors, faiss.swig_ptr(rows), dim, 1, count)
         if self.metric == "cosine":
-            with np.errstate(divide="ignore", invalid="ignore"):  # a length may be too small for single precision
-                found /= part.norms if rows is None else part.norms[rows]
+            lengths = part.norms if rows is None else part.norms[rows]
+            if lengths.min() > 0 and lengths.max() < np.inf:
+                found /= lengths
+            else:  # too small or too great for single precision; rare, and to say so is slow
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    found /= lengths
         return np.negative(found, out=found)
 
     def distances(self, keys: Floats) -> Doubles:

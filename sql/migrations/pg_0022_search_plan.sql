@@ -57,17 +57,31 @@ declare
     v_row_us double precision := (plan.knobs ->> 'row_us')::double precision;
     v_choice record;
     v_rows   integer;
+    v_lead   text;
 begin
     plan.path := 'exact';
     v_rows := greatest(plan.k, (plan.knobs ->> 'exact_rows')::integer);
     plan.threshold := v_rows;
     plan.reason := 'the scope is so small that looking at all of it costs less than the index';
+    if plan.tags_all is not null or plan.tags_any is not null then
+        v_lead := _rare_tags(plan.knobs, plan.tags_all, plan.tags_any);
+        if v_lead is not null then
+            plan.threshold := greatest(plan.k, (plan.knobs ->> 'rare_items')::integer);
+            select s.matches, s.nearest into plan.matches, plan.nearest
+            from _scan_tags(plan, query, plan.threshold + 1, 2 * plan.k, v_lead) s;
+            if plan.matches <= plan.threshold then
+                plan.reason := 'its tags are so rare that looking at all they are on costs less than the index';
+                return plan;
+            end if;
+            plan.matches := null; plan.nearest := null; plan.threshold := v_rows;
+        end if;
+    end if;
     if plan.namespace_ids is null then
         if (plan.knobs ->> 'rows')::bigint <= v_rows then
             return plan;
         end if;
     elsif plan.by_item then
-        if _count_vectors(plan.model_id, plan.namespace_ids, v_rows + 1) <= v_rows then
+        if not _more_than(plan.model_id, plan.namespace_ids, v_rows) then
             return plan;
         end if;
     else
@@ -86,7 +100,7 @@ begin
     select * into v_choice
     from _choose_knob(plan.model_id, plan.knobs, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall) c;
     plan.recall := v_choice.recall;
-    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= 2 * plan.k then
+    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k then
         plan.path := 'index'; plan.reason := 'what a look around has seen is enough';
         return plan;
     end if;
@@ -104,8 +118,8 @@ begin
         return plan;
     end if;
     if not plan.by_item and plan.namespace_ids is not null and v_choice.milliseconds * 1000 / v_row_us > plan.threshold then
-        plan := _count_scope(plan, query, (v_choice.milliseconds * 1000 / v_row_us)::integer);
-        if plan.matches <= plan.threshold then
+        plan.threshold := v_choice.milliseconds * 1000 / v_row_us;
+        if not _more_than(plan.model_id, plan.namespace_ids, plan.threshold) then
             plan.reason := 'looking at all matches costs less than the index';
             return plan;
         end if;

@@ -17,12 +17,14 @@ as $_run_search$
 -- take places: then more are fetched. When the index has no more to give, the rest is found exactly: never short.
 declare
     v_exact   boolean := plan.path = 'exact';
+    v_seen    boolean;
     v_fetch   integer := case when per_chunk then plan.k else 2 * plan.k end;
     v_fetched integer;
 begin
     topped_up := false;
     loop
-        if plan.nearest is not null then
+        v_seen := plan.nearest is not null;
+        if v_seen then
             hits := plan.nearest;  -- planning has seen enough of them
             plan.nearest := null;
             v_fetch := 2 * plan.k;
@@ -45,7 +47,9 @@ begin
         end if;
 
         exit when cardinality(hits) >= plan.k or v_exact and v_fetched < v_fetch;
-        if v_fetched < v_fetch then
+        if v_seen and not v_exact then
+            v_seen := false;  -- a look around saw too few items: the index has more
+        elsif v_fetched < v_fetch then
             v_exact := true;
             topped_up := true;
         else

@@ -169,6 +169,30 @@ $_row_costs$;
 revoke all on function kompanion._row_costs(kompanion._search_plan, vector, uuid[]) from public;
 comment on function kompanion._row_costs(kompanion._search_plan, vector, uuid[]) is 'Internal. What an exact search costs a row.';
 
+create function kompanion._common_tags(
+    more_than integer
+)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path from current
+as $_common_tags$
+-- The tags on more items than that, each with the share of items it is on, by what ANALYZE last saw. NULL when that tells
+-- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others.
+begin
+    return (
+        select case when min(f.share) * c.reltuples <= more_than or count(*) < 100
+               then coalesce(jsonb_object_agg(f.tag, f.share) filter (where f.share * c.reltuples > more_than), '{}') end
+        from pg_stats s
+        join pg_class c on c.oid = to_regclass('kompanion.memory_items')
+        cross join unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) f (tag, share)
+        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null
+        group by c.reltuples);
+end;
+$_common_tags$;
+revoke all on function kompanion._common_tags(integer) from public;
+comment on function kompanion._common_tags(integer) is 'Internal. The tags on more items than that, by the statistics.';
+
 create function kompanion._calibration_plan(
     model text
 )

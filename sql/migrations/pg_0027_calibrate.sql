@@ -47,6 +47,7 @@ begin
     knobs := jsonb_build_object(
         'index', state -> 'index', 'look', state -> 'look', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
+        'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
         'exact_rows', round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision));
 end;
@@ -77,6 +78,8 @@ declare
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
     v_zeros    jsonb := to_jsonb(array_fill(0, array[4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
+    v_look_ms  double precision;
+    v_rare     integer;
     r          record;
 begin
     plan.knobs := jsonb_build_object('look', v_look, 'edges', '[]'::jsonb);
@@ -98,13 +101,18 @@ begin
     select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
     plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
+    v_look_ms := (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m);
+    v_rare := round(6000 * v_look_ms / v_costs.item_us);
     return jsonb_build_object(
         'index', plan.index,
+        -- So many items may be gone through in three times a look around, which costs twice as much in a statement of its own as
+        -- it does here; these tags are on more.
+        'rare_items', v_rare, 'common_tags', _common_tags(v_rare),
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'own_queries', asked is not null, 'complete', false,
         'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
-        'look_ms', (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m),
+        'look_ms', v_look_ms,
         'row_us', v_costs.row_us, 'item_us', v_costs.item_us,
         'runs', v_zeros, 'hits', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
 end;
