@@ -78,12 +78,14 @@ def case(data: Dataset, group: str, share: float, queries: Floats, asks: list[As
     return Case(group, share, queries, asks, round(float(np.mean(rows))), kth, size)
 
 
-def of(data: Dataset, count: int, k: int, seed: int, shares: Iterable[float] = SHARES) -> tuple[list[str], list[Case]]:
+def of(
+    data: Dataset, count: int, k: int, seed: int, shares: Iterable[float] = SHARES, contiguous: bool = False
+) -> tuple[list[str], list[Case]]:
     """The namespace of each row, and the cases: first all rows, then every share of each group.
 
     A data set with namespaces or tags of its own is asked by those. Any other is cut up: into random rows
     ("independent") and into neighbouring topics, asked by queries of these topics ("own topic") and of others
-    ("foreign topic").
+    ("foreign topic"). With ``contiguous`` also into rows that were written one after the other ("contiguous").
     """
     rng = np.random.default_rng(seed)
     whole = Ask()
@@ -99,10 +101,18 @@ def of(data: Dataset, count: int, k: int, seed: int, shares: Iterable[float] = S
     namespaces = np.full(n, "rest", dtype=object)
     order = rng.permutation(n)
     rank = rng.permutation(int(data.topics.max()) + 1)
-    independent, taken = [], 0
+    scattered = []
+    if contiguous:
+        taken = 0
+        for share in shares:
+            size = max(1, round(n * share))
+            scattered.append(("contiguous", share, np.arange(taken, taken + size)))
+            taken += size
+        order = order[order >= taken]
+    taken = 0
     for share in shares:
         size = max(1, round(n * share))
-        independent.append((share, np.sort(order[taken : taken + size])))
+        scattered.append(("independent", share, np.sort(order[taken : taken + size])))
         taken += size
     order = order[taken:]
     order, taken = order[np.argsort(rank[data.topics[order]], kind="stable")], 0
@@ -112,10 +122,10 @@ def of(data: Dataset, count: int, k: int, seed: int, shares: Iterable[float] = S
         topical.append((share, np.sort(order[taken : taken + size])))
         taken += size
     cases = [everything]
-    for share, rows in independent:
-        ask = Ask(f"any-{100 * share:g}", None, rows)
+    for group, share, rows in scattered:
+        ask = Ask(f"{'any' if group == 'independent' else 'run'}-{100 * share:g}", None, rows)
         namespaces[rows] = ask.scope
-        cases.append(case(data, "independent", share, data.queries[:count], [ask] * len(data.queries[:count]), k))
+        cases.append(case(data, group, share, data.queries[:count], [ask] * len(data.queries[:count]), k))
     for group in ("own topic", "foreign topic"):
         for share, rows in topical:
             ask = Ask(f"topic-{100 * share:g}", None, rows)

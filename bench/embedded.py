@@ -77,7 +77,7 @@ class Size:
     @cached_property
     def asked(self) -> tuple[list[str], list[Case]]:
         """The namespace of each row, and the cases."""
-        return cases.of(self.source, self.args.query_count, K, self.args.seed)
+        return cases.of(self.source, self.args.query_count, K, self.args.seed, contiguous=True)
 
     def place(self, name: str) -> Path:
         """The folder of a store."""
@@ -106,9 +106,12 @@ class Size:
     def fresh(self, name: str) -> list[dict[str, float]]:
         """Opening and the first query, each in a process of its own."""
         np.save(self.folder / "queries.npy", self.source.queries)
-        command = [sys.executable, "-m", "bench.embedded_peers", name, self.place(name), self.folder / "queries.npy"]
-        outputs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(FRESH)]
-        return [json.loads(done.stdout.splitlines()[-1]) for done in outputs]
+        arguments = ["bench.embedded_peers", name, self.place(name), self.folder / "queries.npy", str(TARGET)]
+        return [_program(arguments) for _ in range(FRESH)]
+
+    def merged(self) -> dict[str, float]:
+        """What a merge of all of ours takes, in a process of its own. It adds rows, so it comes last."""
+        return _program(["bench.embedded_merge", self.place("kompanion_db"), str(self.args.dim)])
 
     def prepared(self, name: str) -> float:
         """What an operator does after a load, which is not counted; its seconds."""
@@ -160,11 +163,12 @@ class Size:
         disk = {name: step(f"{prefix}disk {name}", lambda n=name: self.disk(n)) for name in self.peers}
         fresh = {name: step(f"{prefix}fresh {name}", lambda n=name: self.fresh(n)) for name in searched}
         cells = []
-        number = 1 + 3 * len(cases.SHARES)
+        number = len(self.asked[1])
         with common.progress(2 * number, f"{self.rows:,} rows", " cases") as bar:
             for way, target in (("default", None), ("calibrated", TARGET)):
                 if way == "calibrated":
                     step(f"{prefix}calibrate", self.calibrated)
+                    fresh["kompanion_db"] = step(f"{prefix}fresh, calibrated", lambda: self.fresh("kompanion_db"))
                 for place in range(number):
                     # Before any calibration it is only ours that can be another.
                     names = searched if way == "calibrated" else [n for n in searched if n == "kompanion_db"]
@@ -172,12 +176,20 @@ class Size:
                     found = step(name, lambda p=place, t=target, n=names: self._cell(p, t, n))
                     cells.append({"setting": way, **found})
                     bar.update()
-        return {"rows": self.rows, "loads": loads, "disk": disk, "fresh": fresh, "cells": cells}
+        merge = step(f"{prefix}merge", self.merged)
+        return {"rows": self.rows, "loads": loads, "disk": disk, "fresh": fresh, "merge": merge, "cells": cells}
 
     def _cell(self, place: int, target: float | None, names: list[str]) -> dict[str, Any]:
         case = self.asked[1][place]
         ways = self.search(case, target, names)
         return {"group": case.group, "share": case.share, "matches": case.rows, "ways": ways}
+
+
+def _program(arguments: list[str | Path]) -> dict[str, float]:
+    """What a program of ours prints as its last line, JSON."""
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def _way(label: str, ask: Callable[..., list[int]], case: Case, extra: dict[str, Any]) -> Way:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -222,6 +223,12 @@ def main(argv: list[str] | None = None) -> None:
         type=int,
         default=2,
         help="how often the tuner's choice and the best are built and measured; default %(default)s",
+    )
+    parser.add_argument(
+        "--tune-with-queries",
+        action="store_true",
+        help="tune_index is given every other query to measure with, and the rest are asked: for queries that are not "
+        "like the rows",
     )
     parser.add_argument("--no-tuner", action="store_true", help="only the sweep")
     parser.add_argument("--only-data", action="store_true", help="only --data, without the two generated sets")

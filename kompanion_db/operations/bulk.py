@@ -197,22 +197,35 @@ def _item_row(n: int, item: NewItem) -> tuple[Any, ...]:
 
 
 def _named_item_row(n: int, item: NewItem, where: str) -> tuple[Any, ...]:
-    namespace = check.text(where + "namespace", item.namespace)
+    texts = (item.namespace, item.key, item.content, item.thread, item.user_key, item.actor)
+    if not _sendable(texts):
+        for name, value in zip(("namespace", "key", "content", "thread", "user_key", "actor"), texts, strict=True):
+            check.text(where + name, value)
+    namespace, key, content, thread, user_key, actor = texts
     return (
         n,
         namespace,
         _namespace_id(namespace) if namespace else None,
-        check.text(where + "key", item.key),
-        check.text(where + "content", item.content),
-        check.json_object(where + "metadata", item.metadata),
-        check.texts(where + "tags", item.tags),
-        check.text(where + "thread", item.thread),
-        check.text(where + "user_key", item.user_key),
-        check.moment(where + "expires_at", item.expires_at),
-        check.integer(where + "expected_revision", item.expected_revision),
-        check.text(where + "actor", item.actor),
-        check.moment(where + "created_at", item.created_at),
+        key,
+        content,
+        None if item.metadata is None else check.json_object(where + "metadata", item.metadata),
+        None if item.tags is None else check.texts(where + "tags", item.tags),
+        thread,
+        user_key,
+        None if item.expires_at is None else check.moment(where + "expires_at", item.expires_at),
+        None if item.expected_revision is None else check.integer(where + "expected_revision", item.expected_revision),
+        actor,
+        None if item.created_at is None else check.moment(where + "created_at", item.created_at),
     )
+
+
+def _sendable(texts: tuple[str | None, ...]) -> bool:
+    """Whether check.text would let all of these pass, asked at once; False also where it is not sure."""
+    try:
+        joined = "".join([text for text in texts if text is not None])
+    except TypeError:
+        return False
+    return joined.isascii() and "\x00" not in joined
 
 
 def _chunk_rows(

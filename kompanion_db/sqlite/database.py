@@ -21,6 +21,12 @@ from .surface import install_surface
 BUSY_SECONDS = 120
 """How long a writer waits for the writers before it. SQLite queues nobody: under load the unlucky one waits long."""
 
+CACHE_KB = 16384
+"""Pages that a connection keeps in memory, KiB; the system has them too."""
+
+BULK_CACHE_KB = 65536
+"""Of one that has written many items at once: where those of the indexes do not fit, each row reads some again."""
+
 PAGE_SIZE = 8192
 """Bytes. A vector of 384 floats leaves a quarter of a page of 4096 empty."""
 
@@ -44,7 +50,9 @@ def open_as(kind: type[C], place: Place, *, create: bool = False, readonly: bool
         conn.execute("pragma foreign_keys = on; pragma recursive_triggers = on; pragma temp_store = memory")
         if not readonly:
             conn.execute("pragma journal_mode = wal")
-        conn.execute(f"pragma synchronous = {place.synchronous}; pragma cache_size = -32768")
+        conn.execute(
+            f"pragma synchronous = {place.synchronous}; pragma cache_size = -{CACHE_KB}; pragma mmap_size = 1073741824"
+        )
     except BaseException:
         conn.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from ..requests import Row
 from . import values
@@ -105,16 +106,24 @@ def shown(session: Session, hits: list[Hit], metric: str) -> list[Row]:
             ("[" + ",".join(str(hit.chunk_id) for hit in hits) + "]",),
         )
         hits = [hit._replace(columns=row) for hit, row in zip(hits, found, strict=True)]
-    return [_row(rank, hit, metric) for rank, hit in enumerate(hits, 1)]
+    spaces: dict[bytes, UUID] = {}  # most hits are in one namespace, or few
+    return [_row(rank, hit, metric, spaces) for rank, hit in enumerate(hits, 1)]
 
 
-def _row(rank: int, hit: Hit, metric: str) -> Row:
+def _row(rank: int, hit: Hit, metric: str, spaces: dict[bytes, UUID]) -> Row:
     distance = hit.distance
-    path, namespace_id, item_id, key, ordinal, chunk, metadata, tags, thread, revision, *times = hit.columns
+    (
+        path, namespace_id, item_id, key, ordinal, chunk, metadata, tags, thread, revision,
+        created_at, updated_at, expires_at,
+    ) = hit.columns  # fmt: skip
+    space = spaces.get(namespace_id)
+    if space is None:
+        space = spaces[namespace_id] = values.to_uuid(namespace_id)
+    created = values.to_time(created_at)
     return {
         "rank": rank,
         "namespace": path,
-        "namespace_id": values.to_uuid(namespace_id),
+        "namespace_id": space,
         "item_id": values.to_uuid(item_id),
         "key": key,
         "chunk_id": hit.chunk_id,
@@ -126,9 +135,9 @@ def _row(rank: int, hit: Hit, metric: str) -> Row:
         "revision": revision,
         "distance": distance,
         "score": 1 - distance if metric == "cosine" else 1 / (1 + distance) if metric == "l2" else -distance,
-        "created_at": values.to_time(times[0]),
-        "updated_at": values.to_time(times[1]),
-        "expires_at": values.to_time(times[2]),
+        "created_at": created,
+        "updated_at": created if updated_at == created_at else values.to_time(updated_at),
+        "expires_at": None if expires_at is None else values.to_time(expires_at),
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any, NamedTuple
-from uuid import uuid4
+from uuid import UUID
 
 import numpy as np
 
@@ -45,18 +47,41 @@ class Staged(NamedTuple):
     created_at: Any
 
 
+class Ready(NamedTuple):
+    """An item that was checked: what is stored of it; times are microseconds."""
+
+    item: Staged
+    metadata: str
+    tags: str
+    expires: int | None
+    created: int | None
+
+
 def merge(
     session: Session, items: Sequence[Sequence[Any]], chunks: Sequence[Sequence[Any]], model: str | None
 ) -> list[Row]:
     """Write items with their chunks and vectors, all or none; rows: status, items. Raises what upsert_item raises."""
-    counts = Counter(row["status"] for row in merge_each(session, items, chunks, model))
-    return [{"status": status, "items": number} for status, number in counts.items()]
+    fresh, _, others = _merged(session, items, chunks, model)
+    counts = Counter(row["status"] for row in others)
+    counts["inserted"] += len(fresh)
+    return [{"status": status, "items": number} for status, number in counts.items() if number]
 
 
 def merge_each(
     session: Session, items: Sequence[Sequence[Any]], chunks: Sequence[Sequence[Any]], model: str | None
 ) -> list[Row]:
     """As ``merge``; a row an item: ord, item_id, revision, status."""
+    fresh, ids, others = _merged(session, items, chunks, model)
+    return others + [
+        {"ord": ready.item.ord, "item_id": values.to_uuid(item_id), "revision": 1, "status": "inserted"}
+        for ready, item_id in zip(fresh, ids, strict=True)
+    ]
+
+
+def _merged(
+    session: Session, items: Sequence[Sequence[Any]], chunks: Sequence[Sequence[Any]], model: str | None
+) -> tuple[list[Ready], list[bytes], list[Row]]:
+    """Write them: the items of new names with their ids, and a row for each other one."""
     pieces: defaultdict[int, list[Piece]] = defaultdict(list)
     embedded = False
     for n, *piece in chunks:
@@ -65,28 +90,41 @@ def merge_each(
     found = find_model(session, model) if embedded or model is not None else None
     staged = [Staged._make(row) for row in items]
     spaces = {path: namespace_no(session, path) for path in dict.fromkeys(item.namespace for item in staged)}
-    for item in staged:
-        _check(item, pieces.get(item.ord, []), found, session.now)
-    fresh, others = _sorted_out(session, staged, spaces)
-    done = _insert(session, fresh, spaces, pieces, found)
-    for item in sorted(others, key=lambda item: (item.namespace_id.bytes, item.key or "", item.ord)):
-        done.append({"ord": item.ord, **_upsert(session, item, pieces.get(item.ord, []), found)})
-    return done
+    doubtful = None if found is None or _all_fit([row[-1] for row in chunks], found) else found
+    checked = [_checked(item, pieces.get(item.ord, []), doubtful, session.now) for item in staged]
+    fresh, others = _sorted_out(session, checked, spaces)
+    ids = _insert(session, fresh, spaces, pieces, found)
+    others.sort(key=lambda item: (item.namespace_id.bytes, item.key or "", item.ord))
+    rows = [{"ord": item.ord, **_upsert(session, item, pieces.get(item.ord, []), found)} for item in others]
+    return fresh, ids, rows
 
 
-def _check(item: Staged, pieces: list[Piece], model: Model | None, now: int) -> None:
-    """The rules of upsert_item, named by the place of the item."""
+def _all_fit(given: list[Vector | None], model: Model) -> bool:
+    """Whether check_vector would let all of these pass, asked at once."""
+    vectors = [vector for vector in given if vector is not None]
+    if any(vector.shape != (model.dim,) for vector in vectors):
+        return False
+    return not vectors or model.metric != "cosine" or bool(np.stack(vectors).any(axis=1).all())
+
+
+def _checked(item: Staged, pieces: list[Piece], model: Model | None, now: int) -> Ready:
+    """The rules of upsert_item, named by the place of the item; with a model also those of its vectors."""
     place = f"items[{item.ord}]."
     for name, value in (("key", item.key), ("thread", item.thread), ("user_key", item.user_key)):
         if value is not None:
             check_name(place + name, value)
-    normalize_tags(item.tags, place)
+    tags = dumped(normalize_tags(item.tags, place)) if item.tags else "[]"
     check_content(item.content, place + "content")
-    metadata_text(item.metadata, place + "metadata")
-    expiry(item.expires_at, None, now, place)
-    check_moment(place + "created_at", values.from_time(item.created_at))
-    if not pieces:
-        return
+    metadata = metadata_text(item.metadata, place + "metadata")
+    expires = None if item.expires_at is None else expiry(item.expires_at, None, now, place)
+    created = values.from_time(item.created_at)
+    check_moment(place + "created_at", created)
+    if pieces:
+        _check_pieces(item, pieces, model, place)
+    return Ready(item, metadata, tags, expires, created)
+
+
+def _check_pieces(item: Staged, pieces: list[Piece], model: Model | None, place: str) -> None:
     if pieces[0][1] is not None:
         _, texts, starts, ends, _ = zip(*pieces, strict=True)
         check_chunks(item.content, texts, starts, ends, place)
@@ -96,13 +134,15 @@ def _check(item: Staged, pieces: list[Piece], model: Model | None, now: int) -> 
             hint="Give one start, one end and at most one vector for each chunk; "
             "content without chunks given is one chunk.",
         )
-    for ordinal, _, _, _, vector in pieces:
-        if vector is not None and model is not None:
-            check_vector(f"{place}vectors[{ordinal + 1}]", vector, model)
+    if model is not None:
+        for ordinal, _, _, _, vector in pieces:
+            if vector is not None:
+                check_vector(f"{place}vectors[{ordinal + 1}]", vector, model)
 
 
-def _sorted_out(session: Session, staged: list[Staged], spaces: dict[str, int]) -> tuple[list[Staged], list[Staged]]:
+def _sorted_out(session: Session, checked: list[Ready], spaces: dict[str, int]) -> tuple[list[Ready], list[Staged]]:
     """The items of new names, each name once, and all others."""
+    staged = [ready.item for ready in checked]
     keys: defaultdict[str, list[str]] = defaultdict(list)
     for item in staged:
         if item.key is not None:
@@ -118,12 +158,13 @@ def _sorted_out(session: Session, staged: list[Staged], spaces: dict[str, int]) 
     # A name that is also to be found at a revision goes through upsert_item, in its order from the first on.
     taken |= {(item.namespace, item.key) for item in staged if item.expected_revision and item.key is not None}
     fresh, others = [], []
-    for item in staged:
+    for ready in checked:
+        item = ready.item
         name = (item.namespace, item.key)
         if name in taken or item.expected_revision:
             others.append(item)
         else:
-            fresh.append(item)
+            fresh.append(ready)
             if item.key is not None:
                 taken.add((item.namespace, item.key))
     return fresh, others
@@ -131,12 +172,12 @@ def _sorted_out(session: Session, staged: list[Staged], spaces: dict[str, int]) 
 
 def _insert(
     session: Session,
-    fresh: list[Staged],
+    fresh: list[Ready],
     spaces: dict[str, int],
     pieces: dict[int, list[Piece]],
     model: Model | None,
-) -> list[Row]:
-    """Store items of new names: a statement a table, its rows numbered here."""
+) -> list[bytes]:
+    """Store items of new names: a statement a table, its rows numbered here; their ids."""
     named: dict[tuple[Any, ...], int | None] = {}
 
     def number(find: Any, namespace: str, key: str | None) -> int | None:
@@ -149,23 +190,20 @@ def _insert(
 
     now = values.clock()
     first_item, first_chunk = next_number(session, "memory_items"), next_number(session, "memory_chunks")
+    ids = _random_ids(len(fresh))
     items: list[tuple[Any, ...]] = []
     cuts: list[tuple[Any, ...]] = []
-    carried, vectors, done = [], [], []
-    for item_no, item in enumerate(fresh, first_item):
-        space, item_id = spaces[item.namespace], uuid4()
+    carried, vectors = [], []
+    for item_no, (item, metadata, tags, expires, created), item_id in zip(count(first_item), fresh, ids):
+        space = spaces[item.namespace]
         thread = number(thread_no, item.namespace, item.thread)
         user = number(user_no, item.namespace, item.user_key)
-        expires = values.from_time(item.expires_at)
-        created = now if item.created_at is None else values.from_time(item.created_at)
         items.append(
             (
-                item_no, space, item_id.bytes, str(item_id) if item.key is None else item.key, item.content,
-                item.metadata or "{}", dumped(normalize_tags(item.tags)) if item.tags else "[]",
-                thread, user, item.actor, expires, created, now,
+                item_no, space, item_id, str(UUID(bytes=item_id)) if item.key is None else item.key, item.content,
+                metadata, tags, thread, user, item.actor, expires, now if created is None else created, now,
             )
         )  # fmt: skip
-        done.append({"ord": item.ord, "item_id": item_id, "revision": 1, "status": "inserted"})
         for ordinal, text, start, end, vector in pieces.get(item.ord) or _whole(item):
             chunk_id = first_chunk + len(cuts)
             whole = text is None
@@ -176,33 +214,35 @@ def _insert(
             if vector is not None:
                 vectors.append(vector)
                 carried.append((chunk_id, space, item_no, thread, expires))
-    session.many(
-        """
-        insert into memory_items (item_no, namespace_no, item_id, key, content, metadata, tags, thread_no, user_no,
-                                  actor, expires_at, created_at, updated_at)
-        values (?, ?, ?, ?, ?, jsonb(?), jsonb(?), ?, ?, ?, ?, ?, ?)
-        """,
+    session.insert(
+        "insert into memory_items (item_no, namespace_no, item_id, key, content, metadata, tags, thread_no, user_no, "
+        "actor, expires_at, created_at, updated_at)",
+        "(?, ?, ?, ?, ?, jsonb(?), jsonb(?), ?, ?, ?, ?, ?, ?)",
         items,
     )
-    session.many(
-        """
-        insert into memory_chunks (chunk_id, namespace_no, item_no, ordinal, content, start_offset, end_offset,
-                                   content_revision, created_at)
-        values (?, ?, ?, ?, ?, ?, ?, 1, ?)
-        """,
+    session.insert(
+        "insert into memory_chunks (chunk_id, namespace_no, item_no, ordinal, content, start_offset, end_offset, "
+        "content_revision, created_at)",
+        "(?, ?, ?, ?, ?, ?, ?, 1, ?)",
         cuts,
     )
     if model is not None and vectors:
         first = append_vectors(session, model.model_id, np.stack(vectors))
-        session.many(
-            """
-            insert into embeddings (vec_id, model_id, created_at, chunk_id, namespace_no, item_no, thread_no,
-                                    expires_at)
-            values (?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            ((first + n, model.model_id, session.now, *row) for n, row in enumerate(carried)),
+        session.insert(
+            "insert into embeddings (vec_id, model_id, created_at, chunk_id, namespace_no, item_no, thread_no, "
+            "expires_at)",
+            "(?, ?, ?, ?, ?, ?, ?, ?)",
+            [(first + n, model.model_id, session.now, *row) for n, row in enumerate(carried)],
         )
-    return done
+    return ids
+
+
+def _random_ids(number: int) -> list[bytes]:
+    """So many random UUIDs (version 4), as bytes. Asking the system for each takes longer than the rest of an item."""
+    bits = np.frombuffer(os.urandom(16 * number), dtype=np.uint8).reshape(number, 16).copy()
+    bits[:, 6] = bits[:, 6] & 0x0F | 0x40
+    bits[:, 8] = bits[:, 8] & 0x3F | 0x80
+    return [row.tobytes() for row in bits]
 
 
 def _whole(item: Staged) -> Iterator[Piece]:

@@ -16,12 +16,15 @@ from ..store import Store
 from ..types import Finding
 from . import upkeep
 from .bulk import Turn
-from .database import Database
+from .database import BULK_CACHE_KB, Database
 from .errors import translated
 from .files import place_of
 from .merging import merge
 from .opening import prepare
 from .registry import functions
+
+_MANY = 1000
+"""Items of a merge from which its connection gets a larger cache."""
 
 
 class SqliteStore(Store):
@@ -131,6 +134,8 @@ class SqliteStore(Store):
 
     def _merge(self, request: Merge) -> list[Row]:
         with self.database.session(write=True) as session:
+            if len(request.items) >= _MANY:
+                session.run(f"pragma cache_size = -{BULK_CACHE_KB}")
             rows = merge(session, request.items, request.chunks, request.model)
         self.wrote()
         return rows

@@ -1,0 +1,55 @@
+"""What a merge of the whole store costs in memory: a program, so that nothing else is in its process.
+
+Some rows are added, and all vectors of the model are written into one file anew.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+import kompanion_db
+
+from .embedded_peers import Ours, anonymous_mb
+from .plans import MODEL
+
+ADDED = 5000
+
+
+def main(folder: str, dim: str) -> None:
+    """JSON of the peak memory (MB) of a merge and of the file it wrote (MB), and its seconds."""
+    place = Path(folder)
+    vectors = np.random.default_rng(0).standard_normal((ADDED, int(dim)), dtype=np.float32)
+    anonymous: list[float] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            anonymous.append(anonymous_mb())
+
+    with kompanion_db.connect(Ours(place).url) as store:
+        items = (kompanion_db.NewItem("merge", "x", key=str(-n), vectors=v[None]) for n, v in enumerate(vectors))
+        store.upsert_items(items, model=MODEL, batch_size=ADDED)
+        before = anonymous_mb()
+        threading.Thread(target=watch, daemon=True).start()
+        start = time.perf_counter()
+        store.checkpoint(compact=True)
+        seconds = time.perf_counter() - start
+        ended.set()
+    figures = {
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # KiB on Linux
+        "peak_anonymous_mb": max(anonymous, default=before) - before,
+        "segment_mb": max(path.stat().st_size for path in (place / "x.db.vec").glob("seg-*")) / 2**20,
+        "seconds": seconds,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
