@@ -83,14 +83,20 @@ class Size:
         """The folder of a store."""
         return self.folder / name.replace(" ", "_")
 
+    @cached_property
+    def rows_files(self) -> list[Path]:
+        """The vectors, and the namespaces of their rows, as files."""
+        files = [self.folder / "vectors.npy", self.folder / "namespaces.json"]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        np.save(files[0], self.source.vectors)
+        files[1].write_text(json.dumps(self.asked[0]))
+        return files
+
     def load(self, name: str) -> dict[str, float]:
-        """Rows a second into a new folder, and then bytes on disk."""
+        """Rows a second into a new folder, in a process of its own."""
         shutil.rmtree(self.place(name), ignore_errors=True)
         self.place(name).mkdir(parents=True)
-        peer, source, namespaces = PEERS[name](self.place(name)), self.source, self.asked[0]
-        start = time.perf_counter()
-        peer.load(source, namespaces)
-        seconds = time.perf_counter() - start
+        seconds = _program(["bench.embedded_load", name, self.place(name), *self.rows_files])["seconds"]
         return {"rows_s": self.rows / seconds, "seconds": seconds}
 
     def disk(self, name: str) -> float:

@@ -142,6 +142,15 @@ def anonymous_mb() -> float:
     return int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]) / 1024
 
 
+def load_library(name: str) -> None:
+    """Import what a store is made of, so that this is no part of what is measured."""
+    if PEERS[name].package not in ("kompanion-db", "apsw"):
+        importlib.import_module(
+            {"faiss-cpu": "faiss", "sqlite-vec": "sqlite_vec"}.get(PEERS[name].package, name.lower())
+        )
+    importlib.import_module("faiss")  # ours imports it when the first index is opened
+
+
 def main(name: str, folder: str, queries: str, target: str) -> None:
     """Open a store and ask it; JSON of the times (ms) and of the anonymous memory that this took (MB).
 
@@ -150,10 +159,7 @@ def main(name: str, folder: str, queries: str, target: str) -> None:
     asked = np.load(queries)
     extra: dict[str, Any] = {"target": float(target)} if PEERS[name] is Ours else {}
     peer = PEERS[name](Path(folder))
-    if PEERS[name].package not in ("kompanion-db", "apsw"):
-        importlib.import_module({"faiss-cpu": "faiss", "sqlite-vec": "sqlite_vec"}.get(peer.package, peer.package))
-    import faiss  # noqa: F401 - ours loads it when the first index is opened, which is no part of opening a store
-
+    load_library(name)
     before = anonymous_mb()
     start = time.perf_counter()
     peer.open()
