@@ -144,10 +144,9 @@ def anonymous_mb() -> float:
 
 def load_library(name: str) -> None:
     """Import what a store is made of, so that this is no part of what is measured."""
-    if PEERS[name].package not in ("kompanion-db", "apsw"):
-        importlib.import_module(
-            {"faiss-cpu": "faiss", "sqlite-vec": "sqlite_vec"}.get(PEERS[name].package, name.lower())
-        )
+    package = PEERS[name].package
+    if package not in ("kompanion-db", "apsw"):
+        importlib.import_module({"faiss-cpu": "faiss", "sqlite-vec": "sqlite_vec"}.get(package, package))
     importlib.import_module("faiss")  # ours imports it when the first index is opened
 
 
