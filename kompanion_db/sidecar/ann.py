@@ -127,7 +127,12 @@ def build_ann(part: Part, metric: str, path: Path, lists: int | None = None) -> 
     sample = min(rows, max(_TRAIN_PER_LIST * lists, 4096), max(lists, _TRAIN_BYTES // (4 * width)))
     chosen = np.sort(np.random.default_rng(1).choice(rows, sample, replace=False))
     with threads(os.cpu_count() or 1):
-        index.train(_prepared(part, chosen, metric, radius, width))
+        trained = np.empty((sample, width), dtype=np.float32)
+        for start in range(0, sample, _BLOCK):  # in pieces: the sample is most of what a merge holds in memory
+            rows_of_block = chosen[start : start + _BLOCK]
+            trained[start : start + len(rows_of_block)] = _prepared(part, rows_of_block, metric, radius, width)
+        index.train(trained)
+        del trained
         for start in range(0, rows, _BLOCK):
             index.add(_prepared(part, slice(start, start + _BLOCK), metric, radius, width))
     try:
