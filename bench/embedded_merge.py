@@ -44,7 +44,7 @@ def main(folder: str, dim: str) -> None:
             anonymous.append(anonymous_mb())
 
     with kompanion_db.connect(Ours(place).url) as store:
-        items = (kompanion_db.NewItem("merge", "x", key=str(-n), vectors=v[None]) for n, v in enumerate(vectors))
+        items = (kompanion_db.NewItem("merge", "x", vectors=vector[None]) for vector in vectors)
         store.upsert_items(items, model=MODEL, batch_size=ADDED)
         before = anonymous_mb()
         threading.Thread(target=watch, daemon=True).start()

@@ -48,7 +48,8 @@ def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
             "log": one(work.conn, "select count(*) from vec_log"),
         }
         if compact:
-            work.conn.execute("vacuum")
+            # It makes a second database first, which is not to be in memory.
+            work.conn.execute("pragma temp_store = file; vacuum")
         work.conn.set_busy_timeout(1000)
         with suppress(apsw.BusyError):  # somebody reads what is in the WAL; the next one does it
             work.conn.execute("pragma wal_checkpoint(truncate)")
