@@ -18,7 +18,7 @@ EFFORTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Multiples of the lists that a search looks into by default."""
 
 _LEAST_EXACT, _MOST_EXACT = 2000, 50_000
-_SURELY = 2.5
+_SURELY = 4
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def exact_rows(table: list[list[list[float] | None]], row_us: float) -> int:
     """Matches up to which looking at all costs little more than an index does that reaches 0.95 at a tenth of the rows.
 
     An exact search is right wherever they lie, and a search by index has more to do than is measured here: of 10,000
-    among 100,000 one took 1.0 ms, the other 0.9 to 1.4, at 2.2 times the time that was measured.
+    among 100,000 one took 1.0 ms, the other 0.9 to 1.5.
     """
     knob = table[TARGETS.index(0.95)][SHARES.index(0.1)]
     rows = _MOST_EXACT if knob is None else round(_SURELY * 1000 * knob[2] / row_us)

@@ -28,6 +28,20 @@ _JOINS = """
     left join threads t on t.thread_no = i.thread_no
 """
 
+
+def _live(columns: str, joins: str) -> str:
+    return f"""
+        select j.key, e.chunk_id, e.item_no {columns}
+        from json_each(:ids) j
+        cross join embeddings e on e.vec_id = j.value
+        cross join namespaces n on n.namespace_no = e.namespace_no and n.deleted_at is null
+        {joins}
+        where e.deleted_at is null and (e.expires_at is null or e.expires_at > :now)
+        """
+
+
+_LIVE, _LIVE_SHOWN = _live("", ""), _live("," + _COLUMNS, _JOINS)
+
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # what SQLite writes has no white space around it
 
 
@@ -42,18 +56,7 @@ class Hit(NamedTuple):
 
 def live_hits(session: Session, ids: Rows, distances: Doubles) -> list[Hit]:
     """The vectors of these that live, in order of distance, then chunk. That they match is known."""
-    show = len(ids) <= SHOWN_AT_ONCE
-    found = session.all(
-        f"""
-        select j.key, e.chunk_id, e.item_no {"," + _COLUMNS if show else ""}
-        from json_each(:ids) j
-        cross join embeddings e on e.vec_id = j.value
-        cross join namespaces n on n.namespace_no = e.namespace_no and n.deleted_at is null
-        {_JOINS if show else ""}
-        where e.deleted_at is null and (e.expires_at is null or e.expires_at > :now)
-        """,
-        {"ids": _dumped(ids), "now": session.now},
-    )
+    found = session.all(_LIVE_SHOWN if len(ids) <= SHOWN_AT_ONCE else _LIVE, {"ids": _dumped(ids), "now": session.now})
     measured = distances.tolist()
     return _ordered([Hit(measured[row[0]], row[1], row[2], row[3:]) for row in found])
 
