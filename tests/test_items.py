@@ -44,6 +44,18 @@ def test_what_is_written_is_read_back(store: kompanion_db.Store) -> None:
     ]
 
 
+def test_of_names_that_are_the_same_in_json_the_last_counts(store: kompanion_db.Store) -> None:
+    twice: dict[object, object] = {1: "first", "1": "last", "at": "12:30"}
+    store.upsert_item("acme", "one", "text", metadata=twice)  # type: ignore[arg-type]
+    store.upsert_items([{"namespace": "acme", "key": "many", "content": "text", "metadata": twice}])
+    for key in ("one", "many"):
+        item = store.get_item("acme", key)
+        assert item is not None
+        assert item.metadata == {"1": "last", "at": "12:30"}
+    assert {item.key for item in store.list_items("acme", filter={"1": "last"})} == {"one", "many"}
+    assert store.list_items("acme", filter={"1": "first"}) == []
+
+
 def test_what_is_left_out_of_a_second_write_is_empty_not_kept(store: kompanion_db.Store) -> None:
     store.upsert_item("acme", "k", "a", metadata={"n": 1}, tags=["t"], thread="today", user_key="ann", ttl=DAY)
     assert store.upsert_item("acme", "k", "a").status == "revised"

@@ -19,6 +19,7 @@ EFFORTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 _LEAST_EXACT, _MOST_EXACT = 2000, 50_000
 _SURELY = 4
+"""How many times the measured time of an index an exact search may take, as measured."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ CACHE_KB = 16384
 BULK_CACHE_KB = 65536
 """Of one that has written many items at once: where those of the indexes do not fit, each row reads some again."""
 
+MAPPED_BYTES = 1 << 30
+"""Of the file, from its start: read where the system has it, neither copied nor counted as memory of the process."""
+
 PAGE_SIZE = 8192
 """Bytes. A vector of 384 floats leaves a quarter of a page of 4096 empty."""
 
@@ -50,9 +53,8 @@ def open_as(kind: type[C], place: Place, *, create: bool = False, readonly: bool
         conn.execute("pragma foreign_keys = on; pragma recursive_triggers = on; pragma temp_store = memory")
         if not readonly:
             conn.execute("pragma journal_mode = wal")
-        conn.execute(
-            f"pragma synchronous = {place.synchronous}; pragma cache_size = -{CACHE_KB}; pragma mmap_size = 1073741824"
-        )
+        conn.execute(f"pragma synchronous = {place.synchronous}; pragma cache_size = -{CACHE_KB}")
+        conn.execute(f"pragma mmap_size = {MAPPED_BYTES}")
     except BaseException:
         conn.close()
         raise
