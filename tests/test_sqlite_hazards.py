@@ -16,6 +16,7 @@ import pytest
 
 import kompanion_db
 from kompanion_db.errors import DamagedStore
+from kompanion_db.sidecar import manifest
 from kompanion_db.sidecar.rounds import rounds
 from kompanion_db.sqlite import open_sql
 from kompanion_db.sqlite.files import Place
@@ -138,6 +139,32 @@ def test_the_numbers_of_many_vectors_that_went_straight_to_a_file_and_were_undon
             work.collect(grace=0)
         assert not any(path.exists() for path in undone)
         assert nearest(store, 107) == ("k107", 1)
+
+
+def test_a_store_opens_though_its_files_are_merged_and_removed_while_it_looks_for_them(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "k", 1)
+    store.checkpoint()
+    listed, seen = manifest.segments, []
+
+    def merged_meanwhile(conn: apsw.Connection) -> Any:
+        found = listed(conn)
+        monkeypatch.setattr(manifest, "segments", listed)
+        seen.append([entry.file for entry in found])
+        with rounds(store.database.place, 60) as work:
+            assert work is not None
+            work.fold(everything=True)
+            work.compact(whole=True)
+            work.collect(grace=0)
+        return found
+
+    put(store, "k", 2)
+    monkeypatch.setattr(manifest, "segments", merged_meanwhile)
+    store.database.folder.open()
+    assert seen
+    assert not any((store.database.place.folder / name).exists() for name in seen[0])
+    assert (nearest(store, 1), nearest(store, 2)) == (None, ("k", 2))
 
 
 @pytest.mark.parametrize("synchronous", ["full", "normal"])

@@ -53,7 +53,11 @@ class VectorFolder:
             try:
                 size = path.stat().st_size
             except OSError:
-                raise self._missing(entry) from None
+                error = self._missing(entry)
+                if isinstance(error, ConnectionFailed):  # merged since the list was read: there is another one
+                    self.open()
+                    return
+                raise error from None
             if size != entry.bytes:
                 raise damaged(path, f"has {size} bytes of {entry.bytes}")
 
