@@ -62,6 +62,7 @@ NOT_ON_SQLITE = {
     "test_golden.py": _CATALOG,
     "test_install_*": "psql installs no file",
     "test_migrate.py": "advisory locks, extensions and roles; test_sqlite_schema.py is about a file",
+    "test_rare_tags.py": _PLANS,
     "test_recall.py": _PLANS,
     "test_recovery.py": _SERVER,
     "test_roles.py": "a file has no roles",
