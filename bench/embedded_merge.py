@@ -16,7 +16,7 @@ import psutil
 
 import kompanion_db
 
-from .embedded_peers import Ours, anonymous_mb
+from .embedded_peers import Ours, anonymous_mb, status_mb
 from .plans import MODEL
 
 ADDED = 5000
@@ -24,12 +24,8 @@ ADDED = 5000
 
 def peak_mb() -> float:
     """The most memory this process had, files that are mapped among it, MB; what it has where the system does not tell."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return float(psutil.Process().memory_info().rss) / 2**20
-    # Not ru_maxrss: that goes on from the process that started this one.
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    found = status_mb("VmHWM")  # not ru_maxrss, which goes on from the process that started this one
+    return float(psutil.Process().memory_info().rss) / 2**20 if found is None else found
 
 
 def main(folder: str, dim: str) -> None:

@@ -133,13 +133,19 @@ PEERS: dict[str, type[Peer]] = {
 }
 
 
-def anonymous_mb() -> float:
-    """Memory of this process that no file backs, MB; all of its own where the system does not tell."""
+def status_mb(line: str) -> float | None:
+    """A line of this process's status, MB; None where the system has none."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
-        return float(psutil.Process().memory_full_info().uss) / 2**20
-    return int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]) / 1024
+        return None
+    return int(next(found for found in status.splitlines() if found.startswith(line)).split()[1]) / 1024
+
+
+def anonymous_mb() -> float:
+    """Memory of this process that no file backs, MB; all of its own where the system does not tell."""
+    found = status_mb("RssAnon")
+    return float(psutil.Process().memory_full_info().uss) / 2**20 if found is None else found
 
 
 def load_library(name: str) -> None:

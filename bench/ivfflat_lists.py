@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ import kompanion_db
 
 from . import cases as scopes
 from . import common, data, plans
-from .cases import Case
+from .cases import LEAST_QUERIES, Case
 from .plans import Hand, K
 from .ways import by_hand, in_turn, run, warm
 
@@ -128,7 +129,11 @@ def tuned(store: kompanion_db.Store, target: float, seconds: float, asked: data.
 
 
 def halves(source: data.Dataset) -> tuple[data.Floats, data.Dataset]:
-    """Every other query, and the data set that is asked the others alone."""
+    """Every other query, and the data set that is asked the others alone. Exits when there are too few for both."""
+    if len(source.queries) < 2 * LEAST_QUERIES:
+        sys.exit(
+            f"--tune-with-queries: {len(source.queries)} queries are too few to be halved, {2 * LEAST_QUERIES} are needed"
+        )
     filters = {level: asks[1::2] for level, asks in source.filters.items()}
     neighbors = None if source.neighbors is None else source.neighbors[1::2]
     return source.queries[::2], replace(source, queries=source.queries[1::2], filters=filters, neighbors=neighbors)
