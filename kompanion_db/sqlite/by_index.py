@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..sidecar.ann import AnnFile
+from ..sidecar.ann import Allowed, AnnFile
 from ..sidecar.part import Part
 from .candidates import Candidates
 from .exact import Doubles, Query, Ranking, Rows
@@ -16,33 +16,44 @@ from .exact import Doubles, Query, Ranking, Rows
 SCANNED = 30_000
 """Codes compared before anything was measured, where only some rows may be found: those are not where the query is."""
 
+_ROUNDING = 1e-6
+
 
 @dataclass
 class Visits:
-    """What a search by index has looked at: rows whose codes were compared, about, and vectors that were compared."""
+    """What a search by index has looked at: rows whose codes were compared, about, and vectors that were compared.
+
+    ``usual``: the lists it would have looked into by default.
+    """
 
     lists: int = 0
     probes: int = 0
+    usual: float = 0.0
     codes: int = 0
     vectors: int = 0
 
 
-def probes_of(ann: AnnFile, effort: float, candidates: Candidates | None, part: Part, rows: Rows | None) -> int:
-    """Into how many lists to look: ``effort`` times what is right by default."""
-    if candidates is None or rows is None:
-        return max(1, min(ann.lists, round(effort * ann.default_probes)))
-    lists = candidates.allowed(part, rows).lists
-    usual = max(SCANNED * lists / max(1, len(rows)), ann.default_probes * lists / ann.lists)
-    return max(1, min(lists, round(effort * usual)))
+def usual_probes(ann: AnnFile, allowed: Allowed | None, rows: int) -> float:
+    """Into how many lists to look before anything was measured, where ``rows`` rows may be found."""
+    if allowed is None:
+        return ann.default_probes
+    return max(SCANNED * allowed.lists / max(1, rows), ann.default_probes * allowed.lists / ann.lists)
 
 
-def depth_of(ann: AnnFile, k: int) -> int:
-    """How many rows an index proposes so that the ``k`` nearest are among them."""
-    return math.ceil(ann.depth * max(1.0, math.pow(k / 10, 0.75)))
+def depth_of(ann: AnnFile, k: int, effort: float) -> int:
+    """How many rows an index proposes so that the ``k`` nearest are among them.
+
+    With little effort fewer, down to half as many: who looks into few lists seldom finds in the second half what the
+    first lacks, and to compare it takes a sixth of the search.
+    """
+    return math.ceil(ann.depth * max(1.0, math.pow(k / 10, 0.75)) * min(1.0, max(0.5, math.pow(effort, 0.25))))
 
 
 class IndexRanking:
-    """The rows that indexes propose, and all of parts that have none, in the order of their distance."""
+    """The rows that indexes propose, and all of parts that have none, in the order of their distance.
+
+    ``effort`` is a multiple of what is usual, and as an attribute what that came to with whole lists.
+    """
 
     def __init__(
         self, query: Query, parts: Sequence[Part], candidates: Candidates | None, k: int, effort: float, wide: int = 1
@@ -52,18 +63,21 @@ class IndexRanking:
         within = [(part, None) for part in parts] if candidates is None else (candidates.rows or [])
         for part, rows in within:
             ann = part.ann
-            depth = 0 if ann is None else wide * depth_of(ann, k)
+            depth = 0 if ann is None else wide * depth_of(ann, k, effort)
             if ann is None or depth >= (len(part.ids) if rows is None else len(rows)):
                 chosen.append((part, rows))
                 continue
             allowed = None if candidates is None or rows is None else candidates.allowed(part, rows)
-            probes = probes_of(ann, effort, candidates, part, rows)
+            lists, count = (ann.lists, len(part.ids)) if rows is None or allowed is None else (allowed.lists, len(rows))
+            usual = usual_probes(ann, allowed, count)
+            probes = max(1, min(lists, math.ceil(effort * usual - _ROUNDING)))
             found = ann.nearest(query.vector, depth, probes, allowed)
             chosen.append((part, np.sort(found)))
-            lists = ann.lists if allowed is None else allowed.lists
             self.visits.lists += lists
             self.visits.probes += probes
-            self.visits.codes += round((len(part.ids) if rows is None else len(rows)) * probes / max(1, lists))
+            self.visits.usual += usual
+            self.visits.codes += round(count * probes / max(1, lists))
+        self.effort = self.visits.probes / self.visits.usual if self.visits.usual else effort
         self._ranking = Ranking(query, chosen)
         self.visits.vectors = self._ranking.rows
 

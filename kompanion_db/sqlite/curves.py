@@ -60,11 +60,15 @@ class Knobs:
 
 @dataclass
 class Cell:
-    """Sums of what was measured at one effort, for one share: of each kind of filter, hits and runs, and time."""
+    """Sums of what was measured at one effort, for one share: of each kind of filter, hits and runs; time; efforts.
+
+    An effort is never less than was aimed at, since half a list is looked into as a whole.
+    """
 
     hits: list[float]
     runs: list[int]
     milliseconds: float = 0.0
+    efforts: float = 0.0
 
     @property
     def recall(self) -> float:
@@ -77,26 +81,31 @@ class Cell:
         return sum(self.runs)
 
     @property
+    def effort(self) -> float:
+        """Mean effort of a query."""
+        return self.efforts / max(1, self.count)
+
+    @property
     def mean_ms(self) -> float:
         """Mean time of a query, in milliseconds."""
         return self.milliseconds / max(1, self.count)
 
 
 def reach(curve: list[Cell], aim: float) -> list[float] | None:
-    """Effort, recall and milliseconds where a curve over EFFORTS reaches a recall, as on a straight line; or None."""
+    """Effort, recall and milliseconds where a curve reaches a recall, as on a straight line; or None."""
     last: tuple[float, float, float] | None = None
     best = 0.0
-    for effort, cell in zip(EFFORTS, curve, strict=True):
+    for cell in curve:
         if not cell.count:
             continue
         best = max(best, cell.recall)
-        here = (effort, best, cell.mean_ms)
+        here = (cell.effort, best, cell.mean_ms)
         if best >= aim:
             if last is None:
                 return list(here)
             weight = (aim - last[1]) / (best - last[1])
             return [
-                last[0] ** (1 - weight) * effort**weight,
+                last[0] ** (1 - weight) * here[0] ** weight,
                 last[1] * (1 - weight) + best * weight,
                 last[2] * (1 - weight) + here[2] * weight,
             ]

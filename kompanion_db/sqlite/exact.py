@@ -65,7 +65,9 @@ class Query:
         if self.metric == "l2":
             return np.sqrt(found, out=found)
         if self.metric == "cosine":
-            return np.clip(found + 1, 0, 2)
+            found += 1
+            np.maximum(found, 0, out=found)
+            return np.minimum(found, 2, out=found)
         return found
 
 
