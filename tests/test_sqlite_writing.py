@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -236,3 +238,14 @@ def test_history_that_is_kept_for_ever_is_not_purged(store: SqliteStore) -> None
     assert store.purge(batch=1).revisions == 1
     assert store.trim_history() == 1
     assert [r.content for r in store.item_history("acme", "k")] == ["c"]
+
+
+def test_ids_given_to_items_are_uuids_that_begin_with_the_time(store: SqliteStore) -> None:
+    before = time.time_ns() // 1_000_000
+    store.upsert_item("acme", "one", key="a")
+    store.upsert_items([{"namespace": "acme", "content": "many", "key": str(n)} for n in range(200)])
+    after = time.time_ns() // 1_000_000
+    ids = [item.item_id for item in store.list_items("acme", page_size=1000)]
+    assert len(set(ids)) == 201
+    assert {(found.version, found.variant) for found in ids} == {(7, uuid.RFC_4122)}
+    assert all(before <= found.int >> 80 <= after for found in ids)

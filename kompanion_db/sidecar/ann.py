@@ -108,10 +108,12 @@ class AnnFile:
         return found
 
 
-def build_ann(part: Part, metric: str, path: Path, lists: int | None = None) -> dict[str, Any]:
+def build_ann(
+    part: Part, metric: str, path: Path, lists: int | None = None, cores: int | None = None
+) -> dict[str, Any]:
     """Write the index of a segment to ``path``; what it was made with. Holds a sample and codes, never all vectors.
 
-    Raises OSError.
+    On ``cores`` processors, by default all. Raises OSError.
     """
     rows, dim = part.vectors.shape
     radius = float(part.norms.max(initial=0)) if metric == "inner_product" else 0.0
@@ -122,12 +124,12 @@ def build_ann(part: Part, metric: str, path: Path, lists: int | None = None) -> 
     flat = faiss.IndexFlatL2(width)
     index = faiss.IndexIVFPQFastScan(flat, width, lists, width // step, 4, faiss.METRIC_L2)
     index.by_residual = False  # one table for all lists: looking into many of them costs less
-    index.cp.niter, index.cp.seed = 10, 1
+    index.cp.niter, index.pq.cp.niter, index.cp.seed = 10, 8, 1  # with 25, as by default, codes are no better
     index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # few rows: no word on standard error
 
     sample = min(rows, max(_TRAIN_PER_LIST * lists, 4096), max(lists, _TRAIN_BYTES // (4 * width)))
     chosen = np.sort(np.random.default_rng(1).choice(rows, sample, replace=False))
-    with threads(os.cpu_count() or 1):
+    with threads(cores or os.cpu_count() or 1):
         trained = np.empty((sample, width), dtype=np.float32)
         for start in range(0, sample, _BLOCK):  # in pieces: the sample is most of what a merge holds in memory
             rows_of_block = chosen[start : start + _BLOCK]

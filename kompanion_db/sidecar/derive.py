@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,11 @@ ANN_ROWS = 20_000
 
 PART_ROWS = 3000
 """Rows of a segment from which it has one then."""
+
+beside_others: ContextVar[bool] = ContextVar("kompanion_beside_others", default=False)
+"""Whether indexes are made while something else is waited for: then half of the processors are left to it.
+
+With all of them, FAISS's threads wait for each other as soon as one has to give way, and take twice the time."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,11 @@ def _build(folder: Path, path: Path, layout: Layout, like: SegmentEntry, least: 
         part = Part(*mapped(path, layout))
     with NewFile(folder, "ann", "ann") as file:
         with named_errors(file.temporary):
-            params = build_ann(part, like.metric, file.temporary, lists_of(like, layout.rows))
+            params = build_ann(part, like.metric, file.temporary, lists_of(like, layout.rows), _cores())
         file.adopt()
     return Derived(file.path, json.dumps(params or {}), file.bytes, file.crc)
+
+
+def _cores() -> int:
+    every = os.cpu_count() or 1
+    return max(1, every // 2) if beside_others.get() else every

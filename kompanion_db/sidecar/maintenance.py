@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from ..errors import KompanionError
+from .derive import beside_others
 from .durable import alone
 from .fold import due, pending
 from .rounds import Rounds
@@ -30,7 +31,7 @@ QUIET = 2.0
 """Seconds without a commit after which indexes are made; while much is written, segments are soon merged again."""
 
 LATE_ROWS = 200_000
-"""Vectors without an index from which it is made even while much is written."""
+"""Vectors without an index from which it is made even while much is written, for segments of a tenth and more."""
 
 TIDY = 300.0
 """Seconds between two looks for dead vectors and files that count no longer."""
@@ -101,6 +102,7 @@ class Maintenance:
             self._thread.start()
 
     def _run(self) -> None:
+        beside_others.set(True)
         while not self._ending.is_set():
             try:
                 with keeper(self._place) as conn:
@@ -146,10 +148,11 @@ class Maintenance:
             if quiet:
                 work.settle()
             lacking = work.lacking(doubted)
-            if doubted or (lacking and quiet) or sum(e.rows for e in lacking) >= LATE_ROWS:
-                work.derive(doubted)
+            late = sum(e.rows for e in lacking) >= LATE_ROWS
+            if doubted or (lacking and quiet) or late:
+                work.derive(doubted, 0 if quiet else LATE_ROWS // 10)
                 self._doubted -= doubted
-                lacking = []
+                lacking = work.lacking()
             self._lacking = bool(lacking) or (not quiet and work.unsettled())
             self._generation = _generation(conn)
         return QUIET if self._lacking else None

@@ -82,8 +82,9 @@ def merge(conn: apsw.Connection, folder: Path, entries: list[SegmentEntry]) -> N
         plan = _Plan.of(sources, wanted)
         reached("merge.read")
         written = _write(folder, entries[0], sources, plan) if len(plan.ids) else None
-        # A model that was searched by an index still is when this counts.
-        derived = build(folder, *written, entries[0]) if written and any(e.ann for e in entries) else None
+        # What was searched by an index still is when this counts. A few rows of many can wait for a quiet moment.
+        indexed = 2 * sum(e.rows for e in entries if e.ann) >= sum(e.rows for e in entries)
+        derived = build(folder, *written, entries[0]) if written and indexed else None
     _commit(conn, entries, written, derived)
 
 

@@ -97,13 +97,17 @@ class Rounds:
                     merged += 1
         return merged
 
-    def derive(self, doubted: frozenset[int] = frozenset()) -> int:
-        """Give each large segment its index, where it is missing or not as it was written; how many were made."""
+    def derive(self, doubted: frozenset[int] = frozenset(), least: int = 0) -> int:
+        """Give each large segment its index, where it is missing or not as it was written; how many were made.
+
+        Where it is missing, only to segments of ``least`` rows.
+        """
         made = 0
         for entry in self.lacking(doubted):
             if self.stop():
                 break
-            made += derive.derive(self.conn, self.folder, entry)
+            if entry.rows >= least or entry.segment_no in doubted:
+                made += derive.derive(self.conn, self.folder, entry)
         return made
 
     def lacking(self, doubted: frozenset[int] = frozenset()) -> list[SegmentEntry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -21,6 +20,7 @@ from .functions.checks import check_content, check_moment, check_name, dumped, e
 from .functions.namespaces import namespace_no
 from .functions.scopes import thread_no, user_no
 from .functions.writing import upsert_item
+from .ids import new_ids
 from .models import Model, check_vector, find_model
 from .session import Session
 from .vectors import append_vectors
@@ -190,7 +190,7 @@ def _insert(
 
     now = values.clock()
     first_item, first_chunk = next_number(session, "memory_items"), next_number(session, "memory_chunks")
-    ids = _random_ids(len(fresh))
+    ids = new_ids(len(fresh))
     items: list[tuple[Any, ...]] = []
     cuts: list[tuple[Any, ...]] = []
     carried, vectors = [], []
@@ -235,14 +235,6 @@ def _insert(
             [(first + n, model.model_id, session.now, *row) for n, row in enumerate(carried)],
         )
     return ids
-
-
-def _random_ids(number: int) -> list[bytes]:
-    """So many random UUIDs (version 4), as bytes. Asking the system for each takes longer than the rest of an item."""
-    bits = np.frombuffer(os.urandom(16 * number), dtype=np.uint8).reshape(number, 16).copy()
-    bits[:, 6] = bits[:, 6] & 0x0F | 0x40
-    bits[:, 8] = bits[:, 8] & 0x3F | 0x80
-    return [row.tobytes() for row in bits]
 
 
 def _whole(item: Staged) -> Iterator[Piece]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ...types import Vector
 from .. import values
 from ..chunks import check_chunks, insert_chunks, is_visible, replace_chunks
 from ..documents import metadata_text
+from ..ids import new_id
 from ..items import Body, Stored, check_expected, find_item, revise, written
 from ..models import Model, check_vectors, find_model
 from ..registry import function
@@ -63,7 +64,7 @@ def upsert_item(
 ) -> list[Row]:
     """Make the item of that name exactly this; one row: item_id, revision, status."""
     space = namespace_no(session, namespace)
-    item_id = uuid4()
+    item_id = values.to_uuid(new_id())
     name = str(item_id) if key is None else key
     label = normalize_tags(tags)
     expires = expiry(expires_at, ttl, session.now)
