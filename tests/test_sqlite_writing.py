@@ -242,7 +242,7 @@ def test_history_that_is_kept_for_ever_is_not_purged(store: SqliteStore) -> None
 
 def test_ids_given_to_items_are_uuids_that_begin_with_the_time(store: SqliteStore) -> None:
     before = time.time_ns() // 1_000_000
-    store.upsert_item("acme", "one", key="a")
+    store.upsert_item("acme", "a", "one")
     store.upsert_items([{"namespace": "acme", "content": "many", "key": str(n)} for n in range(200)])
     after = time.time_ns() // 1_000_000
     ids = [item.item_id for item in store.list_items("acme", page_size=1000)]
