@@ -59,8 +59,11 @@ class AnnFile:
 
     @property
     def depth(self) -> int:
-        """How many rows to look at for the ten nearest: the coarser the codes, the more."""
-        return 100 * int(self._index.pq.dsub)
+        """How many rows to look at for the ten nearest: the coarser the codes, the more.
+
+        As measured: with a code for two elements 200 find all that lists have, with one for four 800 nearly all.
+        """
+        return 50 * int(self._index.pq.dsub) ** 2
 
     @property
     def default_probes(self) -> int:

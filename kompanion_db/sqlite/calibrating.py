@@ -23,10 +23,11 @@ from .exact import Doubles, Floats, Query, Ranking, Rows
 from .sampling import NOBODY, sample_queries, share_found
 
 K = 10
-RANDOM, ELSEWHERE, ABOUT = range(3)
-"""Kinds of filters: at random; a topic, asked about anything; a topic, asked about itself."""
+RANDOM, ELSEWHERE, ABOUT, RANDOM_MIXED, ELSEWHERE_MIXED = range(5)
+"""Kinds of filters: at random; a topic, asked about anything; a topic, asked about itself. The first two apart for
+queries that are stored vectors and for mixed ones: which of them are more difficult depends on the data."""
 
-_KINDS = 3
+_KINDS = 5
 _ANCHORS = 4
 _CHANGED = 25
 """So many queries are asked under the same filters."""
@@ -110,18 +111,19 @@ class Measurement:
         self._filters: _Filters | None = None
         self._asked = 0
 
-    def ask(self, vector: Vector, own: int) -> None:
+    def ask(self, vector: Vector, own: int, mixed: bool = False) -> None:
         """Measure with one more query. Stored ones (``own``) are also asked about the topic of a filter."""
+        anything, elsewhere = (RANDOM_MIXED, ELSEWHERE_MIXED) if mixed else (RANDOM, ELSEWHERE)
         if self._filters is None or self._asked % _CHANGED == 0:
             self._filters = _Filters(self.field, self.metric, self.rng)
         self._asked += 1
         query = Query(vector, self.metric)
         keys = self._keys(query, own)
         self._time_rows(query)
-        self._measure(0, RANDOM, query, own, keys, None)
+        self._measure(0, anything, query, own, keys, None)
         for share in range(1, len(SHARES)):
-            self._measure(share, RANDOM, query, own, keys, self._filters.random[share - 1])
-            self._measure(share, ELSEWHERE, query, own, keys, self._filters.topic[share - 1])
+            self._measure(share, anything, query, own, keys, self._filters.random[share - 1])
+            self._measure(share, elsewhere, query, own, keys, self._filters.topic[share - 1])
         if own != NOBODY:
             sample = sample_queries(self._filters.topic[-1][1], 1, self.rng)
             query, own = Query(sample.queries[0], self.metric), sample.own[0]

@@ -119,7 +119,7 @@ def knob_table(cells: list[list[Cell]]) -> list[list[list[float] | None]]:
     for target in TARGETS:
         row = []
         for curve in cells:
-            runs = max((cell.count for cell in curve), default=0)
+            runs = max((max(cell.runs) for cell in curve), default=0)
             missing = 1 - target
             margin = min(0.2 * missing + 0.5 * math.sqrt(target * missing / (10 * max(1, runs))), 0.6 * missing)
             row.append(reach(curve, target + margin))

@@ -21,10 +21,11 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class Sample:
-    """Queries of shape (dim,), each with the vec_id that is left out of its answers."""
+    """Queries of shape (dim,), each with the vec_id that is left out of its answers, and whether it was mixed."""
 
     queries: list[Vector]
     own: list[int]
+    mixed: list[bool]
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -52,7 +53,9 @@ def sample_queries(live: Candidates, n: int, rng: np.random.Generator, queries: 
     stored texts resemble each other.
     """
     if queries is not None:
-        return Sample([np.asarray(query, dtype=np.float32) for query in queries], [NOBODY] * len(queries))
+        return Sample(
+            [np.asarray(query, dtype=np.float32) for query in queries], [NOBODY] * len(queries), [False] * len(queries)
+        )
     chosen = rng.permutation(live.count)[: n + 1]
     drawn = [_at(live, int(place)) for place in chosen]
     vectors, own = [], []
@@ -65,7 +68,7 @@ def sample_queries(live: Candidates, n: int, rng: np.random.Generator, queries: 
             vector = mixed if mixed.any() else vector
         vectors.append(np.array(vector, dtype=np.float32))
         own.append(int(part.ids[row]))
-    return Sample(vectors, own)
+    return Sample(vectors, own, [bool(i % 2) for i in range(len(vectors))])
 
 
 def share_found(ids: Rows, distances: Doubles, own: int, truth: Doubles) -> float:

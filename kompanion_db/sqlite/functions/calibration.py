@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import BadArgument
 from ...requests import Row
 from ...types import Vector
-from ..calibrating import Field, Measurement
+from ..calibrating import RANDOM, RANDOM_MIXED, Field, Measurement
 from ..curves import EFFORTS, SHARES, exact_rows, knob_table
 from ..models import Model, find_model
 from ..registry import function
@@ -115,14 +115,14 @@ def _ask(session: Session, done: Measurement, end: float, sample: int, queries: 
     """Ask on until time is over; whether all was asked."""
     asked = sample_queries(done.field.live, sample, np.random.default_rng(1), queries)
     told = time.monotonic()
-    for vector, own in list(zip(asked.queries, asked.own, strict=True))[done.queries :]:
+    for vector, own, mixed in list(zip(asked.queries, asked.own, asked.mixed, strict=True))[done.queries :]:
         now = time.monotonic()
         if now > end and done.queries >= _LEAST:
             return False
         if now > told + _TOLD:
             told = now
             session.notice(f"calibrate: {done.queries} of {len(asked)} queries, {max(0, math.ceil(end - now))} s left")
-        done.ask(vector, own)
+        done.ask(vector, own, mixed)
     return True
 
 
@@ -138,7 +138,7 @@ def _points(done: Measurement) -> list[Row]:
                     "knob": round(100 * effort),
                     "recall": best,
                     "milliseconds": cell.mean_ms,
-                    "runs": max(cell.runs),
+                    "runs": cell.runs[RANDOM] + cell.runs[RANDOM_MIXED],
                 }
             )
     return rows
