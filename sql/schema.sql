@@ -536,7 +536,7 @@ begin
     into v_odd, v_vector
     from staged_chunks c;
     if v_odd or exists (select 1 from staged_items s
-                        where not ascii(s.content) between 33 and 126 and s.content !~ '\S'
+                        where not ascii(s.content) between 33 and 126 and not _is_visible(s.content)
                           and exists (select 1 from staged_chunks c where c.ord = s.ord)) then
         perform _check_staged_chunks();
     end if;
@@ -570,7 +570,7 @@ begin
     select min(w.ord) into v_wrong
     from (select c.ord from staged_chunks c join staged_items s on s.ord = c.ord
                group by c.ord having bool_or(c.content is null) and (count(*) > 1 or count(c.start_offset) + count(c.end_offset) > 0)
-                                  or bool_or(c.content is null and s.content !~ '\S')) w;
+                                  or bool_or(c.content is null and not _is_visible(s.content))) w;
     if v_wrong is not null then
         raise exception using
             errcode = 'KM007', message = format('items[%s].vectors: there are more vectors or offsets than chunks', v_wrong),
@@ -706,7 +706,7 @@ CREATE FUNCTION kompanion._chunk_whole(namespace_id uuid, item_id uuid, content_
 -- Content that nobody cut is one chunk, content without a visible character is none. The item has no other chunk,
 -- so nothing of it has a vector: the chunk waits for one of each model in use.
 begin
-    if content ~ '\S' then
+    if _is_visible(content) then
         with chunk as (
             insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
             values (_chunk_whole.namespace_id, _chunk_whole.item_id, 0, _chunk_whole.content, 0, length(_chunk_whole.content),
@@ -1330,7 +1330,7 @@ begin
         from placed p
         join staged_items s on s.ord = p.ord and s.item_id = p.item_id
         left join staged_chunks c on c.ord = s.ord
-        where c.ord is not null or s.content ~ '\S'
+        where c.ord is not null or _is_visible(s.content)
         returning k.namespace_id, k.chunk_id, k.item_id, k.ordinal
     ), numbered as materialized (
         select p.*, k.chunk_id, k.ordinal from chunks k join placed p on p.namespace_id = k.namespace_id and p.item_id = k.item_id
@@ -1371,6 +1371,16 @@ $$;
 -- Name: FUNCTION _install_path(); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._install_path() IS 'Internal. The search_path that migrations pin on functions; finds the schema of the extension vector.';
+
+-- Name: _is_visible(text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._is_visible(content text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (content ~ '[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'::text);
+
+-- Name: FUNCTION _is_visible(content text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._is_visible(content text) IS 'Internal. Whether content is more than white space.';
 
 -- Name: _knob_ladder(text, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1413,6 +1423,7 @@ declare
     v_runs    bigint;
     v_own     record;
     v_all     record;
+    v_exact   integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
 begin
     knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
     for s in 0 .. v_shares - 1 loop
@@ -1439,13 +1450,39 @@ begin
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
-        'exact_rows', round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision));
+        'exact_rows', v_exact, 'large', _large_namespaces(v_exact));
 end;
 $$;
 
 -- Name: FUNCTION _knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) IS 'Internal. What search reads, from what calibrate measured.';
+
+-- Name: _large_namespaces(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._large_namespaces(more_than integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The ids of the largest namespaces, at most 20, that hold more than twice so many vectors, by what ANALYZE last saw.
+begin
+    return (
+        select coalesce(jsonb_agg(l.id), '[]')
+        from (
+            select f.id
+            from pg_stats s
+            join pg_class c on c.oid = to_regclass('kompanion.embeddings')
+            cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
+            where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id'
+              and f.share * c.reltuples > 2.0 * more_than
+            order by f.n
+            limit 20) l);
+end;
+$$;
+
+-- Name: FUNCTION _large_namespaces(more_than integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._large_namespaces(more_than integer) IS 'Internal. Namespaces with many vectors, by the statistics.';
 
 -- Name: _lock_item(uuid, text, text, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1851,6 +1888,8 @@ begin
         if (plan.knobs ->> 'rows')::bigint <= v_rows then
             return plan;
         end if;
+    elsif plan.k < v_rows and plan.knobs -> 'large' ?| plan.namespace_ids[1:20]::text[] then
+        null;  -- known to be large: not counted
     elsif plan.by_item then
         if not _more_than(plan.model_id, plan.namespace_ids, v_rows) then
             return plan;
@@ -5173,7 +5212,7 @@ begin
     end if;
     if cardinality(chunks) > 0 then
         perform _check_chunks(content, chunks, chunk_starts, chunk_ends);
-    elsif v_whole or content ~ '\S' then
+    elsif v_whole or _is_visible(content) then
         v_texts := array[content]; v_starts := array[0]; v_ends := array[length(content)];
     end if;
     if vectors is not null then
@@ -5194,7 +5233,7 @@ begin
             ), chunk as (
                 insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
                 select v_namespace_id, i.item_id, 0, upsert_item.content, 0, length(upsert_item.content), 1
-                from item i where upsert_item.content ~ '\S'
+                from item i where _is_visible(upsert_item.content)
                 returning k.chunk_id
             ), queued as (
                 insert into embedding_queue (namespace_id, chunk_id, model_id)
@@ -5385,8 +5424,9 @@ CREATE TABLE kompanion.embedding_models (
     CONSTRAINT embedding_models_dim_ck CHECK (((dim >= 1) AND (dim <= 16000))),
     CONSTRAINT embedding_models_metric_ck CHECK ((metric = ANY (ARRAY['cosine'::text, 'l2'::text, 'inner_product'::text]))),
     CONSTRAINT embedding_models_name_ck CHECK (((length(name) >= 1) AND (length(name) <= 512)))
-);
-ALTER TABLE ONLY kompanion.embedding_models ALTER COLUMN knobs SET STORAGE PLAIN;
+)
+WITH (toast_tuple_target='8160');
+ALTER TABLE ONLY kompanion.embedding_models ALTER COLUMN knobs SET STORAGE MAIN;
 ALTER TABLE ONLY kompanion.embedding_models ALTER COLUMN knob_table SET STORAGE PLAIN;
 
 -- Name: TABLE embedding_models; Type: COMMENT; Schema: kompanion; Owner: -
@@ -6962,6 +7002,13 @@ GRANT ALL ON FUNCTION kompanion._install_path() TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._install_path() TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._install_path() TO kompanion_admin;
 
+-- Name: FUNCTION _is_visible(content text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._is_visible(content text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._is_visible(content text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._is_visible(content text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._is_visible(content text) TO kompanion_admin;
+
 -- Name: FUNCTION _knob_ladder(kind text, lists integer); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._knob_ladder(kind text, lists integer) FROM PUBLIC;
@@ -6975,6 +7022,13 @@ REVOKE ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT k
 GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) TO kompanion_admin;
+
+-- Name: FUNCTION _large_namespaces(more_than integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._large_namespaces(more_than integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer) TO kompanion_admin;
 
 -- Name: FUNCTION _lock_item(namespace_id uuid, namespace text, key text, expected_revision integer, OUT item_id uuid, OUT revision integer, OUT content text, OUT is_live boolean); Type: ACL; Schema: kompanion; Owner: -
 

@@ -31,7 +31,15 @@ ADMIN = {
 }  # fmt: skip
 OWNER = {"ensure_index", "tune_index", "index_metadata_key", "grant_roles"}
 # Plain expressions over their arguments: the planner inlines them only without a SET clause.
-INLINABLE = {"is_live", "metadata_number", "metadata_text", "_write_cursor", "_segment_letters", "_install_path"}
+INLINABLE = {
+    "_is_visible",
+    "is_live",
+    "metadata_number",
+    "metadata_text",
+    "_write_cursor",
+    "_segment_letters",
+    "_install_path",
+}
 WRITTEN = {
     "namespaces", "users", "threads", "memory_items", "memory_item_revisions", "memory_chunks", "embeddings", "embedding_queue",
 }  # fmt: skip

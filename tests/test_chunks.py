@@ -43,7 +43,7 @@ def test_content_that_nobody_cut_is_one_chunk(one: kompanion_db.Store) -> None:
     assert (hit.chunk, hit.ordinal, hit.distance, hit.score) == ("all of it", 0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("blank", ["", "   ", "\n\t"])
+@pytest.mark.parametrize("blank", ["", "   ", "\n\t", "\u00a0\u3000\u2003\x85"])
 def test_content_without_a_visible_character_has_no_chunk(by_hand: ByHand, one: kompanion_db.Store, blank: str) -> None:
     _write(one, blank)
     _write(one, "text")

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 import servers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
 
 import kompanion_db
 
@@ -91,3 +93,28 @@ def test_a_tag_that_has_become_common_since_the_calibration_costs_no_answer(tagg
             tagged.delete_item("acme:more", str(n))
     assert "so rare" not in told["reason"]
     assert len(found) == 112
+
+
+def test_a_store_with_a_thousand_common_tags_keeps_its_calibration(
+    tagged: kompanion_db.Store,
+) -> None:
+    common = {f"a tag that is on many items {n}": 0.5 for n in range(1000)}
+    with psycopg.connect(tagged.url) as conn:
+        conn.execute(
+            "update kompanion.embedding_models set knobs = jsonb_set(knobs, '{common_tags}', %s)", [Jsonb(common)]
+        )
+    told = tagged.explain_search("*", VECTORS[1], tags_all=["few", "all"])
+    assert told["reason"].startswith("its tags are so rare")
+
+
+def test_a_namespace_known_to_be_large_is_not_counted_and_answers_as_any_other(tagged: kompanion_db.Store) -> None:
+    before = [hit.key for hit in tagged.search("acme:3", VECTORS[1], 10)]
+    with psycopg.connect(tagged.url) as conn:
+        (large,) = conn.execute(
+            "update kompanion.embedding_models set knobs = jsonb_set(knobs, '{large}', kompanion._large_namespaces(100)) "
+            "returning jsonb_array_length(knobs -> 'large')"
+        ).fetchone() or (None,)
+    assert large == 5
+    assert [hit.key for hit in tagged.search("acme:3", VECTORS[1], 10)] == before
+    assert {hit.namespace for hit in tagged.search("acme:3", VECTORS[1], 200)} == {"acme:3"}
+    assert len(tagged.search("acme:3", VECTORS[1], 240)) == 240

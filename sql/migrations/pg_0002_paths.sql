@@ -149,3 +149,14 @@ return is_live.deleted_at is null and (is_live.expires_at is null or is_live.exp
 revoke all on function kompanion.is_live(timestamptz, timestamptz) from public;
 comment on function kompanion.is_live(timestamptz, timestamptz) is
     'The one rule of visibility: neither deleted nor expired. Every view and function reads through it; the planner inlines it.';
+
+create function kompanion._is_visible(
+    content text
+)
+    returns boolean
+    language sql
+    immutable parallel safe
+-- Whether there is a character to embed. White space by name: what \s means follows the locale of the database.
+return content ~ '[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]';
+revoke all on function kompanion._is_visible(text) from public;
+comment on function kompanion._is_visible(text) is 'Internal. Whether content is more than white space.';

@@ -24,8 +24,9 @@ create table kompanion.embedding_models (
     constraint embedding_models_metric_ck check (metric in ('cosine', 'l2', 'inner_product')),
     constraint embedding_models_default_ck check (not (is_default and retired_at is not null))
 );
--- Every search reads these two: small, and not to be decompressed each time.
-alter table kompanion.embedding_models alter column knobs set storage plain, alter column knob_table set storage plain;
+-- Every search reads these two: small, and not to be decompressed each time, unless many common tags make knobs large.
+alter table kompanion.embedding_models
+    alter column knobs set storage main, alter column knob_table set storage plain, set (toast_tuple_target = 8160);
 create unique index embedding_models_default_uq on kompanion.embedding_models (is_default) where is_default;
 comment on table  kompanion.embedding_models is 'The embedding models: dimension, metric, index and its measurements. Small, the same on every node.';
 comment on column kompanion.embedding_models.model_id is 'Short id, a literal in index predicates; not portable, the name is.';

@@ -92,7 +92,7 @@ as $_chunk_whole$
 -- Content that nobody cut is one chunk, content without a visible character is none. The item has no other chunk,
 -- so nothing of it has a vector: the chunk waits for one of each model in use.
 begin
-    if content ~ '\S' then
+    if _is_visible(content) then
         with chunk as (
             insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
             values (_chunk_whole.namespace_id, _chunk_whole.item_id, 0, _chunk_whole.content, 0, length(_chunk_whole.content),

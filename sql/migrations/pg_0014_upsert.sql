@@ -148,7 +148,7 @@ begin
     end if;
     if cardinality(chunks) > 0 then
         perform _check_chunks(content, chunks, chunk_starts, chunk_ends);
-    elsif v_whole or content ~ '\S' then
+    elsif v_whole or _is_visible(content) then
         v_texts := array[content]; v_starts := array[0]; v_ends := array[length(content)];
     end if;
     if vectors is not null then
@@ -169,7 +169,7 @@ begin
             ), chunk as (
                 insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
                 select v_namespace_id, i.item_id, 0, upsert_item.content, 0, length(upsert_item.content), 1
-                from item i where upsert_item.content ~ '\S'
+                from item i where _is_visible(upsert_item.content)
                 returning k.chunk_id
             ), queued as (
                 insert into embedding_queue (namespace_id, chunk_id, model_id)

@@ -80,6 +80,8 @@ begin
         if (plan.knobs ->> 'rows')::bigint <= v_rows then
             return plan;
         end if;
+    elsif plan.k < v_rows and plan.knobs -> 'large' ?| plan.namespace_ids[1:20]::text[] then
+        null;  -- known to be large: not counted
     elsif plan.by_item then
         if not _more_than(plan.model_id, plan.namespace_ids, v_rows) then
             return plan;

@@ -193,6 +193,32 @@ $_common_tags$;
 revoke all on function kompanion._common_tags(integer) from public;
 comment on function kompanion._common_tags(integer) is 'Internal. The tags on more items than that, by the statistics.';
 
+create function kompanion._large_namespaces(
+    more_than integer
+)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path from current
+as $_large_namespaces$
+-- The ids of the largest namespaces, at most 20, that hold more than twice so many vectors, by what ANALYZE last saw.
+begin
+    return (
+        select coalesce(jsonb_agg(l.id), '[]')
+        from (
+            select f.id
+            from pg_stats s
+            join pg_class c on c.oid = to_regclass('kompanion.embeddings')
+            cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
+            where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id'
+              and f.share * c.reltuples > 2.0 * more_than
+            order by f.n
+            limit 20) l);
+end;
+$_large_namespaces$;
+revoke all on function kompanion._large_namespaces(integer) from public;
+comment on function kompanion._large_namespaces(integer) is 'Internal. Namespaces with many vectors, by the statistics.';
+
 create function kompanion._calibration_plan(
     model text
 )

@@ -23,6 +23,7 @@ declare
     v_runs    bigint;
     v_own     record;
     v_all     record;
+    v_exact   integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
 begin
     knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
     for s in 0 .. v_shares - 1 loop
@@ -49,7 +50,7 @@ begin
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
-        'exact_rows', round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision));
+        'exact_rows', v_exact, 'large', _large_namespaces(v_exact));
 end;
 $_knobs_from$;
 revoke all on function kompanion._knobs_from(jsonb) from public;

@@ -94,7 +94,7 @@ begin
     select min(w.ord) into v_wrong
     from (select c.ord from staged_chunks c join staged_items s on s.ord = c.ord
                group by c.ord having bool_or(c.content is null) and (count(*) > 1 or count(c.start_offset) + count(c.end_offset) > 0)
-                                  or bool_or(c.content is null and s.content !~ '\S')) w;
+                                  or bool_or(c.content is null and not _is_visible(s.content))) w;
     if v_wrong is not null then
         raise exception using
             errcode = 'KM007', message = format('items[%s].vectors: there are more vectors or offsets than chunks', v_wrong),
@@ -161,7 +161,7 @@ begin
     into v_odd, v_vector
     from staged_chunks c;
     if v_odd or exists (select 1 from staged_items s
-                        where not ascii(s.content) between 33 and 126 and s.content !~ '\S'
+                        where not ascii(s.content) between 33 and 126 and not _is_visible(s.content)
                           and exists (select 1 from staged_chunks c where c.ord = s.ord)) then
         perform _check_staged_chunks();
     end if;

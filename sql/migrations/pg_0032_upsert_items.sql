@@ -55,7 +55,7 @@ begin
         from placed p
         join staged_items s on s.ord = p.ord and s.item_id = p.item_id
         left join staged_chunks c on c.ord = s.ord
-        where c.ord is not null or s.content ~ '\S'
+        where c.ord is not null or _is_visible(s.content)
         returning k.namespace_id, k.chunk_id, k.item_id, k.ordinal
     ), numbered as materialized (
         select p.*, k.chunk_id, k.ordinal from chunks k join placed p on p.namespace_id = k.namespace_id and p.item_id = k.item_id
