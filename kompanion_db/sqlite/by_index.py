@@ -43,8 +43,8 @@ def usual_probes(ann: AnnFile, allowed: Allowed | None, rows: int) -> float:
 def depth_of(ann: AnnFile, k: int, effort: float) -> int:
     """How many rows an index proposes so that the ``k`` nearest are among them.
 
-    With little effort fewer, down to three fifths: of few lists the rest seldom holds what the first lack, and to compare
-    it takes a tenth of the search.
+    With little effort fewer, down to three fifths: of few lists the rest seldom holds what the first lack, and to
+    compare it takes a tenth of the search.
     """
     return math.ceil(ann.depth * max(1.0, math.pow(k / 10, 0.75)) * min(1.0, max(0.6, math.pow(effort, 0.25))))
 
