@@ -93,6 +93,24 @@ def test_searches_of_every_kind_reach_their_target_and_are_never_short(calibrate
     assert {name: recall for name, recall in reached.items() if recall < target - 0.03} == {}
 
 
+@pytest.mark.parametrize("metric", ["l2", "inner_product"])
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e6, 0), (1e-9, 0), (1, 1000)])
+def test_an_index_finds_vectors_of_any_size(tmp_path: Path, metric: str, scale: float, offset: float) -> None:
+    vectors, queries = (np.float32(scale) * v + np.float32(offset) for v in (clusters.VECTORS, QUERIES))
+    with _open(tmp_path / "x.db") as store:
+        store.register_model("m", DIM, metric=metric)
+        items = ({"namespace": "acme", "key": str(n), "content": "text", "vectors": [v]} for n, v in enumerate(vectors))
+        store.upsert_items(items)
+        store.ensure_index("m", lists=40)
+        _sql(store, "update settings set value = jsonb('10') where name = 'exact_threshold'")
+        assert store.explain_search("*", queries[0])["path"] == "index"
+        found = 0
+        for query in queries:
+            exact = {hit.key for hit in store.search("*", query, target_recall=1)}
+            found += len(exact & {hit.key for hit in store.search("*", query)})
+    assert found >= 0.95 * 10 * len(queries)
+
+
 def test_a_scope_searched_by_index_never_shows_a_neighbour(calibrated: SqliteStore) -> None:
     told = calibrated.explain_search("acme:main", QUERIES[0])
     assert told["path"] == "index"
