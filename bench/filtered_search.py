@@ -139,8 +139,8 @@ def prepare(url: str, source: data.Dataset, namespaces: list[str], args: argpars
 
 def one_server(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[str, Any]:
     """The record of one server."""
-    namespaces, todo = scopes.of(source, args.query_count, K, args.seed)
-    agreed = scopes.check_neighbors(source, todo[0])
+    namespaces, planned = scopes.of(source, args.query_count, K, args.seed)
+    agreed = scopes.check_neighbors(source, planned[0])
     if agreed is not None and agreed < 0.99:
         print(
             f"the neighbours that came with {source.name} are {agreed:.3f} of ours: is --metric {source.metric} right?"
@@ -151,11 +151,11 @@ def one_server(url: str, source: data.Dataset, args: argparse.Namespace) -> dict
             psycopg.connect(target, autocommit=True) as conn,
             kompanion_db.connect(target, max_size=1) as store,
             Hand(target, source, namespaces) as hand,
-            common.progress(sum(-(-len(case.asks) // BLOCK) for case in todo), "measuring", " blocks") as bar,
+            common.progress(sum(-(-len(case.asks) // BLOCK) for case in planned), "measuring", " blocks") as bar,
         ):
             model = store.list_models()[0]
-            usual = unfiltered_knobs(source, todo[0], hand, 0.95)
-            cells = [measure(source, case, store, hand, usual, bar) for case in todo]
+            usual = unfiltered_knobs(source, planned[0], hand, 0.95)
+            cells = [measure(source, case, store, hand, usual, bar) for case in planned]
             return {
                 "about": common.machine(conn),
                 "index": model.index_kind, "lists": model.index_lists, "usual_knobs": usual, "cells": cells,

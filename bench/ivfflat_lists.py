@@ -62,17 +62,17 @@ def line_of(source: data.Dataset, case: Case, hand: Hand) -> list[dict[str, Any]
 
 
 def sweep(
-    source: data.Dataset, todo: list[Case], store: kompanion_db.Store, hand: Hand, lists: list[int]
+    source: data.Dataset, planned: list[Case], store: kompanion_db.Store, hand: Hand, lists: list[int]
 ) -> list[dict[str, Any]]:
     """Every point of the sweep. A ladder ends where recall is 0.999."""
     points = []
-    with common.progress(len(lists) * len(todo), "sweep", " lines") as bar:
+    with common.progress(len(lists) * len(planned), "sweep", " lines") as bar:
         for value in lists:
             start = time.perf_counter()
             plans.build(store, "ivfflat", value)
             seconds = time.perf_counter() - start
             hand.refresh()
-            for case in todo:
+            for case in planned:
                 bar.set_postfix_str(f"{value} lists, {100 * case.share:g} %")
                 points += [{"share": case.share, "build_s": seconds} | p for p in line_of(source, case, hand)]
                 bar.update()
@@ -144,7 +144,7 @@ def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[st
     asked, source = halves(source) if args.tune_with_queries else (None, source)
     namespaces, found = scopes.of(source, args.query_count, K, args.seed, shares=SHARES)
     narrow = [c for c in found if c.group in ("independent", "foreign namespace") and c.share in SHARES]
-    todo = [found[0], *narrow]
+    planned = [found[0], *narrow]
     with common.database(url, NAME) as target:
         plans.load(target, source, namespaces)
         with (
@@ -153,7 +153,7 @@ def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[st
         ):
             lists = args.lists or grid(len(source.vectors), (0.5, 1, 2) if args.small else FACTORS)
             with Hand(target, source, namespaces) as hand:
-                points = sweep(source, todo, store, hand, lists)
+                points = sweep(source, planned, store, hand, lists)
                 record = {
                     "about": common.machine(conn), "data": source.name, "rows": len(source.vectors), "dim": source.dim,
                     "metric": source.metric, "queries": len(found[0].asks), "points": points,

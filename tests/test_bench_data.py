@@ -60,9 +60,9 @@ def test_the_files_of_ann_benchmarks_tell_their_metric_and_neighbours(tmp_path: 
         file.attrs["distance"] = "euclidean"
         file["train"], file["test"], file["neighbors"] = VECTORS, QUERIES, near
     read = data.chosen(arguments(tmp_path / "set.hdf5", query_count=30))
-    _, todo = cases.of(read, 30, 10, seed=1)
+    _, planned = cases.of(read, 30, 10, seed=1)
     assert read.metric == "l2"
-    assert cases.check_neighbors(read, todo[0]) == 1.0
+    assert cases.check_neighbors(read, planned[0]) == 1.0
 
 
 def test_zero_vectors_are_left_out_under_cosine_and_duplicates_are_no_loss(tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_a_folder_brings_namespaces_tags_and_filters(tmp_path: Path) -> None:
     asks = [{"filters": {"ns_rand_10pct": {"filter": "p1"}, "tag_rand_10pct": {"filter": ["even"]}}} for _ in QUERIES]
     for name, lines in (("meta.jsonl", meta), ("queries.jsonl", asks)):
         (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    namespaces, todo = cases.of(data.chosen(arguments(tmp_path, query_count=30)), 30, 10, seed=1)
-    found = {case.group: case for case in todo}
+    namespaces, planned = cases.of(data.chosen(arguments(tmp_path, query_count=30)), 30, 10, seed=1)
+    found = {case.group: case for case in planned}
     assert namespaces[:2] == ["p0:u0", "p1:u1"]
     assert set(found) == {"all", "foreign namespace", "tags"}
     assert found["foreign namespace"].rows == 100
@@ -99,8 +99,8 @@ def test_columns_of_namespaces_and_tags_give_scopes_of_every_share(tmp_path: Pat
     read = data.chosen(
         arguments(tmp_path / "v.npy", query_count=30, namespaces=tmp_path / "ns.txt", tags=tmp_path / "tags.jsonl")
     )
-    _, todo = cases.of(read, 30, 10, seed=1)
-    assert {(case.group, case.rows) for case in todo if case.group != "all"} == {
+    _, planned = cases.of(read, 30, 10, seed=1)
+    assert {(case.group, case.rows) for case in planned if case.group != "all"} == {
         ("own namespace", 300), ("foreign namespace", 300), ("own namespace", 30), ("foreign namespace", 30), ("tags", 30),
     }  # fmt: skip
 
@@ -119,14 +119,14 @@ def test_an_answer_is_judged_by_what_is_nearest_in_its_scope(metric: str) -> Non
 
 def test_generated_scopes_have_their_shares_and_queries_of_their_topics_or_of_others() -> None:
     source = data.generated(5000, 16, 30, seed=3)
-    namespaces, todo = cases.of(source, 30, 10, seed=3)
+    namespaces, planned = cases.of(source, 30, 10, seed=3)
     assert source.topics is not None
-    assert [case.rows for case in todo] == [5000, 500, 50, 5, 1, 500, 50, 5, 1, 500, 50, 5, 1]
-    own, foreign = todo[5].asks[0], todo[9].asks[0]
+    assert [case.rows for case in planned] == [5000, 500, 50, 5, 1, 500, 50, 5, 1, 500, 50, 5, 1]
+    own, foreign = planned[5].asks[0], planned[9].asks[0]
     assert own.scope == foreign.scope == "topic-10"
     assert own.members is not None
     assert {namespaces[n] for n in own.members} == {"topic-10"}
     inside = np.isin(source.topics, source.topics[own.members])
-    for case, expected in ((todo[5], True), (todo[9], False)):
+    for case, expected in ((planned[5], True), (planned[9], False)):
         nearest = data.distances(case.queries, source.vectors, "cosine").argmin(axis=1)
         assert (inside[nearest] == expected).mean() > 0.9

@@ -11,6 +11,7 @@ import servers
 
 from kompanion_db import errors
 from kompanion_db.dev.output import sql_folder
+from kompanion_db.sqlite.chunks import is_visible
 
 # yoyo makes and knows its own tables; all else is ours to explain.
 NOT_OURS = "_yoyo|yoyo_lock"
@@ -190,3 +191,16 @@ def test_rows_of_an_item_cannot_be_linked_across_namespaces(one_db: servers.Data
                 """update kompanion.memory_items set thread_id = (select thread_id from kompanion.threads)
                    where namespace_id = kompanion.namespace_id('b')"""
             )
+
+
+def test_what_white_space_is_follows_no_locale_and_is_as_on_sqlite(db: servers.Database) -> None:
+    points = [n for n in range(1, 0x10000) if not 0xD800 <= n < 0xE000]
+    expected = [n for n in points if not is_visible(chr(n))]
+    assert 0x3000 in expected
+    for (name,) in rows(
+        db, "select quote_ident(collname) from pg_collation where collname in ('C', 'POSIX', 'C.utf8')"
+    ):
+        asked = (
+            f"select n from unnest(%s::integer[]) n where not kompanion._is_visible(chr(n) collate {name}) order by 1"
+        )
+        assert rows(db, asked, points) == expected, name

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
-
-import numpy as np
 
 from .. import arguments as check
 from ..chunking import Chunk
@@ -156,7 +153,7 @@ def _cut(context: Context, items: list[NewItem]) -> Steps[dict[int, Pieces]]:
         if n % _BREATH == 0:
             yield Breathe()
         if item.vectors is not None:
-            cut[n] = (item.chunks, _vectors(n, item.vectors))
+            cut[n] = (item.chunks, check.vectors(f"items[{n}].vectors", item.vectors))
         elif item.chunks is not None:
             cut[n] = (item.chunks, None)
     if context.embedder is not None:
@@ -165,19 +162,6 @@ def _cut(context: Context, items: list[NewItem]) -> Steps[dict[int, Pieces]]:
         embedded = yield from cut_and_embed(context, given)
         cut.update(zip(places, embedded, strict=True))
     return cut
-
-
-def _vectors(n: int, given: Any) -> list[Vector | None]:
-    # The common case without its checks one by one: a square that is finite has finite elements.
-    if (
-        type(given) is np.ndarray
-        and given.dtype == np.float32
-        and given.ndim == 2
-        and given.shape[1] > 0
-        and math.isfinite(np.vdot(given, given))
-    ):
-        return list(given)
-    return check.vectors(f"items[{n}].vectors", given)
 
 
 def _item_rows(items: list[NewItem]) -> Steps[list[tuple[Any, ...]]]:

@@ -27,7 +27,7 @@ CODES_BYTES = 50 << 20
 
 _TRAIN_BYTES = 150 << 20
 _TRAIN_PER_LIST = 64
-_MOVED = 0.01
+_MOVED = 0.01  # of the way from a centroid to the next
 _BLOCK = 16384
 
 

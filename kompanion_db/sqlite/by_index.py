@@ -17,6 +17,7 @@ SCANNED = 30_000
 """Codes compared before anything was measured, where only some rows may be found: those are not where the query is."""
 
 _ROUNDING = 1e-6
+"""An effort that came of whole lists may, times what is usual, be a hair more than whole."""
 
 
 @dataclass
