@@ -197,9 +197,7 @@ def test_what_white_space_is_follows_no_locale_and_is_as_on_sqlite(db: servers.D
     points = [n for n in range(1, 0x10000) if not 0xD800 <= n < 0xE000]
     expected = [n for n in points if not is_visible(chr(n))]
     assert 0x3000 in expected
-    for name in rows(
-        db, "select quote_ident(collname) from pg_collation where collname in ('C', 'POSIX', 'C.utf8')"
-    ):
+    for name in rows(db, "select quote_ident(collname) from pg_collation where collname in ('C', 'POSIX', 'C.utf8')"):
         asked = (
             f"select n from unnest(%s::integer[]) n where not kompanion._is_visible(chr(n) collate {name}) order by 1"
         )
