@@ -4210,7 +4210,8 @@ begin
         select q.vector, -1 from unnest(measure_recall.queries) q (vector)
     loop
         v_start := clock_timestamp();
-        v_plan := _plan_search(scope, r.query, measure_recall.model, k + 1, null, null, null, null, null, target_recall);
+        v_plan := _plan_search(scope, r.query, measure_recall.model, k, null, null, null, null, null, target_recall);
+        v_plan.k := k + 1;  -- the query itself is among them; the path is that of k
         v_found := array(select h.distance from _run_search(v_plan, r.query, true) s cross join unnest(s.hits) h where h.chunk_id <> r.chunk_id limit k);
         v_times := v_times || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
         v_true := array(select h.distance from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);

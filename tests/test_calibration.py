@@ -143,8 +143,8 @@ def test_every_metric_is_measured(one_db: servers.Database, metric: str) -> None
         _use_the_index(one_db)
         measured = store.measure_recall("m", sample=30)
     assert measured.recall is not None
-    assert measured.recall >= 0.9
-    assert measured.by_index > 0
+    assert measured.recall >= 0.8  # 30 queries, for a target of 0.95
+    assert measured.by_index == 30
 
 
 def test_others_write_and_search_meanwhile(store: kompanion_db.Store, home: engines.Home, by_hand: ByHand) -> None:
