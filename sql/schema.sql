@@ -56,6 +56,7 @@ CREATE TYPE kompanion._search_plan AS (
 	half boolean,
 	iterative boolean,
 	knobs jsonb,
+	knob_table real[],
 	knob integer,
 	recall double precision,
 	density double precision,
@@ -69,6 +70,19 @@ CREATE TYPE kompanion._search_plan AS (
 -- Name: TYPE _search_plan; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON TYPE kompanion._search_plan IS 'Internal. A search made ready: ids instead of names, the path it takes. namespace_ids NULL means every namespace; by_item: conditions on the item, not on the scope alone; by_row: so many meet them that all rows of the scope are looked at; nearest: what counting or looking around found on the way; looked: how many vectors a look around has seen; rows, index: of the index, as _vector_index has it.';
+
+-- Name: _sight; Type: TYPE; Schema: kompanion; Owner: -
+
+CREATE TYPE kompanion._sight AS (
+	nearest kompanion._search_hit[],
+	looked bigint,
+	tenth double precision,
+	places bigint[]
+);
+
+-- Name: TYPE _sight; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON TYPE kompanion._sight IS 'Internal. What a look around a query sees: the matches, how many vectors it looked at, how far the tenth lies, and which of all seen, in order of nearness, the matches are.';
 
 -- Name: _apply_settings(text[], text[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -105,7 +119,9 @@ declare
     v_edges    jsonb;
     v_costs    record;
     v_query    vector;
+    v_seen     _search_plan;
     v_tenths   double precision[] := '{}';
+    v_repeats  double precision[] := '{}';
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
     v_zeros    jsonb := to_jsonb(array_fill(0, array[4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
@@ -121,8 +137,10 @@ begin
     loop
         plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;  -- as a scoped search looks
         v_start := clock_timestamp();
-        v_tenths := v_tenths || (_look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id)).tenth;
+        v_seen := _look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id);
         v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
+        v_tenths := v_tenths || v_seen.tenth;
+        v_repeats := v_repeats || (select count(*) / nullif(count(distinct h.item_id), 0)::double precision from unnest(v_seen.nearest) h);
         v_ids := v_ids || r.namespace_id;
         v_query := r.query;
     end loop;
@@ -143,6 +161,8 @@ begin
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'own_queries', asked is not null, 'complete', false,
         'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
+        -- Chunks of an item that lie together: as many as in four of five places at most.
+        'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
         'look_ms', v_look_ms,
         'row_us', v_costs.row_us, 'item_us', v_costs.item_us,
         'runs', v_zeros, 'hits', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
@@ -647,10 +667,10 @@ $$;
 
 COMMENT ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) IS 'Internal. KM004 for a vector of another dimension, or a zero one under cosine.';
 
--- Name: _choose_knob(integer, jsonb, integer, double precision, double precision); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _choose_knob(jsonb, real[], integer, double precision, double precision); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) RETURNS record
-    LANGUAGE plpgsql STABLE
+CREATE FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Probes or ef_search that reach the target for queries of this difficulty where the matches have this share, with cost and
@@ -661,7 +681,6 @@ declare
     v_target integer := 0;
     v_far    integer := 0;
     v_near   integer;
-    v_table  real[];
     v_weight double precision := 0;
     v_cell   integer;
 begin
@@ -683,19 +702,18 @@ begin
     v_cell := 3 * (v_target * v_levels + difficulty) * v_shares;
     v_near := v_cell + 3 * v_near;
     v_far := v_cell + 3 * v_far;
-    select m.knob_table into v_table from embedding_models m where m.model_id = _choose_knob.model_id;
-    if v_table[v_far + 1] is null then
+    if knob_table[v_far + 1] is null then
         return;
     end if;
-    knob := ceil(v_table[v_near + 1] ^ (1 - v_weight) * v_table[v_far + 1] ^ v_weight);
-    milliseconds := v_table[v_near + 2] * (1 - v_weight) + v_table[v_far + 2] * v_weight;
-    recall := least(v_table[v_near + 3], v_table[v_far + 3]);
+    knob := ceil(knob_table[v_near + 1] ^ (1 - v_weight) * knob_table[v_far + 1] ^ v_weight);
+    milliseconds := knob_table[v_near + 2] * (1 - v_weight) + knob_table[v_far + 2] * v_weight;
+    recall := least(knob_table[v_near + 3], knob_table[v_far + 3]);
 end;
 $$;
 
--- Name: FUNCTION _choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) IS 'Internal. Probes or ef_search for a difficulty, share and target, from the calibration.';
+COMMENT ON FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) IS 'Internal. Probes or ef_search for a difficulty, share and target, from the calibration.';
 
 -- Name: _chunk_whole(uuid, uuid, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -750,33 +768,30 @@ $$;
 
 COMMENT ON FUNCTION kompanion._common_tags(more_than integer) IS 'Internal. The tags on more items than that, by the statistics.';
 
--- Name: _conditions(kompanion._search_plan); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _conditions(); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._conditions(plan kompanion._search_plan) RETURNS text
-    LANGUAGE plpgsql STABLE
+CREATE FUNCTION kompanion._conditions() RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- What a vector must meet to be an answer, as a condition on the row e of embeddings; $2 is the plan. Metadata is asked
--- for in a scalar subquery: a join would be planned first and defeat the index.
+-- What a vector must meet to be an answer, as conditions on the row e of embeddings. In this and all statements below $1 is the
+-- query, $2 how many, and $3 to $8 are the conditions of a plan, NULL where not asked for. Metadata is asked for in a scalar
+-- subquery: a join would be planned first and defeat the index.
 begin
-    if not plan.by_item and plan.namespace_ids is null then
-        return 'kompanion.is_live(e.deleted_at, e.expires_at)';  -- most searches, and the rest takes a tenth of a millisecond
-    end if;
-    return concat('kompanion.is_live(e.deleted_at, e.expires_at)',
-        case when plan.namespace_ids is not null then ' and e.namespace_id = any (($2).namespace_ids)' end,
-        case when plan.thread_ids is not null then ' and e.thread_id = any (($2).thread_ids)' end,
-        case when plan.tags_any is not null then ' and e.tags && ($2).tags_any' end,
-        case when plan.tags_all is not null then ' and e.tags @> ($2).tags_all' end,
-        case when plan.tags_none is not null then ' and not e.tags && ($2).tags_none' end,
-        case when plan.filter is not null then
-            ' and (select i.metadata @@ ($2).filter from kompanion.memory_items i '
-            'where i.namespace_id = e.namespace_id and i.item_id = e.item_id)' end);
+    return 'kompanion.is_live(e.deleted_at, e.expires_at)'
+        ' and ($3 is null or e.namespace_id = any ($3))'
+        ' and ($4 is null or e.thread_id = any ($4))'
+        ' and ($5 is null or e.tags && $5)'
+        ' and ($6 is null or e.tags @> $6)'
+        ' and ($7 is null or not e.tags && $7)'
+        ' and ($8 is null or (select i.metadata @@ $8 from kompanion.memory_items i'
+        ' where i.namespace_id = e.namespace_id and i.item_id = e.item_id))';
 end;
 $_$;
 
--- Name: FUNCTION _conditions(plan kompanion._search_plan); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _conditions(); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._conditions(plan kompanion._search_plan) IS 'Internal. The conditions of a search as SQL on a row of embeddings.';
+COMMENT ON FUNCTION kompanion._conditions() IS 'Internal. The conditions of a search as SQL on a row of embeddings.';
 
 -- Name: _count_scope(kompanion._search_plan, public.vector, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1177,13 +1192,13 @@ CREATE FUNCTION kompanion._index_scan(plan kompanion._search_plan, columns text,
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- A scan of the model's index in order of nearness, to be limited: $1 is the query. One table, order by the bare operator, model
--- and dimension as literals, or the partial index is not used. d is the exact distance, also where the order is of half precision.
+-- A scan of the model's index in order of nearness, to be limited. One table, order by the bare operator, model and dimension
+-- as literals, or the partial index is not used. d is the exact distance, also where the order is of half precision.
 declare
     v_operator text := case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end;
 begin
-    return format('select %1$s, (e.vector::vector(%2$s)) %3$s $1::vector(%2$s) as d from %4$s e where e.model_id = %5$s and %6$s '
-                  'order by (e.vector::%7$s(%2$s)) %3$s $1::%7$s(%2$s)',
+    return format('select e.namespace_id, e.item_id, e.chunk_id, %1$s(e.vector::vector(%2$s)) %3$s $1::vector(%2$s) as d '
+                  'from %4$s e where e.model_id = %5$s and %6$s order by (e.vector::%7$s(%2$s)) %3$s $1::%7$s(%2$s)',
                   columns, plan.dim, v_operator, source, plan.model_id, extra, case when plan.half then 'halfvec' else 'vector' end);
 end;
 $_$;
@@ -1221,12 +1236,12 @@ CREATE FUNCTION kompanion._index_statement(plan kompanion._search_plan, extra te
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- The statement of the index path, $1 the query, $2 the plan, $3 how many. Sorted again, by "d + 0" since the planner takes "d"
--- for sorted: relaxed order and half precision are not; half precision also hands over a few more to choose from.
+-- The statement of the index path. Sorted again, by "d + 0" since the planner takes "d" for sorted: relaxed order and half
+-- precision are not; half precision also hands over a few more to choose from.
 begin
     return format('select (s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit from (%s limit %s) s order by s.d + 0, s.chunk_id%s',
-                  _index_scan(plan, 'e.namespace_id, e.item_id, e.chunk_id', _conditions(plan) || ' and ' || extra, source),
-                  case when plan.half then '$3 + $3 / 2 + 10' else '$3' end, case when plan.half then ' limit $3' end);
+                  _index_scan(plan, '', _conditions() || ' and ' || extra, source),
+                  case when plan.half then '$2 + $2 / 2 + 10' else '$2' end, case when plan.half then ' limit $2' end);
 end;
 $_$;
 
@@ -1412,8 +1427,9 @@ CREATE FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_tab
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. As a sample
--- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it is
--- also no less than all queries together need: the few of one difficulty cannot show what one in a hundred misses.
+-- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it goes
+-- half the way, in the logarithm, to what all queries need together: the few of one difficulty cannot show what one in a
+-- hundred misses, and all are mostly held up by the hardest.
 declare
     c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
     v_shares  integer := jsonb_array_length(state -> 'shares');
@@ -1436,7 +1452,8 @@ begin
                 select * into v_all from _reach_on_curve(state, s, null, c_targets[t] + 0.2 * (1 - c_targets[t])) r;
                 continue when v_own.knob is null or c_targets[t] >= 0.98 and v_all.knob is null;
                 if c_targets[t] >= 0.98 and v_all.knob > v_own.knob then
-                    v_own := v_all;
+                    v_own.knob := ceil(sqrt(v_own.knob::double precision * v_all.knob));
+                    v_own.milliseconds := sqrt(v_own.milliseconds * v_all.milliseconds);
                 end if;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
                 knob_table[v_cell + 1] := v_own.knob;
@@ -1446,7 +1463,7 @@ begin
         end loop;
     end loop;
     knobs := jsonb_build_object(
-        'index', state -> 'index', 'look', state -> 'look', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
+        'index', state -> 'index', 'look', state -> 'look', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
@@ -1526,43 +1543,51 @@ COMMENT ON FUNCTION kompanion._lock_item(namespace_id uuid, namespace text, key 
 
 -- Name: _look_around(kompanion._search_plan, public.vector, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text DEFAULT 'true'::text) RETURNS kompanion._search_plan
+CREATE FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text DEFAULT NULL::text) RETURNS kompanion._search_plan
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET enable_sort TO 'off'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     SET jit TO 'off'
-    AS $_$
+    AS $$
 -- Looks at the vectors nearest to the query, few and cheaply, whatever the scope, and learns two things that decide how
 -- far a search must go: how difficult the query is (how far its tenth neighbour lies, against the calibration), and how
 -- dense its matches are around it. A scope of a tenth of all rows may hold all neighbours of one query and none of another's.
 declare
-    v_columns constant text := 'e.namespace_id, e.item_id, e.chunk_id, ' || _conditions(plan) || ' as ok';
     v_knob    constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
     v_scan    constant text := plan.index_kind || '.iterative_scan';
     v_former  constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
     v_enough  constant integer := greatest(plan.k, 5);
-    v_distances double precision[];
-    v_places  bigint[];
+    v_seen    integer;
+    v_look    constant integer := plan.knobs ->> 'look';
+    v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
+    -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
+    v_rows    constant integer := ceil(plan.k * (2 * coalesce((plan.knobs ->> 'repeats')::double precision, 1.5) - 1));
+    v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
+                                  when v_all then greatest(10, v_rows)
+                                  else least(1000, greatest(100, 10 * plan.k)) end;
+    v_sight   _sight;
     v_set     text;
 begin
-    plan.knob := (plan.knobs ->> 'look')::integer;
+    plan.knob := v_look;
     -- Assignments, not queries: setting these in a SELECT takes longer than the look itself may.
-    v_set := set_config(v_knob, plan.knob::text, true);
+    v_set := set_config(v_knob, v_look::text, true);
     if plan.iterative then
         v_set := set_config(v_scan, 'off', true);
     end if;
-    -- Aggregated in the order of the scan, which is that of nearness.
-    execute format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit) filter (where s.ok), '
-                   'count(*), array_agg(s.d), array_agg(s.n) filter (where s.ok) '
-                   'from (select h.*, row_number() over () as n from (%s limit $3) h) s',
-                   _index_scan(plan, v_columns, extra))
-    using query, plan, case when plan.index_kind = 'hnsw' then plan.knob
-                       when plan.by_item or plan.namespace_ids is not null then least(1000, greatest(100, 10 * plan.k))
-                       else 2 * plan.k + 10 end  -- of everything there is, how dense it lies is known
-    into plan.nearest, plan.looked, v_distances, v_places;
-    plan.tenth := v_distances[least(10, plan.looked)];
+    if extra is null and v_all then  -- all it sees matches
+        v_sight.nearest := _model_nearest(query, v_n, null, null, null, null, null, null, plan.model_id, plan.half);
+        v_sight.looked := cardinality(v_sight.nearest);
+        v_sight.tenth := v_sight.nearest[least(10, v_sight.looked)].distance;
+    elsif extra is null then
+        v_sight := _model_look(query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter,
+                               10 + greatest(v_rows, v_enough), plan.model_id, plan.half);
+    end if;
+    if v_sight.looked is null then
+        execute _look_statement(plan, coalesce(extra, 'true')) into v_sight
+        using query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, 10 + greatest(v_rows, v_enough);
+    end if;
     v_set := set_config(v_knob, v_former[1], true);
     if plan.iterative then
         v_set := set_config(v_scan, v_former[2], true);
@@ -1570,21 +1595,43 @@ begin
 
     -- Of the k nearest matches the last tells; where fewer are in sight their number does, less half its standard error, since
     -- to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
-    plan.density := case when not plan.by_item and plan.namespace_ids is null then 1
-                    when cardinality(v_places) >= v_enough then v_enough / v_places[v_enough]::double precision
-                    when cardinality(v_places) >= 3
-                         then (cardinality(v_places) - 0.5 * sqrt(cardinality(v_places))) / plan.looked end;
+    plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
+    v_seen := cardinality(v_sight.places);
+    plan.density := case when v_all then 1
+                    when v_seen >= v_enough then v_enough / v_sight.places[v_enough]::double precision
+                    when v_seen >= 3 then (v_seen - 0.5 * sqrt(v_seen)) / plan.looked end;
     plan.difficulty := 0;
     while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
         plan.difficulty := plan.difficulty + 1;
     end loop;
     return plan;
 end;
-$_$;
+$$;
 
 -- Name: FUNCTION _look_around(plan kompanion._search_plan, query public.vector, extra text); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text) IS 'Internal. How difficult a query is, and how dense its matches lie around it.';
+
+-- Name: _look_statement(kompanion._search_plan, text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text DEFAULT 'true'::text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $_$
+-- The statement of a look around, which gives a _sight. Aggregated in the order of the scan, which is that of nearness, and
+-- no further than to $9 of the first ten, the matches and the last: where matches lie dense it soon has seen enough.
+begin
+    return format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit) filter (where s.ok), '
+                  'max(s.n), max(s.d) filter (where s.n <= 10), array_agg(s.n) filter (where s.ok) '
+                  'from (select * from (select h.*, row_number() over () as n, lead(false, 1, true) over () as last from (%s limit $2) h) w '
+                  'where w.n <= 10 or w.ok or w.last limit $9) s',
+                  _index_scan(plan, _conditions() || ' as ok, ', extra));
+end;
+$_$;
+
+-- Name: FUNCTION _look_statement(plan kompanion._search_plan, extra text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) IS 'Internal. The statement of a look around.';
 
 -- Name: _make_tuning_copy(integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1683,6 +1730,40 @@ $$;
 
 COMMENT ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) IS 'Internal. A model in use by name, the default one for NULL; KM005 when there is none.';
 
+-- Name: _model_look(public.vector, integer, uuid[], uuid[], text[], text[], text[], jsonpath, integer, integer, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean) RETURNS kompanion._sight
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+-- As _model_nearest, for the look around.
+begin
+    return null;
+end;
+$$;
+
+-- Name: FUNCTION _model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean) IS 'Internal. A look around a query by the index of a model, as record_index has written it; NULL when it has not.';
+
+-- Name: _model_nearest(public.vector, integer, uuid[], uuid[], text[], text[], text[], jsonpath, integer, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean) RETURNS kompanion._search_hit[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+-- The statement of the index path, planned once a session: record_index writes it here for each model that has an index.
+begin
+    return null;  -- no model has: the statement is planned each time
+end;
+$$;
+
+-- Name: FUNCTION _model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean) IS 'Internal. About the n nearest vectors by the index of a model, as record_index has written it; NULL when it has not.';
+
 -- Name: _more_than(integer, uuid[], integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bound integer) RETURNS boolean
@@ -1727,7 +1808,11 @@ begin
     if plan.iterative then
         v_set := set_config(v_scan, 'relaxed_order', true);
     end if;
-    execute 'select array((' || _index_statement(plan) || '))' into v_hits using query, plan, n;
+    v_hits := _model_nearest(query, n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, plan.model_id, plan.half);
+    if v_hits is null then
+        execute 'select array(' || _index_statement(plan) || ')' into v_hits
+        using query, n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter;
+    end if;
     v_set := set_config(v_knob, v_former[1], true);
     if plan.iterative then
         v_set := set_config(v_scan, v_former[2], true);
@@ -1755,9 +1840,9 @@ begin
     -- "+ 0" keeps the planner off the vector index.
     execute format('select array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit from ('
                    'select e.namespace_id, e.item_id, e.chunk_id, (e.vector %s $1) + 0 as d from kompanion.embeddings e '
-                   'where e.model_id = %s and %s order by d, e.chunk_id limit $3) s)',
-                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, _conditions(plan))
-    into v_hits using query, plan, n;
+                   'where e.model_id = %s and %s order by d, e.chunk_id limit $2) s)',
+                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, _conditions())
+    into v_hits using query, n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter;
     return v_hits;
 end;
 $_$;
@@ -1907,8 +1992,7 @@ begin
     plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);
 
     plan := _look_around(plan, query);
-    select * into v_choice
-    from _choose_knob(plan.model_id, plan.knobs, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall) c;
+    v_choice := _choose_knob(plan.knobs, plan.knob_table, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall);
     plan.recall := v_choice.recall;
     if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k then
         plan.path := 'index'; plan.reason := 'what a look around has seen is enough';
@@ -1993,6 +2077,7 @@ CREATE FUNCTION kompanion._plan_search(scope text, query public.vector, model te
 declare
     p            _search_plan;
     v_calibrated boolean;
+    v_everything boolean;
 begin
     if k is null or k not between 1 and 10000 then
         raise exception using
@@ -2007,9 +2092,9 @@ begin
     end if;
     -- All that is known beforehand in one statement. A calibration holds for the very index it was made on: then there is
     -- no need to ask the catalog what that is.
-    select m.model_id, m.name, m.dim, m.metric, coalesce(_plan_search.target_recall, t.value::double precision), m.knobs, m.knobs -> 'index',
-           coalesce(x.indisvalid, false)
-    into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.index, v_calibrated
+    select m.model_id, m.name, m.dim, m.metric, coalesce(_plan_search.target_recall, t.value::double precision), m.knobs, m.knob_table, m.knobs -> 'index',
+           coalesce(x.indisvalid, false), scope = '*' and not exists (select 1 from namespaces n where n.deleted_at is not null)
+    into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.knob_table, p.index, v_calibrated, v_everything
     from embedding_models m
     cross join settings t
     -- Name and oid: in a restored database the oid may be that of any other index.
@@ -2024,7 +2109,9 @@ begin
         perform _check_vector('query', query, p.dim, p.metric);
     end if;
     p.k := k;
-    p.namespace_ids := _scope_ids(scope);
+    if not v_everything then  -- else it would say so too, in a second statement
+        p.namespace_ids := _scope_ids(scope);
+    end if;
     p.tags_any := tags_any; p.tags_all := tags_all; p.tags_none := tags_none;
     if filter is not null then
         p.filter := compile_filter(_plan_search.filter);
@@ -2334,6 +2421,7 @@ declare
     v_seen    boolean;
     v_fetch   integer := case when per_chunk then plan.k else 2 * plan.k end;
     v_fetched integer;
+    v_items   uuid[];
 begin
     topped_up := false;
     loop
@@ -2353,6 +2441,14 @@ begin
         end if;
         v_fetched := cardinality(hits);
         if not per_chunk then
+            -- Mostly no item is among the first twice; to see that takes a tenth of the time of the query.
+            v_items := '{}';
+            for i in 1 .. case when plan.k <= 100 then least(plan.k, v_fetched) else 0 end loop
+                exit when hits[i].item_id = any (v_items);
+                v_items := v_items || hits[i].item_id;
+            end loop;
+        end if;
+        if not per_chunk and cardinality(v_items) < plan.k then
             hits := array(select (b.namespace_id, b.item_id, b.chunk_id, b.distance)::_search_hit
                           from (select distinct on (h.namespace_id, h.item_id) h.*
                                 from unnest(hits) with ordinality h (namespace_id, item_id, chunk_id, distance, n)
@@ -2799,9 +2895,9 @@ declare
     v_hits  bigint;
     v_start timestamptz := clock_timestamp();
 begin
-    execute 'select count(*) filter (where (f.h).distance <= $4) from ('
+    execute 'select count(*) filter (where (f.h).distance <= $9) from ('
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
-    into v_hits using query, plan, plan.k, truth[cardinality(truth)];
+    into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, truth[cardinality(truth)];
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
     recall := case when cardinality(truth) = 0 then 0 else least(1, v_hits / cardinality(truth)::double precision) end;
 end;
@@ -2895,6 +2991,55 @@ CREATE FUNCTION kompanion._write_cursor(at timestamp with time zone, id uuid) RE
 -- Name: FUNCTION _write_cursor(at timestamp with time zone, id uuid); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._write_cursor(at timestamp with time zone, id uuid) IS 'Internal. The place of a row in a list, as text to hand back as after.';
+
+-- Name: _write_model_scans(); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._write_model_scans() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Writes the statements of every model that has an index into _model_nearest and _model_look, which need literals for the model
+-- and the dimension: planned once a session, they take half the time of a short search less than planned each time. Only the
+-- owner may; where another calls, or nobody, searches plan each time. The heads are those of the functions as they are.
+declare
+    c_head constant text := E'\n-- Written by record_index.\ndeclare\n    v_sight kompanion._sight;\nbegin\n'
+        '    if cardinality(namespace_ids) > 16 or cardinality(thread_ids) > 16 then\n'
+        '        return null;  -- looked up by hash where the plan knows them\n';
+    c_foot constant text := E'    end if;\n    return null;\nend;\n';
+    v_nearest text := '';
+    v_look    text := '';
+    v_plan    _search_plan;
+    r         record;
+begin
+    if not exists (select 1 from pg_proc p where p.oid = 'kompanion._model_look'::regproc and pg_has_role(p.proowner, 'usage')) then
+        return;
+    end if;
+    perform from embedding_models order by model_id limit 1 for no key update;  -- two at a time would fail
+    for r in
+        select m.model_id, m.dim, m.metric, x.half from embedding_models m cross join lateral _vector_index(m.model_id) x
+        where x.valid
+        order by m.is_default desc, m.model_id
+    loop
+        v_plan.model_id := r.model_id; v_plan.dim := r.dim; v_plan.metric := r.metric; v_plan.half := r.half;
+        v_nearest := v_nearest || format(E'    elsif model_id = %s and half = %L then\n        return array(%s);\n',
+                                         r.model_id, r.half, _index_statement(v_plan));
+        v_look := v_look || format(E'    elsif model_id = %s and half = %L then\n        %s into v_sight;\n        return v_sight;\n',
+                                   r.model_id, r.half, _look_statement(v_plan));
+    end loop;
+    for r in
+        select pg_get_functiondef(p.oid) as definition, p.prosrc as former, c_head || f.branches || c_foot as body
+        from (values ('kompanion._model_nearest'::regproc, v_nearest), ('kompanion._model_look', v_look)) f (oid, branches)
+        join pg_proc p on p.oid = f.oid
+        where p.prosrc <> c_head || f.branches || c_foot
+    loop
+        execute replace(r.definition, r.former, r.body);
+    end loop;
+end;
+$$;
+
+-- Name: FUNCTION _write_model_scans(); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._write_model_scans() IS 'Internal. Writes _model_nearest and _model_look for the models that have an index.';
 
 -- Name: begin_staging(); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3358,7 +3503,7 @@ declare
     v_matches bigint := v_plan.matches;
     v_ms      numeric;
 begin
-    select r.hits, r.topped_up into v_run from _run_search(v_plan, query, per_chunk) r;
+    v_run := _run_search(v_plan, query, per_chunk);
     v_ms := round(extract(epoch from clock_timestamp() - v_start) * 1000, 3);
     if v_plan.path = 'exact' and v_matches is null then
         v_matches := case when v_plan.by_item then (_scan_items(v_plan, query, null, 0)).matches
@@ -3369,7 +3514,8 @@ begin
         s := _index_settings(v_plan, case when per_chunk then k else 2 * k end);
         s.settings := _apply_settings(s.names, s.settings);
         execute 'explain (analyze, timing off, costs off, format json) ' || _index_statement(v_plan) into v_node
-            using query, v_plan, case when per_chunk then k else 2 * k end;
+            using query, case when per_chunk then k else 2 * k end, v_plan.namespace_ids, v_plan.thread_ids, v_plan.tags_any, v_plan.tags_all,
+                  v_plan.tags_none, v_plan.filter;
         perform _apply_settings(s.names, s.settings);
         v_visited := (
             with recursive node as (
@@ -4591,19 +4737,20 @@ CREATE FUNCTION kompanion.record_index(model text, index_rows bigint) RETURNS vo
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- Remembers how many rows an index was built from.
+-- Remembers how many rows an index was built from, and keeps the statements of searches by it.
 declare
     v_model integer := (select m.model_id from _model(record_index.model) m);
 begin
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now()
     where m.model_id = v_model;
+    perform _write_model_scans();
 end;
 $$;
 
 -- Name: FUNCTION record_index(model text, index_rows bigint); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.record_index(model text, index_rows bigint) IS 'Remember how many rows the vector index of a model was built from; the last of index_statements calls it.';
+COMMENT ON FUNCTION kompanion.record_index(model text, index_rows bigint) IS 'Remember how many rows the vector index of a model was built from, and, as the owner of the schema, keep the statements of searches by it planned once a session; index_statements calls it after each build.';
 
 -- Name: register_model(text, integer, text, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -4827,15 +4974,14 @@ CREATE FUNCTION kompanion.search(scope text, query public.vector, k integer DEFA
 -- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
 declare
     v_plan _search_plan := _plan_search(scope, query, model, k, thread, tags_any, tags_all, tags_none, filter, target_recall);
-    v_hits _search_hit[];
+    v_run  record := _run_search(v_plan, query, per_chunk);  -- an assignment: a query would cost more than most of what it does
 begin
-    select r.hits into v_hits from _run_search(v_plan, query, per_chunk) r;
     return query
     select h.n::integer, n.path, h.namespace_id, h.item_id, i.key, h.chunk_id, c.ordinal, c.content, i.metadata, i.tags, t.key,
            i.revision, h.distance,
            case v_plan.metric when 'cosine' then 1 - h.distance when 'l2' then 1 / (1 + h.distance) else -h.distance end,
            i.created_at, i.updated_at, i.expires_at
-    from unnest(v_hits) with ordinality as h (namespace_id, item_id, chunk_id, distance, n)
+    from unnest(v_run.hits) with ordinality as h (namespace_id, item_id, chunk_id, distance, n)
     -- "offset 0" is a fence: without it the planner may look up a namespace by the first half of the key, and go through it.
     cross join lateral (select * from memory_items m where m.namespace_id = h.namespace_id and m.item_id = h.item_id offset 0) i
     cross join lateral (select * from memory_chunks m where m.namespace_id = h.namespace_id and m.chunk_id = h.chunk_id offset 0) c
@@ -6856,12 +7002,12 @@ GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector
 GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) TO kompanion_admin;
 
--- Name: FUNCTION _choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._choose_knob(model_id integer, knobs jsonb, difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_admin;
 
 -- Name: FUNCTION _chunk_whole(namespace_id uuid, item_id uuid, content_revision integer, content text); Type: ACL; Schema: kompanion; Owner: -
 
@@ -6877,12 +7023,12 @@ GRANT ALL ON FUNCTION kompanion._common_tags(more_than integer) TO kompanion_rea
 GRANT ALL ON FUNCTION kompanion._common_tags(more_than integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._common_tags(more_than integer) TO kompanion_admin;
 
--- Name: FUNCTION _conditions(plan kompanion._search_plan); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _conditions(); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._conditions(plan kompanion._search_plan) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._conditions(plan kompanion._search_plan) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._conditions(plan kompanion._search_plan) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._conditions(plan kompanion._search_plan) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._conditions() FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._conditions() TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._conditions() TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._conditions() TO kompanion_admin;
 
 -- Name: FUNCTION _count_scope(plan kompanion._search_plan, query public.vector, bound integer); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7045,6 +7191,13 @@ GRANT ALL ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query 
 GRANT ALL ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text) TO kompanion_admin;
 
+-- Name: FUNCTION _look_statement(plan kompanion._search_plan, extra text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) TO kompanion_admin;
+
 -- Name: FUNCTION _make_tuning_copy(model_id integer); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) FROM PUBLIC;
@@ -7065,6 +7218,20 @@ REVOKE ALL ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT mod
 GRANT ALL ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) TO kompanion_admin;
+
+-- Name: FUNCTION _model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._model_look(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, enough integer, model_id integer, half boolean) TO kompanion_admin;
+
+-- Name: FUNCTION _model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._model_nearest(query public.vector, n integer, namespace_ids uuid[], thread_ids uuid[], tags_any text[], tags_all text[], tags_none text[], filter jsonpath, model_id integer, half boolean) TO kompanion_admin;
 
 -- Name: FUNCTION _more_than(model_id integer, namespace_ids uuid[], bound integer); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7287,6 +7454,13 @@ REVOKE ALL ON FUNCTION kompanion._write_cursor(at timestamp with time zone, id u
 GRANT ALL ON FUNCTION kompanion._write_cursor(at timestamp with time zone, id uuid) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._write_cursor(at timestamp with time zone, id uuid) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._write_cursor(at timestamp with time zone, id uuid) TO kompanion_admin;
+
+-- Name: FUNCTION _write_model_scans(); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._write_model_scans() FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._write_model_scans() TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._write_model_scans() TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._write_model_scans() TO kompanion_admin;
 
 -- Name: FUNCTION begin_staging(); Type: ACL; Schema: kompanion; Owner: -
 

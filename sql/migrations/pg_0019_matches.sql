@@ -42,6 +42,7 @@ create type kompanion._search_plan as (
     half          boolean,
     iterative     boolean,
     knobs         jsonb,
+    knob_table    real[],
     knob          integer,
     recall        double precision,
     density       double precision,
@@ -53,6 +54,29 @@ create type kompanion._search_plan as (
 );
 comment on type kompanion._search_plan is
     'Internal. A search made ready: ids instead of names, the path it takes. namespace_ids NULL means every namespace; by_item: conditions on the item, not on the scope alone; by_row: so many meet them that all rows of the scope are looked at; nearest: what counting or looking around found on the way; looked: how many vectors a look around has seen; rows, index: of the index, as _vector_index has it.';
+
+create function kompanion._conditions()
+    returns text
+    language plpgsql
+    immutable
+    set search_path from current
+as $_conditions$
+-- What a vector must meet to be an answer, as conditions on the row e of embeddings. In this and all statements below $1 is the
+-- query, $2 how many, and $3 to $8 are the conditions of a plan, NULL where not asked for. Metadata is asked for in a scalar
+-- subquery: a join would be planned first and defeat the index.
+begin
+    return 'kompanion.is_live(e.deleted_at, e.expires_at)'
+        ' and ($3 is null or e.namespace_id = any ($3))'
+        ' and ($4 is null or e.thread_id = any ($4))'
+        ' and ($5 is null or e.tags && $5)'
+        ' and ($6 is null or e.tags @> $6)'
+        ' and ($7 is null or not e.tags && $7)'
+        ' and ($8 is null or (select i.metadata @@ $8 from kompanion.memory_items i'
+        ' where i.namespace_id = e.namespace_id and i.item_id = e.item_id))';
+end;
+$_conditions$;
+revoke all on function kompanion._conditions() from public;
+comment on function kompanion._conditions() is 'Internal. The conditions of a search as SQL on a row of embeddings.';
 
 create function kompanion._vector_version()
     returns integer

@@ -1,4 +1,4 @@
-"""measure_recall, as in pg_0028_recall: what users get now."""
+"""measure_recall, as in pg_0029_recall: what users get now."""
 
 from __future__ import annotations
 

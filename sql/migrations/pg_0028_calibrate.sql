@@ -1,4 +1,4 @@
--- depends: pg_0026_curves
+-- depends: pg_0027_curves
 -- calibrate: the measurement itself, and the table of knobs that search reads.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -12,8 +12,9 @@ create function kompanion._knobs_from(
     set search_path from current
 as $_knobs_from$
 -- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. As a sample
--- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it is
--- also no less than all queries together need: the few of one difficulty cannot show what one in a hundred misses.
+-- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it goes
+-- half the way, in the logarithm, to what all queries need together: the few of one difficulty cannot show what one in a
+-- hundred misses, and all are mostly held up by the hardest.
 declare
     c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
     v_shares  integer := jsonb_array_length(state -> 'shares');
@@ -36,7 +37,8 @@ begin
                 select * into v_all from _reach_on_curve(state, s, null, c_targets[t] + 0.2 * (1 - c_targets[t])) r;
                 continue when v_own.knob is null or c_targets[t] >= 0.98 and v_all.knob is null;
                 if c_targets[t] >= 0.98 and v_all.knob > v_own.knob then
-                    v_own := v_all;
+                    v_own.knob := ceil(sqrt(v_own.knob::double precision * v_all.knob));
+                    v_own.milliseconds := sqrt(v_own.milliseconds * v_all.milliseconds);
                 end if;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
                 knob_table[v_cell + 1] := v_own.knob;
@@ -46,7 +48,7 @@ begin
         end loop;
     end loop;
     knobs := jsonb_build_object(
-        'index', state -> 'index', 'look', state -> 'look', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
+        'index', state -> 'index', 'look', state -> 'look', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
@@ -75,7 +77,9 @@ declare
     v_edges    jsonb;
     v_costs    record;
     v_query    vector;
+    v_seen     _search_plan;
     v_tenths   double precision[] := '{}';
+    v_repeats  double precision[] := '{}';
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
     v_zeros    jsonb := to_jsonb(array_fill(0, array[4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
@@ -91,8 +95,10 @@ begin
     loop
         plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;  -- as a scoped search looks
         v_start := clock_timestamp();
-        v_tenths := v_tenths || (_look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id)).tenth;
+        v_seen := _look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id);
         v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
+        v_tenths := v_tenths || v_seen.tenth;
+        v_repeats := v_repeats || (select count(*) / nullif(count(distinct h.item_id), 0)::double precision from unnest(v_seen.nearest) h);
         v_ids := v_ids || r.namespace_id;
         v_query := r.query;
     end loop;
@@ -113,6 +119,8 @@ begin
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'own_queries', asked is not null, 'complete', false,
         'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
+        -- Chunks of an item that lie together: as many as in four of five places at most.
+        'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
         'look_ms', v_look_ms,
         'row_us', v_costs.row_us, 'item_us', v_costs.item_us,
         'runs', v_zeros, 'hits', v_zeros, 'ms', v_zeros, 'timed', v_zeros);

@@ -1,4 +1,4 @@
--- depends: pg_0023_search
+-- depends: pg_0024_search
 -- Vector indexes: decided from row counts, built outside migrations, watched for drift.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -135,18 +135,19 @@ create function kompanion.record_index(
     volatile
     set search_path from current
 as $record_index$
--- Remembers how many rows an index was built from.
+-- Remembers how many rows an index was built from, and keeps the statements of searches by it.
 declare
     v_model integer := (select m.model_id from _model(record_index.model) m);
 begin
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now()
     where m.model_id = v_model;
+    perform _write_model_scans();
 end;
 $record_index$;
 revoke all on function kompanion.record_index(text, bigint) from public;
 comment on function kompanion.record_index(text, bigint) is
-    'Remember how many rows the vector index of a model was built from; the last of index_statements calls it.';
+    'Remember how many rows the vector index of a model was built from, and, as the owner of the schema, keep the statements of searches by it planned once a session; index_statements calls it after each build.';
 
 create function kompanion.ensure_index(
     model text    default null,

@@ -1,4 +1,4 @@
--- depends: pg_0021_look_around
+-- depends: pg_0022_look_around
 -- How a search will go: its scope resolved, its matches counted, exact or by index, with which probes.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -99,8 +99,7 @@ begin
     plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);
 
     plan := _look_around(plan, query);
-    select * into v_choice
-    from _choose_knob(plan.model_id, plan.knobs, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall) c;
+    v_choice := _choose_knob(plan.knobs, plan.knob_table, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall);
     plan.recall := v_choice.recall;
     if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k then
         plan.path := 'index'; plan.reason := 'what a look around has seen is enough';
@@ -155,6 +154,7 @@ as $_plan_search$
 declare
     p            _search_plan;
     v_calibrated boolean;
+    v_everything boolean;
 begin
     if k is null or k not between 1 and 10000 then
         raise exception using
@@ -169,9 +169,9 @@ begin
     end if;
     -- All that is known beforehand in one statement. A calibration holds for the very index it was made on: then there is
     -- no need to ask the catalog what that is.
-    select m.model_id, m.name, m.dim, m.metric, coalesce(_plan_search.target_recall, t.value::double precision), m.knobs, m.knobs -> 'index',
-           coalesce(x.indisvalid, false)
-    into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.index, v_calibrated
+    select m.model_id, m.name, m.dim, m.metric, coalesce(_plan_search.target_recall, t.value::double precision), m.knobs, m.knob_table, m.knobs -> 'index',
+           coalesce(x.indisvalid, false), scope = '*' and not exists (select 1 from namespaces n where n.deleted_at is not null)
+    into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.knob_table, p.index, v_calibrated, v_everything
     from embedding_models m
     cross join settings t
     -- Name and oid: in a restored database the oid may be that of any other index.
@@ -186,7 +186,9 @@ begin
         perform _check_vector('query', query, p.dim, p.metric);
     end if;
     p.k := k;
-    p.namespace_ids := _scope_ids(scope);
+    if not v_everything then  -- else it would say so too, in a second statement
+        p.namespace_ids := _scope_ids(scope);
+    end if;
     p.tags_any := tags_any; p.tags_all := tags_all; p.tags_none := tags_none;
     if filter is not null then
         p.filter := compile_filter(_plan_search.filter);

@@ -1,4 +1,4 @@
--- depends: pg_0027_calibrate
+-- depends: pg_0028_calibrate
 -- measure_recall and index_advice: what users get now, and what would make it better.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

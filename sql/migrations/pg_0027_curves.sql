@@ -1,4 +1,4 @@
--- depends: pg_0025_calibration
+-- depends: pg_0026_calibration
 -- The curves that a calibration measured, and where they reach a recall.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

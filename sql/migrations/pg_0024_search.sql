@@ -1,4 +1,4 @@
--- depends: pg_0022_search_plan
+-- depends: pg_0023_search_plan
 -- The search itself: the nearest of a scope, exactly min(k, matches) of them, and what it did.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -20,6 +20,7 @@ declare
     v_seen    boolean;
     v_fetch   integer := case when per_chunk then plan.k else 2 * plan.k end;
     v_fetched integer;
+    v_items   uuid[];
 begin
     topped_up := false;
     loop
@@ -39,6 +40,14 @@ begin
         end if;
         v_fetched := cardinality(hits);
         if not per_chunk then
+            -- Mostly no item is among the first twice; to see that takes a tenth of the time of the query.
+            v_items := '{}';
+            for i in 1 .. case when plan.k <= 100 then least(plan.k, v_fetched) else 0 end loop
+                exit when hits[i].item_id = any (v_items);
+                v_items := v_items || hits[i].item_id;
+            end loop;
+        end if;
+        if not per_chunk and cardinality(v_items) < plan.k then
             hits := array(select (b.namespace_id, b.item_id, b.chunk_id, b.distance)::_search_hit
                           from (select distinct on (h.namespace_id, h.item_id) h.*
                                 from unnest(hits) with ordinality h (namespace_id, item_id, chunk_id, distance, n)
@@ -89,15 +98,14 @@ as $search$
 -- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
 declare
     v_plan _search_plan := _plan_search(scope, query, model, k, thread, tags_any, tags_all, tags_none, filter, target_recall);
-    v_hits _search_hit[];
+    v_run  record := _run_search(v_plan, query, per_chunk);  -- an assignment: a query would cost more than most of what it does
 begin
-    select r.hits into v_hits from _run_search(v_plan, query, per_chunk) r;
     return query
     select h.n::integer, n.path, h.namespace_id, h.item_id, i.key, h.chunk_id, c.ordinal, c.content, i.metadata, i.tags, t.key,
            i.revision, h.distance,
            case v_plan.metric when 'cosine' then 1 - h.distance when 'l2' then 1 / (1 + h.distance) else -h.distance end,
            i.created_at, i.updated_at, i.expires_at
-    from unnest(v_hits) with ordinality as h (namespace_id, item_id, chunk_id, distance, n)
+    from unnest(v_run.hits) with ordinality as h (namespace_id, item_id, chunk_id, distance, n)
     -- "offset 0" is a fence: without it the planner may look up a namespace by the first half of the key, and go through it.
     cross join lateral (select * from memory_items m where m.namespace_id = h.namespace_id and m.item_id = h.item_id offset 0) i
     cross join lateral (select * from memory_chunks m where m.namespace_id = h.namespace_id and m.chunk_id = h.chunk_id offset 0) c
@@ -111,6 +119,52 @@ comment on function kompanion.search(text, vector, integer, text, text, text[], 
     'The nearest live items of a scope: exactly min(k, matches) rows, nearest first, one per item by its best chunk (or per_chunk). '
     'distance is the metric''s (inner_product: negative); score grows with nearness: 1 - distance for cosine, 1 / (1 + distance) for l2, the product itself for inner_product. '
     'scope is a namespace with all below it, or ''*''. KM002 bad scope, KM004 bad vector, KM005 unknown model, KM006 bad filter, KM007 bad k.';
+
+create function kompanion._apply_settings(
+    names  text[],
+    settings text[]
+)
+    returns text[]
+    language plpgsql
+    volatile
+    set search_path from current
+as $_apply_settings$
+-- Sets session settings for the transaction and returns what they were, to be handed back the same way; NULL is the default.
+-- A function-level SET of ivfflat.* would fail for plain roles before the library is loaded.
+declare
+    v_former text[] := array(select current_setting(n, true) from unnest(names) n);
+begin
+    perform set_config(s.name, s.value, true) from unnest(names, settings) s (name, value);
+    return v_former;
+end;
+$_apply_settings$;
+revoke all on function kompanion._apply_settings(text[], text[]) from public;
+comment on function kompanion._apply_settings(text[], text[]) is 'Internal. Sets session settings for the transaction; returns the former ones.';
+
+create function kompanion._index_settings(
+    plan kompanion._search_plan,
+    n    integer,
+    out names  text[],
+    out settings text[]
+)
+    language plpgsql
+    immutable
+    set search_path from current
+as $_index_settings$
+-- What the session must be set to for the index path: the knob, and the planner kept from sorting all of a large scope.
+begin
+    names := array['enable_sort', 'enable_seqscan', 'enable_bitmapscan', 'jit',
+                   case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end];
+    settings := array['off', 'off', 'off', 'off',
+                    case plan.index_kind when 'hnsw' then least(1000, greatest(plan.knob, n)) else plan.knob end::text];
+    if plan.iterative is not null then
+        names := names || (plan.index_kind || '.iterative_scan');
+        settings := settings || case when plan.iterative then 'relaxed_order' else 'off' end;
+    end if;
+end;
+$_index_settings$;
+revoke all on function kompanion._index_settings(kompanion._search_plan, integer) from public;
+comment on function kompanion._index_settings(kompanion._search_plan, integer) is 'Internal. Session settings of the index path.';
 
 create function kompanion.explain_search(
     scope         text,
@@ -141,7 +195,7 @@ declare
     v_matches bigint := v_plan.matches;
     v_ms      numeric;
 begin
-    select r.hits, r.topped_up into v_run from _run_search(v_plan, query, per_chunk) r;
+    v_run := _run_search(v_plan, query, per_chunk);
     v_ms := round(extract(epoch from clock_timestamp() - v_start) * 1000, 3);
     if v_plan.path = 'exact' and v_matches is null then
         v_matches := case when v_plan.by_item then (_scan_items(v_plan, query, null, 0)).matches
@@ -152,7 +206,8 @@ begin
         s := _index_settings(v_plan, case when per_chunk then k else 2 * k end);
         s.settings := _apply_settings(s.names, s.settings);
         execute 'explain (analyze, timing off, costs off, format json) ' || _index_statement(v_plan) into v_node
-            using query, v_plan, case when per_chunk then k else 2 * k end;
+            using query, case when per_chunk then k else 2 * k end, v_plan.namespace_ids, v_plan.thread_ids, v_plan.tags_any, v_plan.tags_all,
+                  v_plan.tags_none, v_plan.filter;
         perform _apply_settings(s.names, s.settings);
         v_visited := (
             with recursive node as (

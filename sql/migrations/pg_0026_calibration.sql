@@ -1,4 +1,4 @@
--- depends: pg_0024_vector_index
+-- depends: pg_0025_vector_index
 -- Calibration: the database measures recall and cost of its own vector index, and search chooses by it.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -121,9 +121,9 @@ declare
     v_hits  bigint;
     v_start timestamptz := clock_timestamp();
 begin
-    execute 'select count(*) filter (where (f.h).distance <= $4) from ('
+    execute 'select count(*) filter (where (f.h).distance <= $9) from ('
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
-    into v_hits using query, plan, plan.k, truth[cardinality(truth)];
+    into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, truth[cardinality(truth)];
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
     recall := case when cardinality(truth) = 0 then 0 else least(1, v_hits / cardinality(truth)::double precision) end;
 end;

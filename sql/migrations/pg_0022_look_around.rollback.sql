@@ -1,0 +1,4 @@
+-- Removes the look around.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+drop function kompanion._choose_knob(jsonb, real[], integer, double precision, double precision);
+drop function kompanion._look_around(kompanion._search_plan, vector, text);

@@ -1,0 +1,132 @@
+-- depends: pg_0021_index_search
+-- What calibrate measured, put to use: a look around the query tells how far a search must go.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+
+create function kompanion._look_around(
+    plan  kompanion._search_plan,
+    query vector,
+    extra text default null
+)
+    returns kompanion._search_plan
+    language plpgsql
+    stable
+    set search_path from current
+    set enable_sort = off
+    set enable_seqscan = off
+    set enable_bitmapscan = off
+    set jit = off
+as $_look_around$
+-- Looks at the vectors nearest to the query, few and cheaply, whatever the scope, and learns two things that decide how
+-- far a search must go: how difficult the query is (how far its tenth neighbour lies, against the calibration), and how
+-- dense its matches are around it. A scope of a tenth of all rows may hold all neighbours of one query and none of another's.
+declare
+    v_knob    constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
+    v_scan    constant text := plan.index_kind || '.iterative_scan';
+    v_former  constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
+    v_enough  constant integer := greatest(plan.k, 5);
+    v_seen    integer;
+    v_look    constant integer := plan.knobs ->> 'look';
+    v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
+    -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
+    v_rows    constant integer := ceil(plan.k * (2 * coalesce((plan.knobs ->> 'repeats')::double precision, 1.5) - 1));
+    v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
+                                  when v_all then greatest(10, v_rows)
+                                  else least(1000, greatest(100, 10 * plan.k)) end;
+    v_sight   _sight;
+    v_set     text;
+begin
+    plan.knob := v_look;
+    -- Assignments, not queries: setting these in a SELECT takes longer than the look itself may.
+    v_set := set_config(v_knob, v_look::text, true);
+    if plan.iterative then
+        v_set := set_config(v_scan, 'off', true);
+    end if;
+    if extra is null and v_all then  -- all it sees matches
+        v_sight.nearest := _model_nearest(query, v_n, null, null, null, null, null, null, plan.model_id, plan.half);
+        v_sight.looked := cardinality(v_sight.nearest);
+        v_sight.tenth := v_sight.nearest[least(10, v_sight.looked)].distance;
+    elsif extra is null then
+        v_sight := _model_look(query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter,
+                               10 + greatest(v_rows, v_enough), plan.model_id, plan.half);
+    end if;
+    if v_sight.looked is null then
+        execute _look_statement(plan, coalesce(extra, 'true')) into v_sight
+        using query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, 10 + greatest(v_rows, v_enough);
+    end if;
+    v_set := set_config(v_knob, v_former[1], true);
+    if plan.iterative then
+        v_set := set_config(v_scan, v_former[2], true);
+    end if;
+
+    -- Of the k nearest matches the last tells; where fewer are in sight their number does, less half its standard error, since
+    -- to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
+    plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
+    v_seen := cardinality(v_sight.places);
+    plan.density := case when v_all then 1
+                    when v_seen >= v_enough then v_enough / v_sight.places[v_enough]::double precision
+                    when v_seen >= 3 then (v_seen - 0.5 * sqrt(v_seen)) / plan.looked end;
+    plan.difficulty := 0;
+    while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
+        plan.difficulty := plan.difficulty + 1;
+    end loop;
+    return plan;
+end;
+$_look_around$;
+revoke all on function kompanion._look_around(kompanion._search_plan, vector, text) from public;
+comment on function kompanion._look_around(kompanion._search_plan, vector, text) is
+    'Internal. How difficult a query is, and how dense its matches lie around it.';
+
+create function kompanion._choose_knob(
+    knobs         jsonb,
+    knob_table    real[],
+    difficulty    integer,
+    share         double precision,
+    target_recall double precision,
+    out knob         integer,
+    out milliseconds double precision,
+    out recall       double precision
+)
+    language plpgsql
+    immutable
+    set search_path from current
+as $_choose_knob$
+-- Probes or ef_search that reach the target for queries of this difficulty where the matches have this share, with cost and
+-- recall as measured; between two measured shares on a straight line in the logarithms. NULL where no knob is known to.
+declare
+    v_levels constant integer := jsonb_array_length(knobs -> 'edges') + 1;
+    v_shares constant integer := jsonb_array_length(knobs -> 'shares');
+    v_target integer := 0;
+    v_far    integer := 0;
+    v_near   integer;
+    v_weight double precision := 0;
+    v_cell   integer;
+begin
+    -- Loops over a few numbers, not queries over sets: starting a query costs more than they do.
+    while (knobs -> 'targets' ->> v_target)::double precision < target_recall loop
+        v_target := v_target + 1;
+    end loop;
+    while (knobs -> 'shares' ->> v_far)::double precision > share loop
+        v_far := v_far + 1;
+    end loop;
+    if share is null or v_far = v_shares then
+        return;
+    end if;
+    v_near := greatest(v_far - 1, 0);
+    if v_far > v_near then
+        v_weight := ln((knobs -> 'shares' ->> v_near)::double precision / share)
+                  / ln((knobs -> 'shares' ->> v_near)::double precision / (knobs -> 'shares' ->> v_far)::double precision);
+    end if;
+    v_cell := 3 * (v_target * v_levels + difficulty) * v_shares;
+    v_near := v_cell + 3 * v_near;
+    v_far := v_cell + 3 * v_far;
+    if knob_table[v_far + 1] is null then
+        return;
+    end if;
+    knob := ceil(knob_table[v_near + 1] ^ (1 - v_weight) * knob_table[v_far + 1] ^ v_weight);
+    milliseconds := knob_table[v_near + 2] * (1 - v_weight) + knob_table[v_far + 2] * v_weight;
+    recall := least(knob_table[v_near + 3], knob_table[v_far + 3]);
+end;
+$_choose_knob$;
+revoke all on function kompanion._choose_knob(jsonb, real[], integer, double precision, double precision) from public;
+comment on function kompanion._choose_knob(jsonb, real[], integer, double precision, double precision) is
+    'Internal. Probes or ef_search for a difficulty, share and target, from the calibration.';
