@@ -93,7 +93,8 @@ def test_a_kept_statement_gives_what_planning_it_anew_gives(db: servers.Database
                 row = conn.execute(
                     f"select t.* from kompanion._plan_search({asked.format(q=q, m='m')}) p, pg_temp.twice(p, {q}, false) t"
                 ).fetchone()
-                assert row and row[0] == row[1], name
+                assert row
+                assert row[0] == row[1], name
                 assert row[0].count("(") > 5, name
 
 
@@ -123,7 +124,8 @@ def test_an_index_in_half_precision_has_statements_of_its_own(db: servers.Databa
             row = conn.execute(
                 f"select t.* from kompanion._plan_search('*', {q}, 'm', 10, null, null, null, null, null, null) p, pg_temp.twice(p, {q}, true) t"
             ).fetchone()
-            assert row and row[0] == row[1]
+            assert row
+            assert row[0] == row[1]
         assert not _kept(db, "m")  # those of single precision
         store.ensure_index("m", kind="ivfflat", lists=10, half=False)
         assert _kept(db, "m")
