@@ -15,8 +15,12 @@ from kompanion_db.migrate import migrate, rollback
 
 ROWS, DIM = 1200, 8
 VECTORS = np.random.default_rng(3).normal(size=(ROWS, DIM)).astype(np.float32)
-ARGUMENTS = "%(q)s::vector, 30, (p).namespace_ids, (p).thread_ids, (p).tags_any, (p).tags_all, (p).tags_none, (p).filter"
-KEPT = "select kompanion._model_nearest('[1,0,0,0,0,0,0,0]', 1, null, null, null, null, null, null, %s, false) is not null"
+ARGUMENTS = (
+    "%(q)s::vector, 30, (p).namespace_ids, (p).thread_ids, (p).tags_any, (p).tags_all, (p).tags_none, (p).filter"
+)
+KEPT = (
+    "select kompanion._model_nearest('[1,0,0,0,0,0,0,0]', 1, null, null, null, null, null, null, %s, false) is not null"
+)
 # Runs one statement of a search as it would be planned anew, beside the one that is kept.
 TWICE = """
 create function pg_temp.twice(p kompanion._search_plan, query vector, half boolean, out kept text, out anew text)
