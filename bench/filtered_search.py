@@ -151,6 +151,7 @@ def one_server(url: str, source: data.Dataset, args: argparse.Namespace) -> dict
             psycopg.connect(target, autocommit=True) as conn,
             kompanion_db.connect(target, max_size=1) as store,
             Hand(target, source, namespaces) as hand,
+            common.on_one_core(target),
             common.progress(sum(-(-len(case.asks) // BLOCK) for case in planned), "measuring", " blocks") as bar,
         ):
             model = store.list_models()[0]
@@ -217,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser, "pg18,floor")
-    data.add_arguments(parser, rows=200_000)
+    data.add_arguments(parser, rows=200_000, count=400)
     parser.add_argument(
         "--index",
         default="auto",

@@ -57,12 +57,18 @@ class Way:
 
 
 def run(way: Way, source: data.Dataset, case: Case, places: Any) -> None:
-    """Ask these queries; time, recall and shortness of each are added to the way."""
+    """Ask these queries; time, recall and shortness of each are added to the way.
+
+    Judged when all are asked: to do it between two would take the caches from the server, which is on the same machine.
+    """
     way.prepare()
+    answers = []
     for n in places:
         start = time.perf_counter()
         rows = way.ask(n)
         way.times.append(1000 * (time.perf_counter() - start))
+        answers.append((n, rows))
+    for n, rows in answers:
         recall, short, outside = case.judge(source, n, rows)
         way.recalls.append(recall)
         way.short += short

@@ -124,7 +124,7 @@ declare
     v_repeats  double precision[] := '{}';
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
-    v_zeros    jsonb := to_jsonb(array_fill(0, array[4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
+    v_zeros    jsonb := to_jsonb(array_fill(0, array[2 * 4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
     v_look_ms  double precision;
     v_rare     integer;
     r          record;
@@ -165,7 +165,7 @@ begin
         'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
         'look_ms', v_look_ms,
         'row_us', v_costs.row_us, 'item_us', v_costs.item_us,
-        'runs', v_zeros, 'hits', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
+        'runs', v_zeros, 'hits', v_zeros, 'squares', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
 end;
 $$;
 
@@ -232,8 +232,9 @@ begin
         from jsonb_array_elements_text(state -> 'ladder') with ordinality l0 (knob, j)
         cross join lateral (select l0.knob::integer as knob) l
         cross join lateral (
-            select d, (d * jsonb_array_length(state -> 'shares') + share) * jsonb_array_length(state -> 'ladder') + l0.j - 1 as i
-            from generate_series(0, jsonb_array_length(state -> 'edges')) d) c
+            select d, ((p * (jsonb_array_length(state -> 'edges') + 1) + d) * jsonb_array_length(state -> 'shares') + share)
+                      * jsonb_array_length(state -> 'ladder') + l0.j - 1 as i
+            from generate_series(0, jsonb_array_length(state -> 'edges')) d cross join generate_series(0, 1) p) c
     ), own as (
         select bool_and(x.n >= 8) as enough
         from (select sum(c.runs) as n from cell c where c.d = _calibration_curve.difficulty group by c.knob) x
@@ -1426,39 +1427,75 @@ CREATE FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_tab
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. As a sample
--- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it goes
--- half the way, in the logarithm, to what all queries need together: the few of one difficulty cannot show what one in a
--- hundred misses, and all are mostly held up by the hardest.
+-- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. In each
+-- difficulty it aims beyond the target, first a fifth of the way to 1, then as far as it takes until the mean over all
+-- queries, of the stored vectors and of the mixed ones alike, reaches the target with a confidence of 95 %: what a sample
+-- shows on the average, one store in two falls short of.
 declare
     c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
-    v_shares  integer := jsonb_array_length(state -> 'shares');
-    v_levels  integer := jsonb_array_length(state -> 'edges') + 1;
-    v_margin  double precision;
+    v_ladder  constant integer[] := array(select e::integer from jsonb_array_elements_text(state -> 'ladder') e);
+    v_runs    constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'runs') e);
+    v_hits    constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'hits') e);
+    v_squares constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'squares') e);
+    v_steps   constant integer := cardinality(v_ladder);
+    v_shares  constant integer := jsonb_array_length(state -> 'shares');
+    v_levels  constant integer := jsonb_array_length(state -> 'edges') + 1;
+    v_exact   constant integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
+    v_recalls double precision[];
+    v_ms      double precision[];
+    v_at      double precision[];  -- by difficulty, where on the ladder: 2.25 is a quarter of the way from the second to the third
+    v_n       double precision;
+    v_mean    double precision;
+    v_spread  double precision;
+    v_weight  double precision;
+    v_met     boolean;
     v_cell    integer;
-    v_runs    bigint;
-    v_own     record;
-    v_all     record;
-    v_exact   integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
+    i         integer;
+    j         integer;
 begin
     knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
     for s in 0 .. v_shares - 1 loop
+        v_recalls := '{}'; v_ms := '{}';
         for d in 0 .. v_levels - 1 loop
-            v_runs := (select max(c.runs) from _calibration_curve(state, s, d) c);
-            for t in 1 .. cardinality(c_targets) loop
-                v_margin := 1 - c_targets[t];
-                v_margin := least(0.2 * v_margin + 0.5 * sqrt(c_targets[t] * v_margin / (10.0 * greatest(v_runs, 1))), 0.6 * v_margin);
-                select * into v_own from _reach_on_curve(state, s, d, c_targets[t] + v_margin) r;
-                select * into v_all from _reach_on_curve(state, s, null, c_targets[t] + 0.2 * (1 - c_targets[t])) r;
-                continue when v_own.knob is null or c_targets[t] >= 0.98 and v_all.knob is null;
-                if c_targets[t] >= 0.98 and v_all.knob > v_own.knob then
-                    v_own.knob := ceil(sqrt(v_own.knob::double precision * v_all.knob));
-                    v_own.milliseconds := sqrt(v_own.milliseconds * v_all.milliseconds);
-                end if;
+            v_recalls := v_recalls || array(select c.recall from _calibration_curve(state, s, d) c);
+            v_ms := v_ms || array(select c.milliseconds from _calibration_curve(state, s, d) c);
+        end loop;
+        continue when cardinality(v_recalls) < v_levels * v_steps;  -- no query was asked at this share yet
+        for t in 1 .. cardinality(c_targets) loop
+            for tenths in 2 .. 10 loop
+                for d in 0 .. v_levels - 1 loop
+                    v_at[d] := _reach(v_recalls[d * v_steps + 1 : (d + 1) * v_steps], least(1, c_targets[t] + tenths * (1 - c_targets[t]) / 10));
+                end loop;
+                v_met := true;
+                for population in 0 .. 1 loop
+                    v_n := 0; v_mean := 0; v_spread := 0;
+                    for d in 0 .. v_levels - 1 loop
+                        j := coalesce(floor(v_at[d]), 1);
+                        i := ((population * v_levels + d) * v_shares + s) * v_steps + j;
+                        v_weight := v_at[d] - j;
+                        v_n := v_n + v_runs[i];
+                        v_mean := v_mean + case when v_at[d] is null then v_runs[i]  -- found exactly
+                                           when v_weight = 0 then v_hits[i] else v_hits[i] * (1 - v_weight) + v_hits[i + 1] * v_weight end;
+                        v_spread := v_spread + case when v_at[d] is null then v_runs[i]
+                                               when v_weight = 0 then v_squares[i] else v_squares[i] * (1 - v_weight) + v_squares[i + 1] * v_weight end;
+                    end loop;
+                    continue when v_n = 0;
+                    v_mean := v_mean / v_n;
+                    -- No less than if each of ten neighbours were missed for itself, which is when few queries happened to miss any.
+                    v_spread := sqrt(greatest(v_spread / v_n - v_mean ^ 2, c_targets[t] * (1 - c_targets[t]) / 10) / v_n);
+                    v_met := v_met and v_mean >= c_targets[t] + least(1.64 * v_spread, 0.6 * (1 - c_targets[t]));
+                end loop;
+                exit when v_met;
+            end loop;
+            for d in 0 .. v_levels - 1 loop
+                continue when v_at[d] is null;
+                j := floor(v_at[d]);
+                v_weight := v_at[d] - j;
+                i := d * v_steps + j;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
-                knob_table[v_cell + 1] := v_own.knob;
-                knob_table[v_cell + 2] := v_own.milliseconds;
-                knob_table[v_cell + 3] := v_own.recall;
+                knob_table[v_cell + 1] := ceil(v_ladder[j] ^ (1 - v_weight) * coalesce(v_ladder[j + 1], 1) ^ v_weight);
+                knob_table[v_cell + 2] := v_ms[i] + case when v_weight > 0 then (v_ms[i + 1] - v_ms[i]) * v_weight else 0 end;
+                knob_table[v_cell + 3] := v_recalls[i] + case when v_weight > 0 then (v_recalls[i + 1] - v_recalls[i]) * v_weight else 0 end;
             end loop;
         end loop;
     end loop;
@@ -1467,7 +1504,7 @@ begin
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
-        'exact_rows', v_exact, 'large', _large_namespaces(v_exact));
+        'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'all_large', n.all_large) from _large_namespaces(v_exact) n);
 end;
 $$;
 
@@ -1477,29 +1514,29 @@ COMMENT ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob
 
 -- Name: _large_namespaces(integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._large_namespaces(more_than integer) RETURNS jsonb
+CREATE FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- The ids of the largest namespaces, at most 20, that hold more than twice so many vectors, by what ANALYZE last saw.
+-- The ids of the largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw; and whether those are all:
+-- it remembers the most common, and where the last of them is not large, those it does not remember are not either.
+declare
+    c_most constant integer := 20;
 begin
-    return (
-        select coalesce(jsonb_agg(l.id), '[]')
-        from (
-            select f.id
-            from pg_stats s
-            join pg_class c on c.oid = to_regclass('kompanion.embeddings')
-            cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
-            where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id'
-              and f.share * c.reltuples > 2.0 * more_than
-            order by f.n
-            limit 20) l);
+    select coalesce(jsonb_agg(f.id order by f.n) filter (where f.n <= c_most and f.share * c.reltuples > more_than), '[]'),
+           coalesce(count(*) filter (where f.share * c.reltuples > more_than) <= c_most
+                    and (count(*) = max(s.n_distinct) or min(f.share) * max(c.reltuples) <= more_than), false)
+    into large, all_large
+    from pg_stats s
+    join pg_class c on c.oid = to_regclass('kompanion.embeddings')
+    cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
+    where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id';
 end;
 $$;
 
--- Name: FUNCTION _large_namespaces(more_than integer); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._large_namespaces(more_than integer) IS 'Internal. Namespaces with many vectors, by the statistics.';
+COMMENT ON FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean) IS 'Internal. Namespaces with many vectors, by the statistics.';
 
 -- Name: _lock_item(uuid, text, text, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1885,17 +1922,17 @@ begin
         select array(
             select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
             from (
-                select e.namespace_id, e.item_id, e.chunk_id,
-                       case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
+                select e.*
                 from unnest(v_ids) s (id)
                 cross join lateral (
                     -- In the order of the key, which is mostly that of the heap: in random order the same rows take a third longer.
-                    select e.namespace_id, e.item_id, e.chunk_id, e.vector
+                    select e.namespace_id, e.item_id, e.chunk_id,
+                           case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
                     from embeddings e
                     where e.namespace_id = s.id and e.model_id = v_model and is_live(e.deleted_at, e.expires_at)
                     order by e.chunk_id
                     offset 0) e  -- a fence: one index scan a namespace
-                order by d, e.chunk_id
+                order by e.d, e.chunk_id
                 limit n) h)
         -- As _more_than, in the same statement: calling it would cost as much again where a scope is small.
         where bound is null
@@ -1906,6 +1943,54 @@ $$;
 -- Name: FUNCTION _nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) IS 'Internal. The n nearest vectors of a scope, exactly; NULL when there are more than bound.';
+
+-- Name: _nearest_of_one(kompanion._search_plan, public.vector, integer, integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) RETURNS kompanion._search_hit[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_sort TO 'off'
+    SET jit TO 'off'
+    AS $$
+-- As _nearest_exact, for one namespace that is thought to hold no more than bound: it is not counted but searched, and what
+-- the search has read is then asked of the server's own counter. Counting costs a sixth of the search. NULL: there are more.
+declare
+    v_cosine constant boolean := plan.metric = 'cosine';
+    v_l2     constant boolean := plan.metric = 'l2';
+    v_model  constant integer := plan.model_id;
+    v_id     constant uuid := plan.namespace_ids[1];
+    v_before constant bigint := pg_stat_get_xact_tuples_fetched('kompanion.embeddings_pk'::regclass);
+    v_read   bigint;
+    v_hits   _search_hit[];
+begin
+    v_hits := array(
+        select (h.namespace_id, h.item_id, h.chunk_id, h.d)::_search_hit
+        from (
+            select *
+            from (
+                select e.namespace_id, e.item_id, e.chunk_id,
+                       case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
+                from embeddings e
+                where e.namespace_id = v_id and e.model_id = v_model and is_live(e.deleted_at, e.expires_at)
+                order by e.chunk_id
+                limit bound + 1) e
+            order by e.d, e.chunk_id
+            limit n) h);
+    v_read := pg_stat_get_xact_tuples_fetched('kompanion.embeddings_pk'::regclass) - v_before;
+    -- Nothing read, says the counter, yet something found: it is not kept (track_counts), or elsewhere (Citus, another index).
+    if v_read > bound or v_read = 0 and cardinality(v_hits) > 0 and _more_than(v_model, plan.namespace_ids, bound) then
+        return null;
+    end if;
+    return v_hits;
+end;
+$$;
+
+-- Name: FUNCTION _nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) IS 'Internal. The n nearest vectors of one namespace, exactly; NULL when there are more than bound.';
 
 -- Name: _normalize_tags(text[], text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1980,7 +2065,11 @@ begin
             return plan;
         end if;
     else
-        plan.nearest := _nearest_exact(plan, query, 2 * plan.k, v_rows);
+        if cardinality(plan.namespace_ids) = 1 and (plan.knobs ->> 'all_large')::boolean then
+            plan.nearest := _nearest_of_one(plan, query, 2 * plan.k, v_rows);
+        else
+            plan.nearest := _nearest_exact(plan, query, 2 * plan.k, v_rows);
+        end if;
         if plan.nearest is not null then
             return plan;
         end if;
@@ -2273,38 +2362,27 @@ $$;
 
 COMMENT ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) IS 'Internal. Which tags of a search lead to few items: all, any, or none (NULL).';
 
--- Name: _reach_on_curve(jsonb, integer, integer, double precision); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _reach(double precision[], double precision); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) RETURNS record
+CREATE FUNCTION kompanion._reach(recalls double precision[], aim double precision) RETURNS double precision
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- Where a measured curve reaches a recall: between two measured knobs on a straight line over the logarithm. NULL: nowhere.
-declare
-    v_last   record;
-    v_weight double precision := 1;
-    r        record;
+-- Where on a ladder a measured curve reaches a recall, on a straight line between two steps: 2.25 is a quarter of the way from
+-- the second to the third. NULL: nowhere.
 begin
-    for r in select c.knob, c.recall, c.milliseconds from _calibration_curve(state, share, difficulty) c loop
-        if r.recall >= aim then
-            if v_last is not null then
-                v_weight := (aim - v_last.recall) / (r.recall - v_last.recall);
-            else
-                v_last := r;
-            end if;
-            knob := ceil(v_last.knob ^ (1 - v_weight) * r.knob ^ v_weight);
-            milliseconds := v_last.milliseconds * (1 - v_weight) + r.milliseconds * v_weight;
-            recall := v_last.recall * (1 - v_weight) + r.recall * v_weight;
-            return;
+    for j in 1 .. cardinality(recalls) loop
+        if recalls[j] >= aim then
+            return case when j = 1 then 1 else j - (recalls[j] - aim) / (recalls[j] - recalls[j - 1]) end;
         end if;
-        v_last := r;
     end loop;
+    return null;
 end;
 $$;
 
--- Name: FUNCTION _reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _reach(recalls double precision[], aim double precision); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) IS 'Internal. Where a measured curve reaches a recall.';
+COMMENT ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) IS 'Internal. Where on a ladder a measured curve reaches a recall.';
 
 -- Name: _read_cursor(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -2476,7 +2554,7 @@ COMMENT ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query pub
 
 -- Name: _sample_queries(integer, integer, uuid[], boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._sample_queries(model_id integer, n integer, namespace_ids uuid[] DEFAULT NULL::uuid[], mixed boolean DEFAULT true) RETURNS TABLE(query public.vector, chunk_id bigint, namespace_id uuid)
+CREATE FUNCTION kompanion._sample_queries(model_id integer, n integer, namespace_ids uuid[] DEFAULT NULL::uuid[], mixed boolean DEFAULT true) RETURNS TABLE(query public.vector, chunk_id bigint, namespace_id uuid, is_mixed boolean)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -2508,7 +2586,7 @@ begin
     select case when not mixed or a.i % 2 = 0 then a.vector
            else a.vector * array_fill(0.7::real, array[v_dim])::vector
               + coalesce(b.vector, a.vector) * array_fill(0.3::real, array[v_dim])::vector end,
-           a.chunk_id, a.namespace_id
+           a.chunk_id, a.namespace_id, mixed and a.i % 2 > 0
     from numbered a
     left join numbered b on b.i = a.i + 1
     where a.i <= n
@@ -2860,29 +2938,38 @@ $$;
 
 COMMENT ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) IS 'Internal. The id of an open thread, registered on first use; KM010 when it is closed.';
 
--- Name: _true_nearest(kompanion._search_plan, public.vector, bigint, integer); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _true_nearest(kompanion._search_plan, public.vector, bigint, integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) RETURNS double precision[]
+CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
-    AS $$
--- The distances of the plan.k nearest live chunks, exactly, among the rows whose hash falls into this part of 1024; without
--- the query's own. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
+    AS $_$
+-- The distances of the plan.k nearest live chunks, exactly, without the query's own: for each part, among the rows whose hash
+-- falls into so many of 1024. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
+-- One scan for all parts, twice as deep as the smallest needs on the average; by EXECUTE, as else no worker may help.
+declare
+    v_depth   bigint := case when 1024 = all (parts) then plan.k else ceil(2.2 * plan.k * 1024 / (select min(x) from unnest(parts) x)) end;
+    v_nearest jsonb;
 begin
-    return array(
-        select case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end
-        from embeddings e
-        where e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
-          and e.chunk_id <> but_for and hashint8(e.chunk_id) & 1023 < part
-        order by 1
-        limit plan.k);
+    loop
+        execute format('with near as materialized (select e.vector %s $1 as d, hashint8(e.chunk_id) & 1023 as h '
+                       'from kompanion.embeddings e where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) '
+                       'and e.chunk_id <> $2 order by 1 limit $3) select jsonb_agg((select coalesce(jsonb_agg(f.d), ''[]'') '
+                       'from (select n.d from near n where n.h < p.part order by n.d limit $4) f) order by p.n) '
+                       'from unnest($5) with ordinality p (part, n)',
+                       case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id)
+        into v_nearest using query, but_for, v_depth, plan.k, parts;
+        exit when v_depth >= 2 * plan.rows or not exists (select from jsonb_array_elements(v_nearest) x where jsonb_array_length(x) < plan.k);
+        v_depth := v_depth * 4;
+    end loop;
+    return v_nearest;
 end;
-$$;
+$_$;
 
--- Name: FUNCTION _true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) IS 'Internal. Distances of the true nearest of a random part of all rows.';
+COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) IS 'Internal. Distances of the true nearest of random parts of all rows.';
 
 -- Name: _try_knob(kompanion._search_plan, public.vector, bigint, integer, double precision[], text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3089,7 +3176,7 @@ COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables stag
 
 -- Name: calibrate(text, double precision, integer, public.vector[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion.calibrate(model text DEFAULT NULL::text, seconds double precision DEFAULT 60, sample integer DEFAULT 200, queries public.vector[] DEFAULT NULL::public.vector[]) RETURNS TABLE(share double precision, knob integer, recall double precision, milliseconds double precision, runs bigint)
+CREATE FUNCTION kompanion.calibrate(model text DEFAULT NULL::text, seconds double precision DEFAULT 60, sample integer DEFAULT 400, queries public.vector[] DEFAULT NULL::public.vector[]) RETURNS TABLE(share double precision, knob integer, recall double precision, milliseconds double precision, runs bigint)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
@@ -3101,16 +3188,21 @@ declare
     p       _search_plan := _calibration_plan(model);
     v_state jsonb;
     v_ladder integer[];
+    v_shares integer;
+    v_levels integer;
     v_end   timestamptz;
     v_told  timestamptz := clock_timestamp();
     v_done  integer;
     v_stopped boolean := false;  -- with fewer vectors than sample all are asked, and that is complete
     v_hits  double precision[];
+    v_squares double precision[];
     v_ms    double precision[];
     v_runs  integer[];
     v_timed integer[];
     v_truth double precision[];
-    v_part  integer;
+    v_truths jsonb;
+    v_parts integer[];
+    v_asked integer;
     v_names  text[];
     v_former text[];
     v_recall double precision;
@@ -3121,7 +3213,7 @@ begin
     if coalesce(seconds not between 0.001 and 1000000, true) or coalesce(sample not between 10 and 100000, true) then
         raise exception using
             errcode = 'KM007', message = format('seconds, sample: %s seconds and %s queries cannot be', coalesce(seconds::text, 'NULL'), coalesce(sample::text, 'NULL')),
-            hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 200 are usual.';
+            hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 400 are usual.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
     v_end := clock_timestamp() + make_interval(secs => seconds);
@@ -3139,8 +3231,12 @@ begin
         v_state := _begin_calibration(p, queries, sample / 2);
     end if;
     p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
+    v_shares := jsonb_array_length(v_state -> 'shares');
+    v_levels := jsonb_array_length(v_state -> 'edges') + 1;
+    v_parts := array(select ceil(1024 * e::double precision)::integer from jsonb_array_elements_text(v_state -> 'shares') e);
     v_ladder := array(select e::integer from jsonb_array_elements_text(v_state -> 'ladder') e);
     v_hits := array(select e::double precision from jsonb_array_elements_text(v_state -> 'hits') e);
+    v_squares := array(select e::double precision from jsonb_array_elements_text(v_state -> 'squares') e);
     v_ms := array(select e::double precision from jsonb_array_elements_text(v_state -> 'ms') e);
     v_runs := array(select e::integer from jsonb_array_elements_text(v_state -> 'runs') e);
     v_timed := array(select e::integer from jsonb_array_elements_text(v_state -> 'timed') e);
@@ -3148,28 +3244,31 @@ begin
     v_names := (_index_settings(p, p.k)).names;
     v_former := array(select current_setting(n, true) from unnest(v_names) n);
     for r in
-        select s.query, s.chunk_id from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
+        select s.query, s.chunk_id, s.is_mixed from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
         union all
-        select q.vector, -1 from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done
+        select q.vector, -1, false from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done
     loop
         v_stopped := clock_timestamp() > v_end and v_done >= 10;
         exit when v_stopped;
         p.difficulty := (_look_around(p, r.query, 'e.chunk_id <> ' || r.chunk_id)).difficulty;
-        for s in 0 .. jsonb_array_length(v_state -> 'shares') - 1 loop
-            continue when s > 2 and v_done % 3 > 0;  -- rare matches cost the most to measure, and are found by the index the least often
-            v_part := ceil(1024 * (v_state -> 'shares' ->> s)::double precision);
-            v_truth := _true_nearest(p, r.query, r.chunk_id, v_part);
+        -- Rare matches cost the most to measure, and are found by the index the least often: they are asked for by every fourth
+        -- pair of queries, those in between by every other.
+        v_asked := case when v_done / 2 % 4 = 0 then v_shares when v_done / 2 % 2 = 0 then 3 else 1 end;
+        v_truths := _true_nearest(p, r.query, r.chunk_id, v_parts[1:v_asked]);
+        for s in 0 .. v_asked - 1 loop
+            v_truth := array(select e::double precision from jsonb_array_elements_text(v_truths -> s) e);
             v_recall := 0;
             for j in 1 .. cardinality(v_ladder) loop
-                i := (p.difficulty * jsonb_array_length(v_state -> 'shares') + s) * cardinality(v_ladder) + j;
+                i := ((r.is_mixed::integer * v_levels + p.difficulty) * v_shares + s) * cardinality(v_ladder) + j;
                 if v_recall < 1 then  -- once all are found, more probes find them too
                     p.knob := v_ladder[j];
                     perform _apply_settings(x.names, x.settings) from _index_settings(p, p.k) x;
-                    select t.recall, t.milliseconds into v_recall, v_time from _try_knob(p, r.query, r.chunk_id, v_part, v_truth) t;
+                    select t.recall, t.milliseconds into v_recall, v_time from _try_knob(p, r.query, r.chunk_id, v_parts[s + 1], v_truth) t;
                     v_ms[i] := v_ms[i] + v_time;
                     v_timed[i] := v_timed[i] + 1;
                 end if;
                 v_hits[i] := v_hits[i] + v_recall;
+                v_squares[i] := v_squares[i] + v_recall ^ 2;
                 v_runs[i] := v_runs[i] + 1;
             end loop;
         end loop;
@@ -3182,7 +3281,7 @@ begin
     end loop;
     perform _apply_settings(v_names, v_former);
     v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
-        'hits', to_jsonb(v_hits), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
+        'hits', to_jsonb(v_hits), 'squares', to_jsonb(v_squares), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
     update embedding_models m set calibration = v_state, (knobs, knob_table) = (select k.knobs, k.knob_table from _knobs_from(v_state) k)
     where m.model_id = p.model_id;
     return query
@@ -5281,7 +5380,7 @@ begin
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
     end if;
     for n in 1 .. cardinality(v_queries) loop
-        v_truths := v_truths || jsonb_build_array(to_jsonb(_true_nearest(p, v_queries[n], v_own[n], v_part)));
+        v_truths := v_truths || _true_nearest(p, v_queries[n], v_own[n], array[v_part]);
     end loop;
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
@@ -7170,12 +7269,12 @@ GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT kn
 GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) TO kompanion_admin;
 
--- Name: FUNCTION _large_namespaces(more_than integer); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._large_namespaces(more_than integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT all_large boolean) TO kompanion_admin;
 
 -- Name: FUNCTION _lock_item(namespace_id uuid, namespace text, key text, expected_revision integer, OUT item_id uuid, OUT revision integer, OUT content text, OUT is_live boolean); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7261,6 +7360,13 @@ GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, quer
 GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._nearest_exact(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_admin;
 
+-- Name: FUNCTION _nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_admin;
+
 -- Name: FUNCTION _normalize_tags(tags text[], place text); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._normalize_tags(tags text[], place text) FROM PUBLIC;
@@ -7317,12 +7423,12 @@ GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_an
 GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) TO kompanion_admin;
 
--- Name: FUNCTION _reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _reach(recalls double precision[], aim double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._reach_on_curve(state jsonb, share integer, difficulty integer, aim double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) TO kompanion_admin;
 
 -- Name: FUNCTION _read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7413,12 +7519,12 @@ GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompa
 GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompanion_admin;
 
--- Name: FUNCTION _true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, part integer) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_admin;
 
 -- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
 

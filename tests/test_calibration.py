@@ -32,7 +32,7 @@ def _state(by_hand: ByHand) -> dict[str, Any]:
 
 def _source(store: kompanion_db.Store) -> str:
     """Where the expected recall of a search by the index comes from."""
-    told = store.explain_search("acme", QUERIES[0])
+    told = store.explain_search("acme", QUERIES[0], target_recall=0.8)  # a few queries cannot vouch for more
     return str(told["expected_recall_from"])
 
 
@@ -141,9 +141,9 @@ def test_every_metric_is_measured(one_db: servers.Database, metric: str) -> None
         points = [p for p in store.calibrate("m", sample=20) if p.share == 1]
         assert points[0].recall < points[-1].recall
         _use_the_index(one_db)
-        measured = store.measure_recall("m", sample=30)
+        measured = store.measure_recall("m", sample=30, target_recall=0.8)
     assert measured.recall is not None
-    assert measured.recall >= 0.8  # 30 queries, for a target of 0.95
+    assert measured.recall >= 0.7  # of 30 queries
     assert measured.by_index == 30
 
 

@@ -118,7 +118,7 @@ def test_a_calibration_has_room_for_a_thousand_common_tags(tagged: kompanion_db.
 
 def test_a_namespace_known_to_be_large_answers_as_any_other(tagged: kompanion_db.Store) -> None:
     before = [hit.key for hit in tagged.search("acme:3", VECTORS[1], 9)]
-    with _known(tagged, "large", "kompanion._large_namespaces(100)") as large:
+    with _known(tagged, "large", "(kompanion._large_namespaces(100)).large") as large:
         assert len(large) == 5
         assert [hit.key for hit in tagged.search("acme:3", VECTORS[1], 9)] == before
         assert "looked_at" in tagged.explain_search("acme:3", VECTORS[1], 9)

@@ -18,7 +18,7 @@ def calibrate(
     model: str | None = None,
     *,
     seconds: float = 60.0,
-    sample: int = 200,
+    sample: int = 400,
     queries: Any = None,
     progress: Progress | None = None,
 ) -> Steps[list[CalibrationPoint]]:

@@ -87,7 +87,11 @@ begin
             return plan;
         end if;
     else
-        plan.nearest := _nearest_exact(plan, query, 2 * plan.k, v_rows);
+        if cardinality(plan.namespace_ids) = 1 and (plan.knobs ->> 'all_large')::boolean then
+            plan.nearest := _nearest_of_one(plan, query, 2 * plan.k, v_rows);
+        else
+            plan.nearest := _nearest_exact(plan, query, 2 * plan.k, v_rows);
+        end if;
         if plan.nearest is not null then
             return plan;
         end if;

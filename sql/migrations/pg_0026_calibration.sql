@@ -32,7 +32,7 @@ create function kompanion._sample_queries(
     namespace_ids uuid[]  default null,
     mixed         boolean default true
 )
-    returns table (query vector, chunk_id bigint, namespace_id uuid)
+    returns table (query vector, chunk_id bigint, namespace_id uuid, is_mixed boolean)
     language plpgsql
     volatile
     set search_path from current
@@ -65,7 +65,7 @@ begin
     select case when not mixed or a.i % 2 = 0 then a.vector
            else a.vector * array_fill(0.7::real, array[v_dim])::vector
               + coalesce(b.vector, a.vector) * array_fill(0.3::real, array[v_dim])::vector end,
-           a.chunk_id, a.namespace_id
+           a.chunk_id, a.namespace_id, mixed and a.i % 2 > 0
     from numbered a
     left join numbered b on b.i = a.i + 1
     where a.i <= n
@@ -79,28 +79,37 @@ create function kompanion._true_nearest(
     plan    kompanion._search_plan,
     query   vector,
     but_for bigint,
-    part    integer
+    parts   integer[]
 )
-    returns double precision[]
+    returns jsonb
     language plpgsql
     stable
     set search_path from current
     set jit = off
 as $_true_nearest$
--- The distances of the plan.k nearest live chunks, exactly, among the rows whose hash falls into this part of 1024; without
--- the query's own. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
+-- The distances of the plan.k nearest live chunks, exactly, without the query's own: for each part, among the rows whose hash
+-- falls into so many of 1024. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
+-- One scan for all parts, twice as deep as the smallest needs on the average; by EXECUTE, as else no worker may help.
+declare
+    v_depth   bigint := case when 1024 = all (parts) then plan.k else ceil(2.2 * plan.k * 1024 / (select min(x) from unnest(parts) x)) end;
+    v_nearest jsonb;
 begin
-    return array(
-        select case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end
-        from embeddings e
-        where e.model_id = plan.model_id and is_live(e.deleted_at, e.expires_at)
-          and e.chunk_id <> but_for and hashint8(e.chunk_id) & 1023 < part
-        order by 1
-        limit plan.k);
+    loop
+        execute format('with near as materialized (select e.vector %s $1 as d, hashint8(e.chunk_id) & 1023 as h '
+                       'from kompanion.embeddings e where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) '
+                       'and e.chunk_id <> $2 order by 1 limit $3) select jsonb_agg((select coalesce(jsonb_agg(f.d), ''[]'') '
+                       'from (select n.d from near n where n.h < p.part order by n.d limit $4) f) order by p.n) '
+                       'from unnest($5) with ordinality p (part, n)',
+                       case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id)
+        into v_nearest using query, but_for, v_depth, plan.k, parts;
+        exit when v_depth >= 2 * plan.rows or not exists (select from jsonb_array_elements(v_nearest) x where jsonb_array_length(x) < plan.k);
+        v_depth := v_depth * 4;
+    end loop;
+    return v_nearest;
 end;
 $_true_nearest$;
-revoke all on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer) from public;
-comment on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer) is 'Internal. Distances of the true nearest of a random part of all rows.';
+revoke all on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer[]) from public;
+comment on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer[]) is 'Internal. Distances of the true nearest of random parts of all rows.';
 
 create function kompanion._try_knob(
     plan    kompanion._search_plan,
@@ -192,32 +201,6 @@ end;
 $_common_tags$;
 revoke all on function kompanion._common_tags(integer) from public;
 comment on function kompanion._common_tags(integer) is 'Internal. The tags on more items than that, by the statistics.';
-
-create function kompanion._large_namespaces(
-    more_than integer
-)
-    returns jsonb
-    language plpgsql
-    stable
-    set search_path from current
-as $_large_namespaces$
--- The ids of the largest namespaces, at most 20, that hold more than twice so many vectors, by what ANALYZE last saw.
-begin
-    return (
-        select coalesce(jsonb_agg(l.id), '[]')
-        from (
-            select f.id
-            from pg_stats s
-            join pg_class c on c.oid = to_regclass('kompanion.embeddings')
-            cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
-            where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id'
-              and f.share * c.reltuples > 2.0 * more_than
-            order by f.n
-            limit 20) l);
-end;
-$_large_namespaces$;
-revoke all on function kompanion._large_namespaces(integer) from public;
-comment on function kompanion._large_namespaces(integer) is 'Internal. Namespaces with many vectors, by the statistics.';
 
 create function kompanion._calibration_plan(
     model text

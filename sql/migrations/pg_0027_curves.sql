@@ -1,5 +1,5 @@
 -- depends: pg_0026_calibration
--- The curves that a calibration measured, and where they reach a recall.
+-- The curves that a calibration measured, and the table of knobs that search reads.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._calibration_curve(
@@ -22,8 +22,9 @@ begin
         from jsonb_array_elements_text(state -> 'ladder') with ordinality l0 (knob, j)
         cross join lateral (select l0.knob::integer as knob) l
         cross join lateral (
-            select d, (d * jsonb_array_length(state -> 'shares') + share) * jsonb_array_length(state -> 'ladder') + l0.j - 1 as i
-            from generate_series(0, jsonb_array_length(state -> 'edges')) d) c
+            select d, ((p * (jsonb_array_length(state -> 'edges') + 1) + d) * jsonb_array_length(state -> 'shares') + share)
+                      * jsonb_array_length(state -> 'ladder') + l0.j - 1 as i
+            from generate_series(0, jsonb_array_length(state -> 'edges')) d cross join generate_series(0, 1) p) c
     ), own as (
         select bool_and(x.n >= 8) as enough
         from (select sum(c.runs) as n from cell c where c.d = _calibration_curve.difficulty group by c.knob) x
@@ -45,40 +46,144 @@ $_calibration_curve$;
 revoke all on function kompanion._calibration_curve(jsonb, integer, integer) from public;
 comment on function kompanion._calibration_curve(jsonb, integer, integer) is 'Internal. One measured curve of recall and time.';
 
-create function kompanion._reach_on_curve(
-    state      jsonb,
-    share      integer,
-    difficulty integer,
-    aim        double precision,
-    out knob         integer,
-    out milliseconds double precision,
-    out recall       double precision
+create function kompanion._reach(
+    recalls double precision[],
+    aim     double precision
 )
+    returns double precision
     language plpgsql
     immutable
     set search_path from current
-as $_reach_on_curve$
--- Where a measured curve reaches a recall: between two measured knobs on a straight line over the logarithm. NULL: nowhere.
-declare
-    v_last   record;
-    v_weight double precision := 1;
-    r        record;
+as $_reach$
+-- Where on a ladder a measured curve reaches a recall, on a straight line between two steps: 2.25 is a quarter of the way from
+-- the second to the third. NULL: nowhere.
 begin
-    for r in select c.knob, c.recall, c.milliseconds from _calibration_curve(state, share, difficulty) c loop
-        if r.recall >= aim then
-            if v_last is not null then
-                v_weight := (aim - v_last.recall) / (r.recall - v_last.recall);
-            else
-                v_last := r;
-            end if;
-            knob := ceil(v_last.knob ^ (1 - v_weight) * r.knob ^ v_weight);
-            milliseconds := v_last.milliseconds * (1 - v_weight) + r.milliseconds * v_weight;
-            recall := v_last.recall * (1 - v_weight) + r.recall * v_weight;
-            return;
+    for j in 1 .. cardinality(recalls) loop
+        if recalls[j] >= aim then
+            return case when j = 1 then 1 else j - (recalls[j] - aim) / (recalls[j] - recalls[j - 1]) end;
         end if;
-        v_last := r;
     end loop;
+    return null;
 end;
-$_reach_on_curve$;
-revoke all on function kompanion._reach_on_curve(jsonb, integer, integer, double precision) from public;
-comment on function kompanion._reach_on_curve(jsonb, integer, integer, double precision) is 'Internal. Where a measured curve reaches a recall.';
+$_reach$;
+revoke all on function kompanion._reach(double precision[], double precision) from public;
+comment on function kompanion._reach(double precision[], double precision) is 'Internal. Where on a ladder a measured curve reaches a recall.';
+
+create function kompanion._large_namespaces(
+    more_than integer,
+    out large     jsonb,
+    out all_large boolean
+)
+    language plpgsql
+    stable
+    set search_path from current
+as $_large_namespaces$
+-- The ids of the largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw; and whether those are all:
+-- it remembers the most common, and where the last of them is not large, those it does not remember are not either.
+declare
+    c_most constant integer := 20;
+begin
+    select coalesce(jsonb_agg(f.id order by f.n) filter (where f.n <= c_most and f.share * c.reltuples > more_than), '[]'),
+           coalesce(count(*) filter (where f.share * c.reltuples > more_than) <= c_most
+                    and (count(*) = max(s.n_distinct) or min(f.share) * max(c.reltuples) <= more_than), false)
+    into large, all_large
+    from pg_stats s
+    join pg_class c on c.oid = to_regclass('kompanion.embeddings')
+    cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
+    where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id';
+end;
+$_large_namespaces$;
+revoke all on function kompanion._large_namespaces(integer) from public;
+comment on function kompanion._large_namespaces(integer) is 'Internal. Namespaces with many vectors, by the statistics.';
+
+create function kompanion._knobs_from(
+    state jsonb,
+    out knobs      jsonb,
+    out knob_table real[]
+)
+    language plpgsql
+    stable
+    set search_path from current
+as $_knobs_from$
+-- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. In each
+-- difficulty it aims beyond the target, first a fifth of the way to 1, then as far as it takes until the mean over all
+-- queries, of the stored vectors and of the mixed ones alike, reaches the target with a confidence of 95 %: what a sample
+-- shows on the average, one store in two falls short of.
+declare
+    c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
+    v_ladder  constant integer[] := array(select e::integer from jsonb_array_elements_text(state -> 'ladder') e);
+    v_runs    constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'runs') e);
+    v_hits    constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'hits') e);
+    v_squares constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'squares') e);
+    v_steps   constant integer := cardinality(v_ladder);
+    v_shares  constant integer := jsonb_array_length(state -> 'shares');
+    v_levels  constant integer := jsonb_array_length(state -> 'edges') + 1;
+    v_exact   constant integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
+    v_recalls double precision[];
+    v_ms      double precision[];
+    v_at      double precision[];  -- by difficulty, where on the ladder: 2.25 is a quarter of the way from the second to the third
+    v_n       double precision;
+    v_mean    double precision;
+    v_spread  double precision;
+    v_weight  double precision;
+    v_met     boolean;
+    v_cell    integer;
+    i         integer;
+    j         integer;
+begin
+    knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
+    for s in 0 .. v_shares - 1 loop
+        v_recalls := '{}'; v_ms := '{}';
+        for d in 0 .. v_levels - 1 loop
+            v_recalls := v_recalls || array(select c.recall from _calibration_curve(state, s, d) c);
+            v_ms := v_ms || array(select c.milliseconds from _calibration_curve(state, s, d) c);
+        end loop;
+        continue when cardinality(v_recalls) < v_levels * v_steps;  -- no query was asked at this share yet
+        for t in 1 .. cardinality(c_targets) loop
+            for tenths in 2 .. 10 loop
+                for d in 0 .. v_levels - 1 loop
+                    v_at[d] := _reach(v_recalls[d * v_steps + 1 : (d + 1) * v_steps], least(1, c_targets[t] + tenths * (1 - c_targets[t]) / 10));
+                end loop;
+                v_met := true;
+                for population in 0 .. 1 loop
+                    v_n := 0; v_mean := 0; v_spread := 0;
+                    for d in 0 .. v_levels - 1 loop
+                        j := coalesce(floor(v_at[d]), 1);
+                        i := ((population * v_levels + d) * v_shares + s) * v_steps + j;
+                        v_weight := v_at[d] - j;
+                        v_n := v_n + v_runs[i];
+                        v_mean := v_mean + case when v_at[d] is null then v_runs[i]  -- found exactly
+                                           when v_weight = 0 then v_hits[i] else v_hits[i] * (1 - v_weight) + v_hits[i + 1] * v_weight end;
+                        v_spread := v_spread + case when v_at[d] is null then v_runs[i]
+                                               when v_weight = 0 then v_squares[i] else v_squares[i] * (1 - v_weight) + v_squares[i + 1] * v_weight end;
+                    end loop;
+                    continue when v_n = 0;
+                    v_mean := v_mean / v_n;
+                    -- No less than if each of ten neighbours were missed for itself, which is when few queries happened to miss any.
+                    v_spread := sqrt(greatest(v_spread / v_n - v_mean ^ 2, c_targets[t] * (1 - c_targets[t]) / 10) / v_n);
+                    v_met := v_met and v_mean >= c_targets[t] + least(1.64 * v_spread, 0.6 * (1 - c_targets[t]));
+                end loop;
+                exit when v_met;
+            end loop;
+            for d in 0 .. v_levels - 1 loop
+                continue when v_at[d] is null;
+                j := floor(v_at[d]);
+                v_weight := v_at[d] - j;
+                i := d * v_steps + j;
+                v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
+                knob_table[v_cell + 1] := ceil(v_ladder[j] ^ (1 - v_weight) * coalesce(v_ladder[j + 1], 1) ^ v_weight);
+                knob_table[v_cell + 2] := v_ms[i] + case when v_weight > 0 then (v_ms[i + 1] - v_ms[i]) * v_weight else 0 end;
+                knob_table[v_cell + 3] := v_recalls[i] + case when v_weight > 0 then (v_recalls[i + 1] - v_recalls[i]) * v_weight else 0 end;
+            end loop;
+        end loop;
+    end loop;
+    knobs := jsonb_build_object(
+        'index', state -> 'index', 'look', state -> 'look', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
+        'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
+        'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
+        -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
+        'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'all_large', n.all_large) from _large_namespaces(v_exact) n);
+end;
+$_knobs_from$;
+revoke all on function kompanion._knobs_from(jsonb) from public;
+comment on function kompanion._knobs_from(jsonb) is 'Internal. What search reads, from what calibrate measured.';

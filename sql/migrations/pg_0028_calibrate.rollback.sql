@@ -2,4 +2,3 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 drop function kompanion.calibrate(text, double precision, integer, vector[]);
 drop function kompanion._begin_calibration(kompanion._search_plan, vector[], integer);
-drop function kompanion._knobs_from(jsonb);

@@ -1,62 +1,6 @@
 -- depends: pg_0027_curves
--- calibrate: the measurement itself, and the table of knobs that search reads.
+-- calibrate: the measurement itself.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
-
-create function kompanion._knobs_from(
-    state jsonb,
-    out knobs      jsonb,
-    out knob_table real[]
-)
-    language plpgsql
-    stable
-    set search_path from current
-as $_knobs_from$
--- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. As a sample
--- may flatter, it aims a fifth of the way beyond the target and half a standard error of so many queries. From 0.98 on it goes
--- half the way, in the logarithm, to what all queries need together: the few of one difficulty cannot show what one in a
--- hundred misses, and all are mostly held up by the hardest.
-declare
-    c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
-    v_shares  integer := jsonb_array_length(state -> 'shares');
-    v_levels  integer := jsonb_array_length(state -> 'edges') + 1;
-    v_margin  double precision;
-    v_cell    integer;
-    v_runs    bigint;
-    v_own     record;
-    v_all     record;
-    v_exact   integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
-begin
-    knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
-    for s in 0 .. v_shares - 1 loop
-        for d in 0 .. v_levels - 1 loop
-            v_runs := (select max(c.runs) from _calibration_curve(state, s, d) c);
-            for t in 1 .. cardinality(c_targets) loop
-                v_margin := 1 - c_targets[t];
-                v_margin := least(0.2 * v_margin + 0.5 * sqrt(c_targets[t] * v_margin / (10.0 * greatest(v_runs, 1))), 0.6 * v_margin);
-                select * into v_own from _reach_on_curve(state, s, d, c_targets[t] + v_margin) r;
-                select * into v_all from _reach_on_curve(state, s, null, c_targets[t] + 0.2 * (1 - c_targets[t])) r;
-                continue when v_own.knob is null or c_targets[t] >= 0.98 and v_all.knob is null;
-                if c_targets[t] >= 0.98 and v_all.knob > v_own.knob then
-                    v_own.knob := ceil(sqrt(v_own.knob::double precision * v_all.knob));
-                    v_own.milliseconds := sqrt(v_own.milliseconds * v_all.milliseconds);
-                end if;
-                v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
-                knob_table[v_cell + 1] := v_own.knob;
-                knob_table[v_cell + 2] := v_own.milliseconds;
-                knob_table[v_cell + 3] := v_own.recall;
-            end loop;
-        end loop;
-    end loop;
-    knobs := jsonb_build_object(
-        'index', state -> 'index', 'look', state -> 'look', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
-        'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
-        'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
-        -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
-        'exact_rows', v_exact, 'large', _large_namespaces(v_exact));
-end;
-$_knobs_from$;
-revoke all on function kompanion._knobs_from(jsonb) from public;
-comment on function kompanion._knobs_from(jsonb) is 'Internal. What search reads, from what calibrate measured.';
 
 create function kompanion._begin_calibration(
     plan  kompanion._search_plan,
@@ -82,7 +26,7 @@ declare
     v_repeats  double precision[] := '{}';
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
-    v_zeros    jsonb := to_jsonb(array_fill(0, array[4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
+    v_zeros    jsonb := to_jsonb(array_fill(0, array[2 * 4 * jsonb_array_length(c_shares) * cardinality(v_ladder)]));
     v_look_ms  double precision;
     v_rare     integer;
     r          record;
@@ -123,7 +67,7 @@ begin
         'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
         'look_ms', v_look_ms,
         'row_us', v_costs.row_us, 'item_us', v_costs.item_us,
-        'runs', v_zeros, 'hits', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
+        'runs', v_zeros, 'hits', v_zeros, 'squares', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
 end;
 $_begin_calibration$;
 revoke all on function kompanion._begin_calibration(kompanion._search_plan, vector[], integer) from public;
@@ -132,7 +76,7 @@ comment on function kompanion._begin_calibration(kompanion._search_plan, vector[
 create function kompanion.calibrate(
     model   text             default null,
     seconds double precision default 60,
-    sample  integer          default 200,
+    sample  integer          default 400,
     queries vector[]         default null
 )
     returns table (share double precision, knob integer, recall double precision, milliseconds double precision, runs bigint)
@@ -148,16 +92,21 @@ declare
     p       _search_plan := _calibration_plan(model);
     v_state jsonb;
     v_ladder integer[];
+    v_shares integer;
+    v_levels integer;
     v_end   timestamptz;
     v_told  timestamptz := clock_timestamp();
     v_done  integer;
     v_stopped boolean := false;  -- with fewer vectors than sample all are asked, and that is complete
     v_hits  double precision[];
+    v_squares double precision[];
     v_ms    double precision[];
     v_runs  integer[];
     v_timed integer[];
     v_truth double precision[];
-    v_part  integer;
+    v_truths jsonb;
+    v_parts integer[];
+    v_asked integer;
     v_names  text[];
     v_former text[];
     v_recall double precision;
@@ -168,7 +117,7 @@ begin
     if coalesce(seconds not between 0.001 and 1000000, true) or coalesce(sample not between 10 and 100000, true) then
         raise exception using
             errcode = 'KM007', message = format('seconds, sample: %s seconds and %s queries cannot be', coalesce(seconds::text, 'NULL'), coalesce(sample::text, 'NULL')),
-            hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 200 are usual.';
+            hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 400 are usual.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
     v_end := clock_timestamp() + make_interval(secs => seconds);
@@ -186,8 +135,12 @@ begin
         v_state := _begin_calibration(p, queries, sample / 2);
     end if;
     p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
+    v_shares := jsonb_array_length(v_state -> 'shares');
+    v_levels := jsonb_array_length(v_state -> 'edges') + 1;
+    v_parts := array(select ceil(1024 * e::double precision)::integer from jsonb_array_elements_text(v_state -> 'shares') e);
     v_ladder := array(select e::integer from jsonb_array_elements_text(v_state -> 'ladder') e);
     v_hits := array(select e::double precision from jsonb_array_elements_text(v_state -> 'hits') e);
+    v_squares := array(select e::double precision from jsonb_array_elements_text(v_state -> 'squares') e);
     v_ms := array(select e::double precision from jsonb_array_elements_text(v_state -> 'ms') e);
     v_runs := array(select e::integer from jsonb_array_elements_text(v_state -> 'runs') e);
     v_timed := array(select e::integer from jsonb_array_elements_text(v_state -> 'timed') e);
@@ -195,28 +148,31 @@ begin
     v_names := (_index_settings(p, p.k)).names;
     v_former := array(select current_setting(n, true) from unnest(v_names) n);
     for r in
-        select s.query, s.chunk_id from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
+        select s.query, s.chunk_id, s.is_mixed from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
         union all
-        select q.vector, -1 from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done
+        select q.vector, -1, false from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done
     loop
         v_stopped := clock_timestamp() > v_end and v_done >= 10;
         exit when v_stopped;
         p.difficulty := (_look_around(p, r.query, 'e.chunk_id <> ' || r.chunk_id)).difficulty;
-        for s in 0 .. jsonb_array_length(v_state -> 'shares') - 1 loop
-            continue when s > 2 and v_done % 3 > 0;  -- rare matches cost the most to measure, and are found by the index the least often
-            v_part := ceil(1024 * (v_state -> 'shares' ->> s)::double precision);
-            v_truth := _true_nearest(p, r.query, r.chunk_id, v_part);
+        -- Rare matches cost the most to measure, and are found by the index the least often: they are asked for by every fourth
+        -- pair of queries, those in between by every other.
+        v_asked := case when v_done / 2 % 4 = 0 then v_shares when v_done / 2 % 2 = 0 then 3 else 1 end;
+        v_truths := _true_nearest(p, r.query, r.chunk_id, v_parts[1:v_asked]);
+        for s in 0 .. v_asked - 1 loop
+            v_truth := array(select e::double precision from jsonb_array_elements_text(v_truths -> s) e);
             v_recall := 0;
             for j in 1 .. cardinality(v_ladder) loop
-                i := (p.difficulty * jsonb_array_length(v_state -> 'shares') + s) * cardinality(v_ladder) + j;
+                i := ((r.is_mixed::integer * v_levels + p.difficulty) * v_shares + s) * cardinality(v_ladder) + j;
                 if v_recall < 1 then  -- once all are found, more probes find them too
                     p.knob := v_ladder[j];
                     perform _apply_settings(x.names, x.settings) from _index_settings(p, p.k) x;
-                    select t.recall, t.milliseconds into v_recall, v_time from _try_knob(p, r.query, r.chunk_id, v_part, v_truth) t;
+                    select t.recall, t.milliseconds into v_recall, v_time from _try_knob(p, r.query, r.chunk_id, v_parts[s + 1], v_truth) t;
                     v_ms[i] := v_ms[i] + v_time;
                     v_timed[i] := v_timed[i] + 1;
                 end if;
                 v_hits[i] := v_hits[i] + v_recall;
+                v_squares[i] := v_squares[i] + v_recall ^ 2;
                 v_runs[i] := v_runs[i] + 1;
             end loop;
         end loop;
@@ -229,7 +185,7 @@ begin
     end loop;
     perform _apply_settings(v_names, v_former);
     v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
-        'hits', to_jsonb(v_hits), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
+        'hits', to_jsonb(v_hits), 'squares', to_jsonb(v_squares), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
     update embedding_models m set calibration = v_state, (knobs, knob_table) = (select k.knobs, k.knob_table from _knobs_from(v_state) k)
     where m.model_id = p.model_id;
     return query

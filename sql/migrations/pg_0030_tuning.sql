@@ -188,7 +188,7 @@ begin
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
     end if;
     for n in 1 .. cardinality(v_queries) loop
-        v_truths := v_truths || jsonb_build_array(to_jsonb(_true_nearest(p, v_queries[n], v_own[n], v_part)));
+        v_truths := v_truths || _true_nearest(p, v_queries[n], v_own[n], array[v_part]);
     end loop;
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.

@@ -33,7 +33,7 @@ def calibrate(
     session: Session,
     model: str | None = None,
     seconds: float = 60,
-    sample: int = 200,
+    sample: int = 400,
     queries: Sequence[Vector] | None = None,
 ) -> list[Row]:
     """Measure recall@10 and time of a model's vector indexes; from then on searches choose exact or index by it.
@@ -43,7 +43,7 @@ def calibrate(
     if not 0.001 <= (seconds or 0) <= 1_000_000 or not 10 <= (sample or 0) <= 100_000:
         raise BadArgument(
             f"seconds, sample: {seconds} seconds and {sample} queries cannot be",
-            hint="Give seconds above 0 and 10 to 100000 queries; 60 and 200 are usual.",
+            hint="Give seconds above 0 and 10 to 100000 queries; 60 and 400 are usual.",
         )
     end = time.monotonic() + seconds
     with session.transaction(write=False):
