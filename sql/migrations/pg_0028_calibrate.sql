@@ -155,9 +155,8 @@ begin
         v_stopped := clock_timestamp() > v_end and v_done >= 10;
         exit when v_stopped;
         p.difficulty := (_look_around(p, r.query, 'e.chunk_id <> ' || r.chunk_id)).difficulty;
-        -- Rare matches cost the most to measure, and are found by the index the least often: they are asked for by every fourth
-        -- pair of queries, those in between by every other.
-        v_asked := case when v_done / 2 % 4 = 0 then v_shares when v_done / 2 % 2 = 0 then 3 else 1 end;
+        -- Rare matches cost the most to measure, and are found by the index the least often: every fourth pair of queries asks.
+        v_asked := case when v_done / 2 % 4 = 0 then v_shares else 3 end;
         v_truths := _true_nearest(p, r.query, r.chunk_id, v_parts[1:v_asked]);
         for s in 0 .. v_asked - 1 loop
             v_truth := array(select e::double precision from jsonb_array_elements_text(v_truths -> s) e);
