@@ -15,7 +15,7 @@ from kompanion_db import NewItem
 
 DIM, SMALL, LARGE, BOUND = 16, 40, 500, 60
 VECTORS = np.random.default_rng(5).normal(size=(2000, DIM)).astype(np.float32)
-OUT_OF_STATISTICS = "select n.large, n.all_large from kompanion._large_namespaces(%s) n"
+OUT_OF_STATISTICS = "select n.large, n.large_complete from kompanion._large_namespaces(%s) n"
 
 
 def _items(namespace: str, first: int, count: int) -> Iterator[NewItem]:
@@ -38,7 +38,7 @@ def store(db: servers.Database) -> Iterator[kompanion_db.Store]:
         with db.connect() as conn:
             conn.execute(
                 "update kompanion.embedding_models set knobs = knobs || jsonb_build_object('exact_rows', %(bound)s::integer) "
-                "|| (select jsonb_build_object('large', n.large, 'all_large', n.all_large) from kompanion._large_namespaces(%(bound)s) n)",
+                "|| (select jsonb_build_object('large', n.large, 'large_complete', n.large_complete) from kompanion._large_namespaces(%(bound)s) n)",
                 {"bound": BOUND},
             )
         yield store

@@ -87,7 +87,7 @@ begin
             return plan;
         end if;
     else
-        if cardinality(plan.namespace_ids) = 1 and (plan.knobs ->> 'all_large')::boolean then
+        if cardinality(plan.namespace_ids) = 1 and (plan.knobs ->> 'large_complete')::boolean then
             plan.nearest := _nearest_of_one(plan, query, 2 * plan.k, v_rows);
         else
             plan.nearest := _nearest_exact(plan, query, 2 * plan.k, v_rows);

@@ -72,7 +72,7 @@ comment on function kompanion._reach(double precision[], double precision) is 'I
 create function kompanion._large_namespaces(
     more_than integer,
     out large     jsonb,
-    out all_large boolean
+    out large_complete boolean
 )
     language plpgsql
     stable
@@ -86,7 +86,7 @@ begin
     select coalesce(jsonb_agg(f.id order by f.n) filter (where f.n <= c_most and f.share * c.reltuples > more_than), '[]'),
            coalesce(count(*) filter (where f.share * c.reltuples > more_than) <= c_most
                     and (count(*) = max(s.n_distinct) or min(f.share) * max(c.reltuples) <= more_than), false)
-    into large, all_large
+    into large, large_complete
     from pg_stats s
     join pg_class c on c.oid = to_regclass('kompanion.embeddings')
     cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
@@ -135,8 +135,8 @@ begin
     for s in 0 .. v_shares - 1 loop
         v_recalls := '{}'; v_ms := '{}';
         for d in 0 .. v_levels - 1 loop
-            v_recalls := v_recalls || array(select c.recall from _calibration_curve(state, s, d) c);
-            v_ms := v_ms || array(select c.milliseconds from _calibration_curve(state, s, d) c);
+            select v_recalls || array_agg(c.recall order by c.knob), v_ms || array_agg(c.milliseconds order by c.knob) into v_recalls, v_ms
+            from _calibration_curve(state, s, d) c;
         end loop;
         continue when cardinality(v_recalls) < v_levels * v_steps;  -- no query was asked at this share yet
         for t in 1 .. cardinality(c_targets) loop
@@ -152,15 +152,15 @@ begin
                         i := ((population * v_levels + d) * v_shares + s) * v_steps + j;
                         v_weight := v_at[d] - j;
                         v_n := v_n + v_runs[i];
-                        v_mean := v_mean + case when v_at[d] is null then v_runs[i]  -- found exactly
-                                           when v_weight = 0 then v_hits[i] else v_hits[i] * (1 - v_weight) + v_hits[i + 1] * v_weight end;
-                        v_spread := v_spread + case when v_at[d] is null then v_runs[i]
-                                               when v_weight = 0 then v_squares[i] else v_squares[i] * (1 - v_weight) + v_squares[i + 1] * v_weight end;
+                        -- Without a setting that reaches the aim they are searched exactly, and all is found.
+                        v_mean := v_mean + coalesce(v_hits[i] * (1 - v_weight) + coalesce(v_hits[i + 1], 0) * v_weight, v_runs[i]);
+                        v_spread := v_spread + coalesce(v_squares[i] * (1 - v_weight) + coalesce(v_squares[i + 1], 0) * v_weight, v_runs[i]);
                     end loop;
                     continue when v_n = 0;
                     v_mean := v_mean / v_n;
                     -- No less than if each of ten neighbours were missed for itself, which is when few queries happened to miss any.
                     v_spread := sqrt(greatest(v_spread / v_n - v_mean ^ 2, c_targets[t] * (1 - c_targets[t]) / 10) / v_n);
+                    -- 1.64: 95 % of a normal distribution. At most six tenths of the way to 1, or few queries could never be sure.
                     v_met := v_met and v_mean >= c_targets[t] + least(1.64 * v_spread, 0.6 * (1 - c_targets[t]));
                 end loop;
                 exit when v_met;
@@ -172,8 +172,8 @@ begin
                 i := d * v_steps + j;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
                 knob_table[v_cell + 1] := ceil(v_ladder[j] ^ (1 - v_weight) * coalesce(v_ladder[j + 1], 1) ^ v_weight);
-                knob_table[v_cell + 2] := v_ms[i] + case when v_weight > 0 then (v_ms[i + 1] - v_ms[i]) * v_weight else 0 end;
-                knob_table[v_cell + 3] := v_recalls[i] + case when v_weight > 0 then (v_recalls[i + 1] - v_recalls[i]) * v_weight else 0 end;
+                knob_table[v_cell + 2] := v_ms[i] * (1 - v_weight) + coalesce(v_ms[i + 1], 0) * v_weight;
+                knob_table[v_cell + 3] := v_recalls[i] * (1 - v_weight) + coalesce(v_recalls[i + 1], 0) * v_weight;
             end loop;
         end loop;
     end loop;
@@ -182,7 +182,7 @@ begin
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
-        'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'all_large', n.all_large) from _large_namespaces(v_exact) n);
+        'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'large_complete', n.large_complete) from _large_namespaces(v_exact) n);
 end;
 $_knobs_from$;
 revoke all on function kompanion._knobs_from(jsonb) from public;
