@@ -159,33 +159,35 @@ create function kompanion._scan_tags(
     set jit = off
 as $_scan_tags$
 -- As _scan_items, for tags known to be rare: those of tags_all or of tags_any, as lead says, are looked up, and all else is
--- asked of what they give.
+-- asked of what they give. One of the two halves is never run; to keep what the tags give for one second half took longer.
 declare
     v_cosine constant boolean := plan.metric = 'cosine';
     v_l2     constant boolean := plan.metric = 'l2';
 begin
-    with tagged as materialized (
-        select i.namespace_id, i.item_id, i.tags, i.thread_id, i.metadata
-        from memory_items i
-        where lead = 'all' and i.tags @> plan.tags_all and is_live(i.deleted_at, i.expires_at)
-        union all
-        select i.namespace_id, i.item_id, i.tags, i.thread_id, i.metadata
-        from memory_items i
-        where lead = 'any' and i.tags && plan.tags_any and is_live(i.deleted_at, i.expires_at)
-    ),
-    seen as materialized (
+    with seen as materialized (
         select e.namespace_id, e.item_id, e.chunk_id,
                case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
-        from tagged i
+        from memory_items i
         cross join lateral (
             select * from embeddings v
             where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
-              and is_live(v.deleted_at, v.expires_at)
-            offset 0) e
-        where (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+              and is_live(v.deleted_at, v.expires_at) offset 0) e
+        where lead = 'all' and i.tags @> plan.tags_all and (plan.tags_any is null or i.tags && plan.tags_any) and is_live(i.deleted_at, i.expires_at)
+          and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
           and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-          and (plan.tags_any is null or i.tags && plan.tags_any)
-          and (plan.tags_all is null or i.tags @> plan.tags_all)
+          and (plan.tags_none is null or not i.tags && plan.tags_none)
+          and (plan.filter is null or i.metadata @@ plan.filter)
+        union all
+        select e.namespace_id, e.item_id, e.chunk_id,
+               case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
+        from memory_items i
+        cross join lateral (
+            select * from embeddings v
+            where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+              and is_live(v.deleted_at, v.expires_at) offset 0) e
+        where lead = 'any' and i.tags && plan.tags_any and (plan.tags_all is null or i.tags @> plan.tags_all) and is_live(i.deleted_at, i.expires_at)
+          and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
           and (plan.tags_none is null or not i.tags && plan.tags_none)
           and (plan.filter is null or i.metadata @@ plan.filter)
         limit bound

@@ -58,6 +58,7 @@ declare
     v_choice record;
     v_rows   integer;
     v_lead   text;
+    v_scan   record;
 begin
     plan.path := 'exact';
     v_rows := greatest(plan.k, (plan.knobs ->> 'exact_rows')::integer);
@@ -67,13 +68,13 @@ begin
         v_lead := _rare_tags(plan.knobs, plan.tags_all, plan.tags_any);
         if v_lead is not null then
             plan.threshold := greatest(plan.k, (plan.knobs ->> 'rare_items')::integer);
-            select s.matches, s.nearest into plan.matches, plan.nearest
-            from _scan_tags(plan, query, plan.threshold + 1, 2 * plan.k, v_lead) s;
-            if plan.matches <= plan.threshold then
+            v_scan := _scan_tags(plan, query, plan.threshold + 1, 2 * plan.k, v_lead);
+            if v_scan.matches <= plan.threshold then
+                plan.matches := v_scan.matches; plan.nearest := v_scan.nearest;
                 plan.reason := 'its tags are so rare that looking at all they are on costs less than the index';
                 return plan;
             end if;
-            plan.matches := null; plan.nearest := null; plan.threshold := v_rows;
+            plan.threshold := v_rows;
         end if;
     end if;
     if plan.namespace_ids is null then
