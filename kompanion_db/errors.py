@@ -6,7 +6,10 @@ engine raises the same classes, so a caller catches one name on either engine.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+_ELEMENT = re.compile(r"^((?:items\[\d+\]\.)?(?:vectors|queries))\[(\d+)\]")
 
 
 class KompanionError(Exception):
@@ -23,6 +26,11 @@ class KompanionError(Exception):
         self.message = message
         self.detail = detail
         self.hint = hint
+
+    def count_from_0(self) -> None:
+        """Name the element of a list as Python counts: SQL, where this comes from, counts those of an array from 1."""
+        self.message = _ELEMENT.sub(lambda found: f"{found[1]}[{int(found[2]) - 1}]", self.message)
+        self.args = (self.message,)
 
     def __str__(self) -> str:
         parts = [self.message]

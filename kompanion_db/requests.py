@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import KompanionError
+
 T = TypeVar("T")
 
 Row = dict[str, Any]
@@ -130,10 +132,19 @@ def drive(operation: Steps[T], answer: Callable[[Request], Any]) -> T:
         operation.close()  # broken off: what it has under way ends too
 
 
+def answered(request: Call | Join) -> Steps[list[Row]]:
+    """The rows of a call or a merge. An error names the element of a list by its place as Python counts."""
+    try:
+        rows: list[Row] = yield request
+    except KompanionError as exc:
+        exc.count_from_0()
+        raise
+    return rows
+
+
 def rows_of(function: str, reads: bool = True, progress: Progress | None = None, **arguments: Any) -> Steps[list[Row]]:
     """Call a function; its rows, as dicts."""
-    rows: list[Row] = yield Call(function, arguments, reads, progress)
-    return rows
+    return (yield from answered(Call(function, arguments, reads, progress)))
 
 
 def value_of(function: str, reads: bool = True, **arguments: Any) -> Steps[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -117,3 +118,30 @@ def _refusal(call: bad_input.Call, store: kompanion_db.Store) -> tuple[str, str 
     with pytest.raises(errors.KompanionError) as caught:
         call(store)
     return caught.value.message, caught.value.detail
+
+
+GOOD: list[float] = [1, 0, 0]
+TWO_CHUNKS = [Chunk(0, "c", 0, 1), Chunk(1, "d", 1, 2)]
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 0, 0], [1, 0], [0, 0, 0]], ids=["nan", "wrong_dimension", "zero"])
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ("vectors[1]", lambda s, v: s.upsert_item("acme:ann", "k", "cd", chunks=TWO_CHUNKS, vectors=v, model="small")),
+        (
+            "items[0].vectors[1]",
+            lambda s, v: s.upsert_items([NewItem("acme:ann", "cd", "k", chunks=TWO_CHUNKS, vectors=v)], model="small"),
+        ),
+        ("queries[1]", lambda s, v: s.calibrate("small", queries=v)),
+        ("queries[1]", lambda s, v: s.measure_recall("small", queries=v)),
+        ("queries[1]", lambda s, v: s.tune_index("small", queries=v)),
+    ],
+)
+def test_a_vector_among_others_is_named_by_its_place_counted_from_0(
+    memory: Memory, bad: list[float], place: str, call: Any
+) -> None:
+    with pytest.raises(errors.BadVector) as refused:
+        call(memory.store, [GOOD, bad])
+    assert refused.value.message.startswith(f"{place}: ")
+    assert str(refused.value).startswith(f"{place}: ")

@@ -13,7 +13,7 @@ from .. import arguments as check
 from ..chunking import Chunk
 from ..errors import BadArgument, BadVector, KompanionError
 from ..namespaces import hash_path
-from ..requests import Breathe, Join, Merge, Pull, Steps, Turn
+from ..requests import Breathe, Join, Merge, Pull, Steps, Turn, answered
 from ..types import BulkResult, NewItem, Vector
 from .embedding import Context, chunk_arguments, cut_and_embed
 
@@ -72,7 +72,7 @@ def upsert_items(
     def finish(left: int = 0) -> Steps[None]:
         while len(under_way) > left:
             oldest = under_way.pop(0)
-            rows = yield Join(oldest.turn)
+            rows = yield from answered(Join(oldest.turn))
             counts.update({row["status"]: row["items"] for row in rows})
             if progress is not None:
                 progress(counts.total())
