@@ -707,7 +707,7 @@ begin
         return;
     end if;
     knob := ceil(knob_table[v_near + 1] ^ (1 - v_weight) * knob_table[v_far + 1] ^ v_weight);
-    milliseconds := knob_table[v_near + 2] * (1 - v_weight) + knob_table[v_far + 2] * v_weight;
+    milliseconds := knob_table[v_near + 2] ^ (1 - v_weight) * knob_table[v_far + 2] ^ v_weight;  -- it grows as the knob does
     recall := least(knob_table[v_near + 3], knob_table[v_far + 3]);
 end;
 $$;
@@ -1428,9 +1428,9 @@ CREATE FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_tab
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. In each
--- difficulty it aims beyond the target, first a fifth of the way to 1, then as far as it takes until the mean over all
--- queries, of the stored vectors and of the mixed ones alike, reaches the target with a confidence of 95 %: what a sample
--- shows on the average, one store in two falls short of.
+-- difficulty it aims beyond the target, as far as it takes until the mean over all queries, of the stored vectors and of the
+-- mixed ones alike, reaches the target with a confidence of 95 %: what a sample shows on the average, one store in two falls
+-- short of.
 declare
     c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
     v_ladder  constant integer[] := array(select e::integer from jsonb_array_elements_text(state -> 'ladder') e);
@@ -1442,6 +1442,7 @@ declare
     v_levels  constant integer := jsonb_array_length(state -> 'edges') + 1;
     v_exact   constant integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
     v_recalls double precision[];
+    v_weights double precision[];
     v_ms      double precision[];
     v_at      double precision[];  -- by difficulty, where on the ladder: 2.25 is a quarter of the way from the second to the third
     v_n       double precision;
@@ -1455,16 +1456,18 @@ declare
 begin
     knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
     for s in 0 .. v_shares - 1 loop
-        v_recalls := '{}'; v_ms := '{}';
+        v_recalls := '{}'; v_weights := '{}'; v_ms := '{}';
         for d in 0 .. v_levels - 1 loop
             select v_recalls || array_agg(c.recall order by c.knob), v_ms || array_agg(c.milliseconds order by c.knob) into v_recalls, v_ms
             from _calibration_curve(state, s, d) c;
+            v_weights := v_weights || v_runs[(d * v_shares + s) * v_steps + 1] + v_runs[((v_levels + d) * v_shares + s) * v_steps + 1];
         end loop;
         continue when cardinality(v_recalls) < v_levels * v_steps;  -- no query was asked at this share yet
+        v_recalls := _never_rising(v_recalls, v_weights);
         for t in 1 .. cardinality(c_targets) loop
-            for tenths in 2 .. 10 loop
+            for fortieths in 0 .. 40 loop
                 for d in 0 .. v_levels - 1 loop
-                    v_at[d] := _reach(v_recalls[d * v_steps + 1 : (d + 1) * v_steps], least(1, c_targets[t] + tenths * (1 - c_targets[t]) / 10));
+                    v_at[d] := _reach(v_ladder, v_recalls[d * v_steps + 1 : (d + 1) * v_steps], least(1, c_targets[t] + fortieths * (1 - c_targets[t]) / 40));
                 end loop;
                 v_met := true;
                 for population in 0 .. 1 loop
@@ -1493,7 +1496,7 @@ begin
                 v_weight := v_at[d] - j;
                 i := d * v_steps + j;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
-                knob_table[v_cell + 1] := ceil(v_ladder[j] ^ (1 - v_weight) * coalesce(v_ladder[j + 1], 1) ^ v_weight);
+                knob_table[v_cell + 1] := round(v_ladder[j] ^ (1 - v_weight) * coalesce(v_ladder[j + 1], 1) ^ v_weight);
                 knob_table[v_cell + 2] := v_ms[i] * (1 - v_weight) + coalesce(v_ms[i + 1], 0) * v_weight;
                 knob_table[v_cell + 3] := v_recalls[i] * (1 - v_weight) + coalesce(v_recalls[i + 1], 0) * v_weight;
             end loop;
@@ -1512,18 +1515,54 @@ $$;
 
 COMMENT ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) IS 'Internal. What search reads, from what calibrate measured.';
 
+-- Name: _known_share(kompanion._search_plan); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._known_share(plan kompanion._search_plan) RETURNS double precision
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The share of all rows that a search is about, as known from the calibration: of its namespaces, those that were large, and
+-- of its tags, if they do not depend on each other. NULL where that tells nothing, as of a thread or a filter.
+declare
+    v_share double precision := 0;
+    v_id    uuid;
+    v_tag   text;
+begin
+    if plan.thread_ids is not null or plan.tags_any is not null or plan.tags_none is not null or plan.filter is not null
+       or cardinality(plan.namespace_ids) > 20 then
+        return null;
+    elsif plan.namespace_ids is null then
+        v_share := 1;
+    else
+        foreach v_id in array plan.namespace_ids loop
+            v_share := v_share + coalesce((plan.knobs -> 'large' ->> v_id::text)::double precision, 0);
+        end loop;
+    end if;
+    if plan.tags_all is not null then
+        foreach v_tag in array plan.tags_all loop
+            v_share := v_share * coalesce((plan.knobs -> 'common_tags' ->> v_tag)::double precision, 0);
+        end loop;
+    end if;
+    return nullif(least(v_share, 1), 0);
+end;
+$$;
+
+-- Name: FUNCTION _known_share(plan kompanion._search_plan); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._known_share(plan kompanion._search_plan) IS 'Internal. The share of all rows that a search is about, as known from the calibration.';
+
 -- Name: _large_namespaces(integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT large_complete boolean) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- The ids of the largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw; and whether those are all:
--- it remembers the most common, and where the last of them is not large, those it does not remember are not either.
+-- The largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw, each with its share of all; and whether
+-- those are all: it remembers the most common, and where the last is not large, those it does not remember are not either.
 declare
     c_most constant integer := 20;
 begin
-    select coalesce(jsonb_agg(f.id order by f.n) filter (where f.n <= c_most and f.share * c.reltuples > more_than), '[]'),
+    select coalesce(jsonb_object_agg(f.id, f.share) filter (where f.n <= c_most and f.share * c.reltuples > more_than), '{}'),
            coalesce(count(*) filter (where f.share * c.reltuples > more_than) <= c_most
                     and (count(*) = max(s.n_distinct) or min(f.share) * max(c.reltuples) <= more_than), false)
     into large, large_complete
@@ -1596,7 +1635,10 @@ declare
     v_scan    constant text := plan.index_kind || '.iterative_scan';
     v_former  constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
     v_enough  constant integer := greatest(plan.k, 5);
-    v_seen    integer;
+    v_seen    double precision;
+    v_among   double precision;
+    v_less    double precision;
+    v_share   double precision;
     v_look    constant integer := plan.knobs ->> 'look';
     v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
     -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
@@ -1630,13 +1672,25 @@ begin
         v_set := set_config(v_scan, v_former[2], true);
     end if;
 
-    -- Of the k nearest matches the last tells; where fewer are in sight their number does, less half its standard error, since
-    -- to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
+    -- How dense the matches lie, the place of the last of k tells; where fewer are in sight their number does, less half its
+    -- standard error, since to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
     plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
-    v_seen := cardinality(v_sight.places);
-    plan.density := case when v_all then 1
-                    when v_seen >= v_enough then v_enough / v_sight.places[v_enough]::double precision
-                    when v_seen >= 3 then (v_seen - 0.5 * sqrt(v_seen)) / plan.looked end;
+    v_seen := least(cardinality(v_sight.places), v_enough);
+    v_among := case when v_seen = v_enough then v_sight.places[v_enough] else plan.looked end;
+    v_less := case when v_seen = v_enough then 0 else 0.5 end;
+    if v_all then
+        plan.density := 1;
+    elsif v_seen >= 3 then
+        -- Where this is what chance would give, were the matches strewn over all rows, the share of all counts three times as
+        -- much as what is seen here: it is known better than so few can tell.
+        v_share := _known_share(plan);
+        if abs(v_seen - v_share * v_among) <= 2 * sqrt(v_share * (1 - v_share) * v_among) then
+            v_seen := v_seen + 3 * v_share * plan.looked;
+            v_among := v_among + 3 * plan.looked;
+            v_less := 0;
+        end if;
+        plan.density := (v_seen - v_less * sqrt(v_seen)) / v_among;
+    end if;
     plan.difficulty := 0;
     while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
         plan.difficulty := plan.difficulty + 1;
@@ -1991,6 +2045,40 @@ $$;
 -- Name: FUNCTION _nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) IS 'Internal. The n nearest vectors of one namespace, exactly; NULL when there are more than bound.';
+
+-- Name: _never_rising(double precision[], double precision[]); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._never_rising(recalls double precision[], weights double precision[]) RETURNS double precision[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The curves of the difficulties, one after the other in recalls, brought into order: at no setting do more difficult queries
+-- have the better recall. Where they seem to, few queries made it look so, and neighbours share what they have, by weight:
+-- the nearest curves that never rise, by the min-max formula of isotonic regression (Barlow et al. 1972, 1.9).
+begin
+    return (
+        with cell as (
+            select d, j, recalls[(d - 1) * cardinality(recalls) / cardinality(weights) + j] as recall, greatest(weights[d], 1) as weight
+            from generate_subscripts(weights, 1) d cross join generate_series(1, cardinality(recalls) / cardinality(weights)) j
+        ), span as (
+            select a as first, b as last, c.j, sum(c.recall * c.weight) / sum(c.weight) as mean
+            from generate_subscripts(weights, 1) a
+            join generate_subscripts(weights, 1) b on b >= a
+            join cell c on c.d between a and b
+            group by 1, 2, 3
+        ), highest as (
+            select d, s.j, max(s.mean) as mean
+            from generate_subscripts(weights, 1) d
+            join span s on d between s.first and s.last
+            group by d, s.j, s.first
+        )
+        select array_agg(m.mean order by m.d, m.j) from (select h.d, h.j, min(h.mean) as mean from highest h group by 1, 2) m);
+end;
+$$;
+
+-- Name: FUNCTION _never_rising(recalls double precision[], weights double precision[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._never_rising(recalls double precision[], weights double precision[]) IS 'Internal. Curves of recall brought into the order of the difficulties.';
 
 -- Name: _normalize_tags(text[], text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -2363,27 +2451,34 @@ $$;
 
 COMMENT ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) IS 'Internal. Which tags of a search lead to few items: all, any, or none (NULL).';
 
--- Name: _reach(double precision[], double precision); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _reach(integer[], double precision[], double precision); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._reach(recalls double precision[], aim double precision) RETURNS double precision
+CREATE FUNCTION kompanion._reach(ladder integer[], recalls double precision[], aim double precision) RETURNS double precision
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- Where on a ladder a measured curve reaches a recall, on a straight line between two steps: 2.25 is a quarter of the way from
--- the second to the third. NULL: nowhere.
+-- Where on a ladder a measured curve reaches a recall with a whole knob: 2.25 is a quarter of the way from the second step to
+-- the third, recall on a straight line, knobs in their logarithms. NULL: nowhere.
+declare
+    v_weight double precision;
 begin
-    for j in 1 .. cardinality(recalls) loop
-        if recalls[j] >= aim then
-            return case when j = 1 then 1 else j - (recalls[j] - aim) / (recalls[j] - recalls[j - 1]) end;
+    for j in 1 .. cardinality(ladder) loop
+        if recalls[j] >= aim and j = 1 then
+            return 1;
+        elsif recalls[j] >= aim then
+            v_weight := (aim - recalls[j - 1]) / (recalls[j] - recalls[j - 1]);
+            -- Rounded first: what is a whole knob but for the last digits is not to become the next one.
+            return j - 1 + ln(ceil(round((ladder[j - 1] ^ (1 - v_weight) * ladder[j] ^ v_weight)::numeric, 6))::double precision / ladder[j - 1])
+                         / ln(ladder[j]::double precision / ladder[j - 1]);
         end if;
     end loop;
     return null;
 end;
 $$;
 
--- Name: FUNCTION _reach(recalls double precision[], aim double precision); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _reach(ladder integer[], recalls double precision[], aim double precision); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) IS 'Internal. Where on a ladder a measured curve reaches a recall.';
+COMMENT ON FUNCTION kompanion._reach(ladder integer[], recalls double precision[], aim double precision) IS 'Internal. Where on a ladder a measured curve reaches a recall.';
 
 -- Name: _read_cursor(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -7271,6 +7366,13 @@ GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT kn
 GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._knobs_from(state jsonb, OUT knobs jsonb, OUT knob_table real[]) TO kompanion_admin;
 
+-- Name: FUNCTION _known_share(plan kompanion._search_plan); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._known_share(plan kompanion._search_plan) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._known_share(plan kompanion._search_plan) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._known_share(plan kompanion._search_plan) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._known_share(plan kompanion._search_plan) TO kompanion_admin;
+
 -- Name: FUNCTION _large_namespaces(more_than integer, OUT large jsonb, OUT large_complete boolean); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, OUT large_complete boolean) FROM PUBLIC;
@@ -7369,6 +7471,13 @@ GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, que
 GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_admin;
 
+-- Name: FUNCTION _never_rising(recalls double precision[], weights double precision[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._never_rising(recalls double precision[], weights double precision[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._never_rising(recalls double precision[], weights double precision[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._never_rising(recalls double precision[], weights double precision[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._never_rising(recalls double precision[], weights double precision[]) TO kompanion_admin;
+
 -- Name: FUNCTION _normalize_tags(tags text[], place text); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._normalize_tags(tags text[], place text) FROM PUBLIC;
@@ -7425,12 +7534,12 @@ GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_an
 GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._rare_tags(knobs jsonb, tags_all text[], tags_any text[]) TO kompanion_admin;
 
--- Name: FUNCTION _reach(recalls double precision[], aim double precision); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _reach(ladder integer[], recalls double precision[], aim double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._reach(recalls double precision[], aim double precision) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._reach(ladder integer[], recalls double precision[], aim double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._reach(ladder integer[], recalls double precision[], aim double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._reach(ladder integer[], recalls double precision[], aim double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._reach(ladder integer[], recalls double precision[], aim double precision) TO kompanion_admin;
 
 -- Name: FUNCTION _read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid); Type: ACL; Schema: kompanion; Owner: -
 

@@ -2,6 +2,42 @@
 -- What calibrate measured, put to use: a look around the query tells how far a search must go.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
+create function kompanion._known_share(
+    plan kompanion._search_plan
+)
+    returns double precision
+    language plpgsql
+    immutable
+    set search_path from current
+as $_known_share$
+-- The share of all rows that a search is about, as known from the calibration: of its namespaces, those that were large, and
+-- of its tags, if they do not depend on each other. NULL where that tells nothing, as of a thread or a filter.
+declare
+    v_share double precision := 0;
+    v_id    uuid;
+    v_tag   text;
+begin
+    if plan.thread_ids is not null or plan.tags_any is not null or plan.tags_none is not null or plan.filter is not null
+       or cardinality(plan.namespace_ids) > 20 then
+        return null;
+    elsif plan.namespace_ids is null then
+        v_share := 1;
+    else
+        foreach v_id in array plan.namespace_ids loop
+            v_share := v_share + coalesce((plan.knobs -> 'large' ->> v_id::text)::double precision, 0);
+        end loop;
+    end if;
+    if plan.tags_all is not null then
+        foreach v_tag in array plan.tags_all loop
+            v_share := v_share * coalesce((plan.knobs -> 'common_tags' ->> v_tag)::double precision, 0);
+        end loop;
+    end if;
+    return nullif(least(v_share, 1), 0);
+end;
+$_known_share$;
+revoke all on function kompanion._known_share(kompanion._search_plan) from public;
+comment on function kompanion._known_share(kompanion._search_plan) is 'Internal. The share of all rows that a search is about, as known from the calibration.';
+
 create function kompanion._look_around(
     plan  kompanion._search_plan,
     query vector,
@@ -24,7 +60,10 @@ declare
     v_scan    constant text := plan.index_kind || '.iterative_scan';
     v_former  constant text[] := array[current_setting(v_knob, true), current_setting(v_scan, true)];
     v_enough  constant integer := greatest(plan.k, 5);
-    v_seen    integer;
+    v_seen    double precision;
+    v_among   double precision;
+    v_less    double precision;
+    v_share   double precision;
     v_look    constant integer := plan.knobs ->> 'look';
     v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
     -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
@@ -58,13 +97,25 @@ begin
         v_set := set_config(v_scan, v_former[2], true);
     end if;
 
-    -- Of the k nearest matches the last tells; where fewer are in sight their number does, less half its standard error, since
-    -- to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
+    -- How dense the matches lie, the place of the last of k tells; where fewer are in sight their number does, less half its
+    -- standard error, since to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
     plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
-    v_seen := cardinality(v_sight.places);
-    plan.density := case when v_all then 1
-                    when v_seen >= v_enough then v_enough / v_sight.places[v_enough]::double precision
-                    when v_seen >= 3 then (v_seen - 0.5 * sqrt(v_seen)) / plan.looked end;
+    v_seen := least(cardinality(v_sight.places), v_enough);
+    v_among := case when v_seen = v_enough then v_sight.places[v_enough] else plan.looked end;
+    v_less := case when v_seen = v_enough then 0 else 0.5 end;
+    if v_all then
+        plan.density := 1;
+    elsif v_seen >= 3 then
+        -- Where this is what chance would give, were the matches strewn over all rows, the share of all counts three times as
+        -- much as what is seen here: it is known better than so few can tell.
+        v_share := _known_share(plan);
+        if abs(v_seen - v_share * v_among) <= 2 * sqrt(v_share * (1 - v_share) * v_among) then
+            v_seen := v_seen + 3 * v_share * plan.looked;
+            v_among := v_among + 3 * plan.looked;
+            v_less := 0;
+        end if;
+        plan.density := (v_seen - v_less * sqrt(v_seen)) / v_among;
+    end if;
     plan.difficulty := 0;
     while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
         plan.difficulty := plan.difficulty + 1;
@@ -123,7 +174,7 @@ begin
         return;
     end if;
     knob := ceil(knob_table[v_near + 1] ^ (1 - v_weight) * knob_table[v_far + 1] ^ v_weight);
-    milliseconds := knob_table[v_near + 2] * (1 - v_weight) + knob_table[v_far + 2] * v_weight;
+    milliseconds := knob_table[v_near + 2] ^ (1 - v_weight) * knob_table[v_far + 2] ^ v_weight;  -- it grows as the knob does
     recall := least(knob_table[v_near + 3], knob_table[v_far + 3]);
 end;
 $_choose_knob$;

@@ -47,6 +47,7 @@ revoke all on function kompanion._calibration_curve(jsonb, integer, integer) fro
 comment on function kompanion._calibration_curve(jsonb, integer, integer) is 'Internal. One measured curve of recall and time.';
 
 create function kompanion._reach(
+    ladder  integer[],
     recalls double precision[],
     aim     double precision
 )
@@ -55,19 +56,61 @@ create function kompanion._reach(
     immutable
     set search_path from current
 as $_reach$
--- Where on a ladder a measured curve reaches a recall, on a straight line between two steps: 2.25 is a quarter of the way from
--- the second to the third. NULL: nowhere.
+-- Where on a ladder a measured curve reaches a recall with a whole knob: 2.25 is a quarter of the way from the second step to
+-- the third, recall on a straight line, knobs in their logarithms. NULL: nowhere.
+declare
+    v_weight double precision;
 begin
-    for j in 1 .. cardinality(recalls) loop
-        if recalls[j] >= aim then
-            return case when j = 1 then 1 else j - (recalls[j] - aim) / (recalls[j] - recalls[j - 1]) end;
+    for j in 1 .. cardinality(ladder) loop
+        if recalls[j] >= aim and j = 1 then
+            return 1;
+        elsif recalls[j] >= aim then
+            v_weight := (aim - recalls[j - 1]) / (recalls[j] - recalls[j - 1]);
+            -- Rounded first: what is a whole knob but for the last digits is not to become the next one.
+            return j - 1 + ln(ceil(round((ladder[j - 1] ^ (1 - v_weight) * ladder[j] ^ v_weight)::numeric, 6))::double precision / ladder[j - 1])
+                         / ln(ladder[j]::double precision / ladder[j - 1]);
         end if;
     end loop;
     return null;
 end;
 $_reach$;
-revoke all on function kompanion._reach(double precision[], double precision) from public;
-comment on function kompanion._reach(double precision[], double precision) is 'Internal. Where on a ladder a measured curve reaches a recall.';
+revoke all on function kompanion._reach(integer[], double precision[], double precision) from public;
+comment on function kompanion._reach(integer[], double precision[], double precision) is 'Internal. Where on a ladder a measured curve reaches a recall.';
+
+create function kompanion._never_rising(
+    recalls double precision[],
+    weights double precision[]
+)
+    returns double precision[]
+    language plpgsql
+    immutable
+    set search_path from current
+as $_never_rising$
+-- The curves of the difficulties, one after the other in recalls, brought into order: at no setting do more difficult queries
+-- have the better recall. Where they seem to, few queries made it look so, and neighbours share what they have, by weight:
+-- the nearest curves that never rise, by the min-max formula of isotonic regression (Barlow et al. 1972, 1.9).
+begin
+    return (
+        with cell as (
+            select d, j, recalls[(d - 1) * cardinality(recalls) / cardinality(weights) + j] as recall, greatest(weights[d], 1) as weight
+            from generate_subscripts(weights, 1) d cross join generate_series(1, cardinality(recalls) / cardinality(weights)) j
+        ), span as (
+            select a as first, b as last, c.j, sum(c.recall * c.weight) / sum(c.weight) as mean
+            from generate_subscripts(weights, 1) a
+            join generate_subscripts(weights, 1) b on b >= a
+            join cell c on c.d between a and b
+            group by 1, 2, 3
+        ), highest as (
+            select d, s.j, max(s.mean) as mean
+            from generate_subscripts(weights, 1) d
+            join span s on d between s.first and s.last
+            group by d, s.j, s.first
+        )
+        select array_agg(m.mean order by m.d, m.j) from (select h.d, h.j, min(h.mean) as mean from highest h group by 1, 2) m);
+end;
+$_never_rising$;
+revoke all on function kompanion._never_rising(double precision[], double precision[]) from public;
+comment on function kompanion._never_rising(double precision[], double precision[]) is 'Internal. Curves of recall brought into the order of the difficulties.';
 
 create function kompanion._large_namespaces(
     more_than integer,
@@ -78,12 +121,12 @@ create function kompanion._large_namespaces(
     stable
     set search_path from current
 as $_large_namespaces$
--- The ids of the largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw; and whether those are all:
--- it remembers the most common, and where the last of them is not large, those it does not remember are not either.
+-- The largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw, each with its share of all; and whether
+-- those are all: it remembers the most common, and where the last is not large, those it does not remember are not either.
 declare
     c_most constant integer := 20;
 begin
-    select coalesce(jsonb_agg(f.id order by f.n) filter (where f.n <= c_most and f.share * c.reltuples > more_than), '[]'),
+    select coalesce(jsonb_object_agg(f.id, f.share) filter (where f.n <= c_most and f.share * c.reltuples > more_than), '{}'),
            coalesce(count(*) filter (where f.share * c.reltuples > more_than) <= c_most
                     and (count(*) = max(s.n_distinct) or min(f.share) * max(c.reltuples) <= more_than), false)
     into large, large_complete
@@ -106,9 +149,9 @@ create function kompanion._knobs_from(
     set search_path from current
 as $_knobs_from$
 -- What search reads: for each target, difficulty and share the knob that reaches it, with milliseconds and recall. In each
--- difficulty it aims beyond the target, first a fifth of the way to 1, then as far as it takes until the mean over all
--- queries, of the stored vectors and of the mixed ones alike, reaches the target with a confidence of 95 %: what a sample
--- shows on the average, one store in two falls short of.
+-- difficulty it aims beyond the target, as far as it takes until the mean over all queries, of the stored vectors and of the
+-- mixed ones alike, reaches the target with a confidence of 95 %: what a sample shows on the average, one store in two falls
+-- short of.
 declare
     c_targets constant double precision[] := array[0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
     v_ladder  constant integer[] := array(select e::integer from jsonb_array_elements_text(state -> 'ladder') e);
@@ -120,6 +163,7 @@ declare
     v_levels  constant integer := jsonb_array_length(state -> 'edges') + 1;
     v_exact   constant integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
     v_recalls double precision[];
+    v_weights double precision[];
     v_ms      double precision[];
     v_at      double precision[];  -- by difficulty, where on the ladder: 2.25 is a quarter of the way from the second to the third
     v_n       double precision;
@@ -133,16 +177,18 @@ declare
 begin
     knob_table := array_fill(null::real, array[cardinality(c_targets) * v_levels * v_shares * 3]);
     for s in 0 .. v_shares - 1 loop
-        v_recalls := '{}'; v_ms := '{}';
+        v_recalls := '{}'; v_weights := '{}'; v_ms := '{}';
         for d in 0 .. v_levels - 1 loop
             select v_recalls || array_agg(c.recall order by c.knob), v_ms || array_agg(c.milliseconds order by c.knob) into v_recalls, v_ms
             from _calibration_curve(state, s, d) c;
+            v_weights := v_weights || v_runs[(d * v_shares + s) * v_steps + 1] + v_runs[((v_levels + d) * v_shares + s) * v_steps + 1];
         end loop;
         continue when cardinality(v_recalls) < v_levels * v_steps;  -- no query was asked at this share yet
+        v_recalls := _never_rising(v_recalls, v_weights);
         for t in 1 .. cardinality(c_targets) loop
-            for tenths in 2 .. 10 loop
+            for fortieths in 0 .. 40 loop
                 for d in 0 .. v_levels - 1 loop
-                    v_at[d] := _reach(v_recalls[d * v_steps + 1 : (d + 1) * v_steps], least(1, c_targets[t] + tenths * (1 - c_targets[t]) / 10));
+                    v_at[d] := _reach(v_ladder, v_recalls[d * v_steps + 1 : (d + 1) * v_steps], least(1, c_targets[t] + fortieths * (1 - c_targets[t]) / 40));
                 end loop;
                 v_met := true;
                 for population in 0 .. 1 loop
@@ -171,7 +217,7 @@ begin
                 v_weight := v_at[d] - j;
                 i := d * v_steps + j;
                 v_cell := 3 * (((t - 1) * v_levels + d) * v_shares + s);
-                knob_table[v_cell + 1] := ceil(v_ladder[j] ^ (1 - v_weight) * coalesce(v_ladder[j + 1], 1) ^ v_weight);
+                knob_table[v_cell + 1] := round(v_ladder[j] ^ (1 - v_weight) * coalesce(v_ladder[j + 1], 1) ^ v_weight);
                 knob_table[v_cell + 2] := v_ms[i] * (1 - v_weight) + coalesce(v_ms[i + 1], 0) * v_weight;
                 knob_table[v_cell + 3] := v_recalls[i] * (1 - v_weight) + coalesce(v_recalls[i + 1], 0) * v_weight;
             end loop;
