@@ -113,7 +113,7 @@ def test_the_statistics_tell_which_namespaces_are_large(
 
 def test_without_statistics_any_namespace_may_be_large(db: servers.Database) -> None:
     with kompanion_db.connect(db.url), db.connect() as conn:
-        assert conn.execute(OUT_OF_STATISTICS, (10,)).fetchone() == ([], False)
+        assert conn.execute(OUT_OF_STATISTICS, (10,)).fetchone() == ({}, False)
 
 
 def test_where_more_namespaces_are_large_than_are_kept_any_other_may_be(db: servers.Database) -> None:
@@ -125,4 +125,4 @@ def test_where_more_namespaces_are_large_than_are_kept_any_other_may_be(db: serv
         row = conn.execute(OUT_OF_STATISTICS, (3,)).fetchone()
         assert row
         assert (len(row[0]), row[1]) == (20, False)
-        assert conn.execute(OUT_OF_STATISTICS, (5,)).fetchone() == ([], True)
+        assert conn.execute(OUT_OF_STATISTICS, (5,)).fetchone() == ({}, True)
