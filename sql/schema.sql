@@ -1646,6 +1646,7 @@ declare
     v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
                                   when v_all then greatest(10, v_rows)
                                   else least(1000, greatest(100, 10 * plan.k)) end;
+    v_most    constant integer := 1 + greatest(10, v_rows, v_enough);  -- matches, or one less and the tenth of all
     v_sight   _sight;
     v_set     text;
 begin
@@ -1661,11 +1662,11 @@ begin
         v_sight.tenth := v_sight.nearest[least(10, v_sight.looked)].distance;
     elsif extra is null then
         v_sight := _model_look(query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter,
-                               10 + greatest(v_rows, v_enough), plan.model_id, plan.half);
+                               v_most, plan.model_id, plan.half);
     end if;
     if v_sight.looked is null then
         execute _look_statement(plan, coalesce(extra, 'true')) into v_sight
-        using query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, 10 + greatest(v_rows, v_enough);
+        using query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, v_most;
     end if;
     v_set := set_config(v_knob, v_former[1], true);
     if plan.iterative then
@@ -1683,7 +1684,7 @@ begin
     elsif v_seen >= 3 then
         -- Where this is what chance would give, were the matches strewn over all rows, the share of all counts three times as
         -- much as what is seen here: it is known better than so few can tell.
-        v_share := _known_share(plan);
+        v_share := case when v_among > 3 * v_seen then _known_share(plan) end;  -- denser, it makes no difference
         if abs(v_seen - v_share * v_among) <= 2 * sqrt(v_share * (1 - v_share) * v_among) then
             v_seen := v_seen + 3 * v_share * plan.looked;
             v_among := v_among + 3 * plan.looked;
@@ -1710,12 +1711,12 @@ CREATE FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra tex
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
 -- The statement of a look around, which gives a _sight. Aggregated in the order of the scan, which is that of nearness, and
--- no further than to $9 of the first ten, the matches and the last: where matches lie dense it soon has seen enough.
+-- no further than to $9 of the matches, the tenth of all and the last: where matches lie dense it soon has seen enough.
 begin
     return format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit) filter (where s.ok), '
-                  'max(s.n), max(s.d) filter (where s.n <= 10), array_agg(s.n) filter (where s.ok) '
+                  'max(s.n), coalesce(max(s.d) filter (where s.n = 10), max(s.d) filter (where s.last)), array_agg(s.n) filter (where s.ok) '
                   'from (select * from (select h.*, row_number() over () as n, lead(false, 1, true) over () as last from (%s limit $2) h) w '
-                  'where w.n <= 10 or w.ok or w.last limit $9) s',
+                  'where w.n = 10 or w.ok or w.last limit $9) s',
                   _index_scan(plan, _conditions() || ' as ok, ', extra));
 end;
 $_$;

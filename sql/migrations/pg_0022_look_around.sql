@@ -71,6 +71,7 @@ declare
     v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
                                   when v_all then greatest(10, v_rows)
                                   else least(1000, greatest(100, 10 * plan.k)) end;
+    v_most    constant integer := 1 + greatest(10, v_rows, v_enough);  -- matches, or one less and the tenth of all
     v_sight   _sight;
     v_set     text;
 begin
@@ -86,11 +87,11 @@ begin
         v_sight.tenth := v_sight.nearest[least(10, v_sight.looked)].distance;
     elsif extra is null then
         v_sight := _model_look(query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter,
-                               10 + greatest(v_rows, v_enough), plan.model_id, plan.half);
+                               v_most, plan.model_id, plan.half);
     end if;
     if v_sight.looked is null then
         execute _look_statement(plan, coalesce(extra, 'true')) into v_sight
-        using query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, 10 + greatest(v_rows, v_enough);
+        using query, v_n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, v_most;
     end if;
     v_set := set_config(v_knob, v_former[1], true);
     if plan.iterative then
@@ -108,7 +109,7 @@ begin
     elsif v_seen >= 3 then
         -- Where this is what chance would give, were the matches strewn over all rows, the share of all counts three times as
         -- much as what is seen here: it is known better than so few can tell.
-        v_share := _known_share(plan);
+        v_share := case when v_among > 3 * v_seen then _known_share(plan) end;  -- denser, it makes no difference
         if abs(v_seen - v_share * v_among) <= 2 * sqrt(v_share * (1 - v_share) * v_among) then
             v_seen := v_seen + 3 * v_share * plan.looked;
             v_among := v_among + 3 * plan.looked;
