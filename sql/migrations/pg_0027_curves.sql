@@ -161,7 +161,7 @@ declare
     v_steps   constant integer := cardinality(v_ladder);
     v_shares  constant integer := jsonb_array_length(state -> 'shares');
     v_levels  constant integer := jsonb_array_length(state -> 'edges') + 1;
-    v_exact   constant integer := round(3000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
+    v_exact   constant integer := round(3500 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
     v_recalls double precision[];
     v_weights double precision[];
     v_ms      double precision[];
@@ -229,7 +229,7 @@ begin
         'index', state -> 'index', 'look', state -> 'look', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
-        -- As many rows as may be looked at in three times a look around: below, it would cost more than it could spare.
+        -- As many rows as may be looked at in three and a half times a look around: below, it would cost more than it could spare.
         'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'large_complete', n.large_complete) from _large_namespaces(v_exact) n);
 end;
 $_knobs_from$;
