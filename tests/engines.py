@@ -57,6 +57,7 @@ NOT_ON_SQLITE = {
     "test_disk_full.py": _SERVER,
     "test_docs.py": "the pages name their databases themselves",
     "test_dump_restore.py": "pg_dump; a file has backup()",
+    "test_far_matches.py": _PLANS,
     "test_filter_indexes.py": _PLANS,
     "test_filters.py::test_any_filter_and_any_document": "test_sqlite_filters.py has the law for what SQLite makes of them",
     "test_filters.py::test_deeper_nesting_is_refused_by_sql": _SQL,

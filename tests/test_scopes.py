@@ -6,6 +6,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import engines
 import pytest
@@ -50,6 +51,20 @@ def _paths(rng: random.Random, count: int) -> list[str]:
             base[-1] = base[-1].swapcase()
         paths.add(unicodedata.normalize("NFC", ":".join(base)))
     return [p for p in sorted(paths) if all(len(s) <= 128 for s in p.split(":"))]
+
+
+def test_no_scope_is_not_every_scope(store: kompanion_db.Store) -> None:
+    store.register_model("m", 2)
+    store.upsert_item("acme", "k", "text", vectors=[[1.0, 0.0]])
+    scope: Any = None
+    for ask in (
+        lambda: store.search(scope, [1.0, 0.0]),
+        lambda: store.explain_search(scope, [1.0, 0.0]),
+        lambda: store.list_items(scope),
+    ):
+        with pytest.raises(BadNamespace, match=r"NULL|None"):
+            ask()
+    assert [hit.key for hit in store.search("*", [1.0, 0.0])] == ["k"]
 
 
 Crowd = tuple[kompanion_db.Store, engines.Home, list[str]]

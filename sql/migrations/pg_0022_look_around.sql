@@ -67,7 +67,9 @@ declare
     v_look    constant integer := plan.knobs ->> 'look';
     v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
     -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
-    v_rows    constant integer := ceil(plan.k * (2 * coalesce((plan.knobs ->> 'repeats')::double precision, 1.5) - 1));
+    -- And in half precision a few more to choose from, as _index_statement takes.
+    v_rows    constant integer := ceil(plan.k * (2 * coalesce((plan.knobs ->> 'repeats')::double precision, 1.5) - 1)
+                                       * case when plan.half then 1.5 else 1 end + case when plan.half then 10 else 0 end);
     v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
                                   when v_all then greatest(10, v_rows)
                                   else least(1000, greatest(100, 10 * plan.k)) end;

@@ -106,7 +106,7 @@ begin
     plan := _look_around(plan, query);
     v_choice := _choose_knob(plan.knobs, plan.knob_table, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall);
     plan.recall := v_choice.recall;
-    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k then
+    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k + (case when plan.half then plan.k / 2 + 10 else 0 end) then
         plan.path := 'index'; plan.reason := 'what a look around has seen is enough';
         return plan;
     end if;
@@ -120,6 +120,9 @@ begin
             v_rows := ceil(v_rows * v_row_us / (plan.knobs ->> 'item_us')::double precision);
             plan := _count_scope(plan, query, v_rows);
             plan.by_row := plan.matches > plan.threshold;
+            if plan.by_row then
+                plan.nearest := null;  -- of those that were counted, not of all
+            end if;
         end if;
         return plan;
     end if;
@@ -191,7 +194,7 @@ begin
         perform _check_vector('query', query, p.dim, p.metric);
     end if;
     p.k := k;
-    if not v_everything then  -- else it would say so too, in a second statement
+    if v_everything is not true then  -- else it would say so too, in a second statement; NULL is no scope
         p.namespace_ids := _scope_ids(scope);
     end if;
     p.tags_any := tags_any; p.tags_all := tags_all; p.tags_none := tags_none;
