@@ -116,6 +116,21 @@ def test_without_statistics_any_namespace_may_be_large(db: servers.Database) -> 
         assert conn.execute(OUT_OF_STATISTICS, (10,)).fetchone() == ({}, False)
 
 
+def test_under_row_security_a_calibration_keeps_no_namespace_and_no_tag_for_all_readers_to_see(
+    store: kompanion_db.Store, db: servers.Database
+) -> None:
+    store.upsert_item("acme:small", "tagged", "text", tags=["secret"])
+    kept = "select knobs -> 'large', knobs -> 'common_tags' from kompanion.embedding_models"
+    with db.connect() as conn:
+        for table in ("embeddings", "memory_items"):
+            conn.execute(f"alter table kompanion.{table} enable row level security")
+        conn.execute("vacuum analyze")
+        store.ensure_index("m", kind="ivfflat", lists=12)
+        store.calibrate("m", sample=20)
+        assert conn.execute(kept).fetchall() == [({}, None)]
+    assert len(store.search("acme:small", VECTORS[0], 10)) == 10
+
+
 def test_where_more_namespaces_are_large_than_are_kept_any_other_may_be(db: servers.Database) -> None:
     with kompanion_db.connect(db.url) as store:
         store.register_model("m", DIM)

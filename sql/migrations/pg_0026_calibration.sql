@@ -187,7 +187,8 @@ create function kompanion._common_tags(
     set search_path from current
 as $_common_tags$
 -- The tags on more items than that, each with the share of items it is on, by what ANALYZE last saw. NULL when that tells
--- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others.
+-- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others. Nor under row
+-- security, as every reader sees what is kept of a calibration.
 begin
     return (
         select case when min(f.share) * c.reltuples <= more_than or count(*) < 100
@@ -195,7 +196,7 @@ begin
         from pg_stats s
         join pg_class c on c.oid = to_regclass('kompanion.memory_items')
         cross join unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) f (tag, share)
-        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null
+        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null and not c.relrowsecurity
         group by c.reltuples);
 end;
 $_common_tags$;

@@ -123,6 +123,7 @@ create function kompanion._large_namespaces(
 as $_large_namespaces$
 -- The largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw, each with its share of all; and whether
 -- those are all: it remembers the most common, and where the last is not large, those it does not remember are not either.
+-- None under row security, as every reader sees what is kept of a calibration.
 declare
     c_most constant integer := 20;
 begin
@@ -133,7 +134,7 @@ begin
     from pg_stats s
     join pg_class c on c.oid = to_regclass('kompanion.embeddings')
     cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
-    where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id';
+    where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id' and not c.relrowsecurity;
 end;
 $_large_namespaces$;
 revoke all on function kompanion._large_namespaces(integer) from public;
