@@ -752,7 +752,8 @@ CREATE FUNCTION kompanion._common_tags(more_than integer) RETURNS jsonb
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- The tags on more items than that, each with the share of items it is on, by what ANALYZE last saw. NULL when that tells
--- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others.
+-- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others. Nor under row
+-- security, as every reader sees what is kept of a calibration.
 begin
     return (
         select case when min(f.share) * c.reltuples <= more_than or count(*) < 100
@@ -760,7 +761,7 @@ begin
         from pg_stats s
         join pg_class c on c.oid = to_regclass('kompanion.memory_items')
         cross join unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) f (tag, share)
-        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null
+        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null and not c.relrowsecurity
         group by c.reltuples);
 end;
 $$;
@@ -1561,6 +1562,7 @@ CREATE FUNCTION kompanion._large_namespaces(more_than integer, OUT large jsonb, 
     AS $$
 -- The largest namespaces, at most 20, that hold more vectors, by what ANALYZE last saw, each with its share of all; and whether
 -- those are all: it remembers the most common, and where the last is not large, those it does not remember are not either.
+-- None under row security, as every reader sees what is kept of a calibration.
 declare
     c_most constant integer := 20;
 begin
@@ -1571,7 +1573,7 @@ begin
     from pg_stats s
     join pg_class c on c.oid = to_regclass('kompanion.embeddings')
     cross join unnest(s.most_common_vals::text::text[], s.most_common_freqs) with ordinality f (id, share, n)
-    where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id';
+    where s.schemaname = 'kompanion' and s.tablename = 'embeddings' and s.attname = 'namespace_id' and not c.relrowsecurity;
 end;
 $$;
 
@@ -1644,7 +1646,9 @@ declare
     v_look    constant integer := plan.knobs ->> 'look';
     v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
     -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
-    v_rows    constant integer := ceil(plan.k * (2 * coalesce((plan.knobs ->> 'repeats')::double precision, 1.5) - 1));
+    -- And in half precision a few more to choose from, as _index_statement takes.
+    v_rows    constant integer := ceil(plan.k * (2 * coalesce((plan.knobs ->> 'repeats')::double precision, 1.5) - 1)
+                                       * case when plan.half then 1.5 else 1 end + case when plan.half then 10 else 0 end);
     v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
                                   when v_all then greatest(10, v_rows)
                                   else least(1000, greatest(100, 10 * plan.k)) end;
@@ -1712,11 +1716,12 @@ CREATE FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra tex
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- The statement of a look around, which gives a _sight. Aggregated in the order of the scan, which is that of nearness, and
--- no further than to $9 of the matches, the tenth of all and the last: where matches lie dense it soon has seen enough.
+-- The statement of a look around, which gives a _sight: its places in the order of the scan, its matches sorted again as those
+-- of _index_statement are, since they may be the answer. No further than to $9 of the matches, the tenth of all and the last:
+-- where matches lie dense it soon has seen enough.
 begin
-    return format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit) filter (where s.ok), '
-                  'max(s.n), coalesce(max(s.d) filter (where s.n = 10), max(s.d) filter (where s.last)), array_agg(s.n) filter (where s.ok) '
+    return format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit order by s.d + 0, s.chunk_id) filter (where s.ok), '
+                  'max(s.n), coalesce(max(s.d) filter (where s.n = 10), max(s.d) filter (where s.last)), array_agg(s.n order by s.n) filter (where s.ok) '
                   'from (select * from (select h.*, row_number() over () as n, lead(false, 1, true) over () as last from (%s limit $2) h) w '
                   'where w.n = 10 or w.ok or w.last limit $9) s',
                   _index_scan(plan, _conditions() || ' as ok, ', extra));
@@ -2175,7 +2180,7 @@ begin
     plan := _look_around(plan, query);
     v_choice := _choose_knob(plan.knobs, plan.knob_table, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall);
     plan.recall := v_choice.recall;
-    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k then
+    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k + (case when plan.half then plan.k / 2 + 10 else 0 end) then
         plan.path := 'index'; plan.reason := 'what a look around has seen is enough';
         return plan;
     end if;
@@ -2189,6 +2194,9 @@ begin
             v_rows := ceil(v_rows * v_row_us / (plan.knobs ->> 'item_us')::double precision);
             plan := _count_scope(plan, query, v_rows);
             plan.by_row := plan.matches > plan.threshold;
+            if plan.by_row then
+                plan.nearest := null;  -- of those that were counted, not of all
+            end if;
         end if;
         return plan;
     end if;
@@ -2290,7 +2298,7 @@ begin
         perform _check_vector('query', query, p.dim, p.metric);
     end if;
     p.k := k;
-    if not v_everything then  -- else it would say so too, in a second statement
+    if v_everything is not true then  -- else it would say so too, in a second statement; NULL is no scope
         p.namespace_ids := _scope_ids(scope);
     end if;
     p.tags_any := tags_any; p.tags_all := tags_all; p.tags_none := tags_none;
@@ -3909,7 +3917,7 @@ COMMENT ON FUNCTION kompanion.get_chunks(namespace text, key text, model text) I
 
 -- Name: get_item(text, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion.get_item(namespace text, key text) RETURNS TABLE(namespace_id uuid, item_id uuid, content text, metadata jsonb, tags text[], thread text, user_key text, actor text, revision integer, created_at timestamp with time zone, updated_at timestamp with time zone, expires_at timestamp with time zone)
+CREATE FUNCTION kompanion.get_item(namespace text, key text) RETURNS TABLE(namespace_id uuid, item_id uuid, content text, metadata jsonb, tags text[], thread text, user_key text, actor text, revision integer, content_revision integer, created_at timestamp with time zone, updated_at timestamp with time zone, expires_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -3919,7 +3927,7 @@ declare
 begin
     return query
     select i.namespace_id, i.item_id, i.content, i.metadata, i.tags, i.thread, i.user_key,
-           i.actor, i.revision, i.created_at, i.updated_at, i.expires_at
+           i.actor, i.revision, i.content_revision, i.created_at, i.updated_at, i.expires_at
     from live_items i
     where i.namespace_id = v_namespace_id and i.key = get_item.key;
 end;
@@ -3927,7 +3935,7 @@ $$;
 
 -- Name: FUNCTION get_item(namespace text, key text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.get_item(namespace text, key text) IS 'Read one live item; no row when there is none. Reading never writes: see touch_item to extend its life.';
+COMMENT ON FUNCTION kompanion.get_item(namespace text, key text) IS 'Read one live item; no row when there is none. content_revision is for put_chunks. Reading never writes: see touch_item to extend its life.';
 
 -- Name: grant_roles(); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3940,13 +3948,14 @@ CREATE FUNCTION kompanion.grant_roles() RETURNS integer
 declare
     c_roles    constant text[] := array['kompanion_reader', 'kompanion_writer', 'kompanion_admin'];
     c_tables   constant text[] := array['select', 'select, insert, update, delete', 'select, insert, update, delete'];
+    c_lasting  constant text[] := array['select', 'select, insert', 'select, insert, update, delete'];  -- namespaces and history
     c_readers  constant text[] := array['namespace_id', 'namespace_segments', 'is_live', 'setting', 'list_namespaces', 'list_threads',
         'list_models', 'get_item', 'get_chunks', 'list_items', 'item_history', 'item_as_of', 'compile_filter', 'metadata_number', 'metadata_text',
         'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'export_marks', 'embedded_chunks'];
     c_writers  constant text[] := array['ensure_namespace', 'ensure_user', 'ensure_thread', 'close_thread', 'upsert_item', 'upsert_items',
         'begin_staging', 'merge_staged', 'delete_item', 'restore_item', 'touch_item', 'revert_item', 'put_chunks', 'put_embeddings',
         'pending_embeddings'];
-    c_own      constant text[] := array['ensure_index', 'tune_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
+    c_own      constant text[] := array['ensure_index', 'swap_index', 'tune_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
     v_count    integer := 0;
     v_rank     integer;
     r          record;
@@ -3959,9 +3968,10 @@ begin
         execute format('grant select on all tables in schema kompanion to %I', c_roles[v_rank]);
         execute format('grant select on all sequences in schema kompanion to %I', c_roles[v_rank]);  -- for pg_dump
         if v_rank > 1 then
-            execute format('grant %s on kompanion.namespaces, kompanion.users, kompanion.threads, kompanion.memory_items, '
-                           'kompanion.memory_item_revisions, kompanion.memory_chunks, kompanion.embeddings, kompanion.embedding_queue '
-                           'to %I', c_tables[v_rank], c_roles[v_rank]);
+            execute format('grant %s on kompanion.users, kompanion.threads, kompanion.memory_items, kompanion.memory_chunks, '
+                           'kompanion.embeddings, kompanion.embedding_queue to %I', c_tables[v_rank], c_roles[v_rank]);
+            -- A deleted namespace takes everything in it along, and history is evidence: a writer adds to both, no more.
+            execute format('grant %s on kompanion.namespaces, kompanion.memory_item_revisions to %I', c_lasting[v_rank], c_roles[v_rank]);
         end if;
         if v_rank = 3 then
             execute format('grant %s on kompanion.embedding_models, kompanion.settings to %I', c_tables[v_rank], c_roles[v_rank]);
@@ -4128,6 +4138,8 @@ begin
             (2, r.retired_at is not null and r.index_name is not null, 'the model is retired, its index is of no use',
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
+            (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
+                'an index that was replaced was not dropped: writers keep it up for nothing', v_build),
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
@@ -4228,7 +4240,8 @@ CREATE FUNCTION kompanion.index_statements(model text DEFAULT NULL::text, kind t
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- The statements that give a model the vector index it should have; none when it has it. Under psql: \gexec runs them.
--- The new index is built beside the old one, which serves until it is dropped; leftovers of builds that broke off go first.
+-- The new index is built beside the old one, which serves until the new one has its place; leftovers go first. psql goes on after
+-- an error: should the build fail, swap_index fails too, and nothing of the old one is dropped.
 declare
     v_model   record;
     v_current record;
@@ -4241,6 +4254,7 @@ declare
     v_half    boolean := index_statements.half;
     v_choice  jsonb;
     v_reason  text;
+    v_fine    boolean;
 begin
     select * into v_model from _model(index_statements.model);
     select * into v_current from _vector_index(v_model.model_id);
@@ -4282,28 +4296,30 @@ begin
 
     -- All is well: the kind, lists and precision that should be, and, as ivfflat learns its lists from the rows there are,
     -- few more rows. Lists that follow from the number of rows may be off by half.
-    if v_current.valid and v_current.kind = v_kind and v_current.half = v_half
+    v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
             or v_rows < 2 * coalesce(v_built, 0)
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
-       or v_current.name is null and v_kind = 'none' then
-        return;
-    end if;
+       or v_current.name is null and v_kind = 'none', false);
     return query
     select row_number() over (order by s.n)::integer, s.statement, s.reason
     from (values
         (1, format('drop index %sif exists kompanion.%I', v_how, v_name || '_new'),
             case when to_regclass(format('kompanion.%I', v_name || '_new')) is not null then 'a build broke off' end),
-        (2, format('create index %s%I on kompanion.embeddings %s where model_id = %s', v_how, v_name || '_new',
+        (2, format('drop index %sif exists kompanion.%I', v_how, v_name || '_old'),
+            case when to_regclass(format('kompanion.%I', v_name || '_old')) is not null then 'it was replaced' end),
+        (3, format('create index %s%I on kompanion.embeddings %s where model_id = %s', v_how, v_name || '_new',
                    _index_definition(v_kind, v_lists, v_model.dim, v_model.metric, v_half), v_model.model_id),
-            case when v_kind <> 'none' then v_reason end),
-        (3, format('drop index %sif exists kompanion.%I', v_how, v_name),
-            case when v_current.name is not null then case when v_current.valid then 'the new one takes its place' else 'it is invalid' end end),
-        (4, format('alter index kompanion.%I rename to %I', v_name || '_new', v_name), case when v_kind <> 'none' then 'takes its place' end),
-        (5, format('select kompanion.record_index(%L, %s)', v_model.model, v_rows), 'rows at build, to see drift later'),
-        (6, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
-            case when v_kind <> 'none' and v_rows >= setting('index_min_rows')::bigint and index_statements.concurrently
+            case when not v_fine and v_kind <> 'none' then v_reason end),
+        (4, format('select kompanion.swap_index(%L, %s)', v_model.model, v_rows),
+            case when not v_fine and v_kind <> 'none' then 'takes its place, with rows at build, to see drift later' end),
+        (5, format('drop index %sif exists kompanion.%I', v_how, v_name || case when v_kind <> 'none' then '_old' else '' end),
+            case when not v_fine and v_current.name is not null then
+                case when v_kind = 'none' then v_reason when v_current.valid then 'the new one has its place' else 'it is invalid' end end),
+        (6, format('select kompanion.record_index(%L, 0)', v_model.model), case when not v_fine and v_kind = 'none' then 'there is none now' end),
+        (7, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
+            case when not v_fine and v_kind <> 'none' and v_rows >= setting('index_min_rows')::bigint and index_statements.concurrently
                  then 'search chooses exact or index, and how far it goes, by what this measures; a minute at most' end)
     ) s (n, statement, reason)
     where s.reason is not null;
@@ -4386,7 +4402,7 @@ COMMENT ON FUNCTION kompanion.item_history(namespace text, key text) IS 'Every k
 
 -- Name: list_items(text, jsonb, text[], text[], text[], text, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion.list_items(scope text, filter jsonb DEFAULT NULL::jsonb, tags_any text[] DEFAULT NULL::text[], tags_all text[] DEFAULT NULL::text[], tags_none text[] DEFAULT NULL::text[], thread text DEFAULT NULL::text, page_size integer DEFAULT 50, after text DEFAULT NULL::text) RETURNS TABLE(namespace text, namespace_id uuid, item_id uuid, key text, content text, metadata jsonb, tags text[], item_thread text, user_key text, actor text, revision integer, created_at timestamp with time zone, updated_at timestamp with time zone, expires_at timestamp with time zone, cursor text)
+CREATE FUNCTION kompanion.list_items(scope text, filter jsonb DEFAULT NULL::jsonb, tags_any text[] DEFAULT NULL::text[], tags_all text[] DEFAULT NULL::text[], tags_none text[] DEFAULT NULL::text[], thread text DEFAULT NULL::text, page_size integer DEFAULT 50, after text DEFAULT NULL::text) RETURNS TABLE(namespace text, namespace_id uuid, item_id uuid, key text, content text, metadata jsonb, tags text[], item_thread text, user_key text, actor text, revision integer, content_revision integer, created_at timestamp with time zone, updated_at timestamp with time zone, expires_at timestamp with time zone, cursor text)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
@@ -4404,7 +4420,7 @@ begin
     select c.at, c.id into v_at, v_id from _read_cursor(after) c;
     return query
     select i.namespace, i.namespace_id, i.item_id, i.key, i.content, i.metadata, i.tags, i.thread, i.user_key, i.actor,
-           i.revision, i.created_at, i.updated_at, i.expires_at, _write_cursor(i.created_at, i.item_id)
+           i.revision, i.content_revision, i.created_at, i.updated_at, i.expires_at, _write_cursor(i.created_at, i.item_id)
     from unnest(v_ids) as n (id)
     cross join lateral (
         select l.*
@@ -4949,7 +4965,7 @@ $$;
 
 -- Name: FUNCTION record_index(model text, index_rows bigint); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.record_index(model text, index_rows bigint) IS 'Remember how many rows the vector index of a model was built from, and, as the owner of the schema, keep the statements of searches by it planned once a session; index_statements calls it after each build.';
+COMMENT ON FUNCTION kompanion.record_index(model text, index_rows bigint) IS 'Remember how many rows the vector index of a model was built from, and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
 
 -- Name: register_model(text, integer, text, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5351,6 +5367,34 @@ $$;
 -- Name: FUNCTION stats(scope text); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion.stats(scope text) IS 'Figures per namespace and model: items live, expired, deleted, revisions, chunks with and without a vector, bytes stored. Reads every row of the scope.';
+
+-- Name: swap_index(text, bigint); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion.swap_index(model text, index_rows bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Puts the index that index_statements has built beside the old one in its place; the old one is to be dropped afterwards.
+declare
+    v_name text := 'embeddings_ann_' || (select m.model_id from _model(swap_index.model) m);
+begin
+    if not exists (select 1 from pg_index x where x.indexrelid = to_regclass(format('kompanion.%I', v_name || '_new')) and x.indisvalid) then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', swap_index.model),
+            hint    = format('Mend what the build said, then again: select statement from kompanion.index_statements(%L) \gexec', swap_index.model);
+    end if;
+    if to_regclass(format('kompanion.%I', v_name)) is not null then
+        execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');
+    end if;
+    execute format('alter index kompanion.%I rename to %I', v_name || '_new', v_name);
+    perform record_index(model, index_rows);
+end;
+$$;
+
+-- Name: FUNCTION swap_index(model text, index_rows bigint); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion.swap_index(model text, index_rows bigint) IS 'Put the index that index_statements has built in the place of the old one, and remember how many rows it was built from; 55000 when there is no valid new one, and then nothing changes. index_statements calls it after each build.';
 
 -- Name: touch_item(text, text, timestamp with time zone, interval, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -7996,6 +8040,10 @@ GRANT ALL ON FUNCTION kompanion.stats(scope text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion.stats(scope text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion.stats(scope text) TO kompanion_admin;
 
+-- Name: FUNCTION swap_index(model text, index_rows bigint); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion.swap_index(model text, index_rows bigint) FROM PUBLIC;
+
 -- Name: FUNCTION touch_item(namespace text, key text, expires_at timestamp with time zone, ttl interval, actor text); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion.touch_item(namespace text, key text, expires_at timestamp with time zone, ttl interval, actor text) FROM PUBLIC;
@@ -8068,7 +8116,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE kompanion.embeddings TO kompanion_adm
 -- Name: TABLE namespaces; Type: ACL; Schema: kompanion; Owner: -
 
 GRANT SELECT ON TABLE kompanion.namespaces TO kompanion_reader;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE kompanion.namespaces TO kompanion_writer;
+GRANT SELECT,INSERT ON TABLE kompanion.namespaces TO kompanion_writer;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE kompanion.namespaces TO kompanion_admin;
 
 -- Name: TABLE live_namespaces; Type: ACL; Schema: kompanion; Owner: -
@@ -8128,7 +8176,7 @@ GRANT SELECT ON SEQUENCE kompanion.memory_chunks_chunk_id_seq TO kompanion_admin
 -- Name: TABLE memory_item_revisions; Type: ACL; Schema: kompanion; Owner: -
 
 GRANT SELECT ON TABLE kompanion.memory_item_revisions TO kompanion_reader;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE kompanion.memory_item_revisions TO kompanion_writer;
+GRANT SELECT,INSERT ON TABLE kompanion.memory_item_revisions TO kompanion_writer;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE kompanion.memory_item_revisions TO kompanion_admin;
 
 -- Name: TABLE settings; Type: ACL; Schema: kompanion; Owner: -

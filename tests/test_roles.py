@@ -126,6 +126,23 @@ def test_settings_are_the_admins_to_change(one_db: servers.Database, role: str) 
         conn.execute(change)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "delete from kompanion.namespaces where path = 'acme:ann'",
+        "update kompanion.namespaces set deleted_at = now() where path = 'acme:ann'",
+        "update kompanion.memory_item_revisions set content = 'forged'",
+        "delete from kompanion.memory_item_revisions",
+    ],
+)
+def test_a_writer_neither_removes_a_namespace_nor_rewrites_history_by_hand(filled: servers.Database, sql: str) -> None:
+    with login(filled, "kompanion_writer") as url, psycopg.connect(url, autocommit=True) as conn:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(sql)
+        conn.execute("update kompanion.memory_items set content = 'by hand' where key = 'note-1'")
+        conn.execute("delete from kompanion.memory_items where key = 'note-1'")
+
+
 def test_a_login_without_a_role_sees_nothing(one_db: servers.Database) -> None:
     with login(one_db, None) as url:
         with psycopg.connect(url) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):

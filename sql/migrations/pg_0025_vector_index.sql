@@ -41,7 +41,8 @@ create function kompanion.index_statements(
     set search_path from current
 as $index_statements$
 -- The statements that give a model the vector index it should have; none when it has it. Under psql: \gexec runs them.
--- The new index is built beside the old one, which serves until it is dropped; leftovers of builds that broke off go first.
+-- The new index is built beside the old one, which serves until the new one has its place; leftovers go first. psql goes on after
+-- an error: should the build fail, swap_index fails too, and nothing of the old one is dropped.
 declare
     v_model   record;
     v_current record;
@@ -54,6 +55,7 @@ declare
     v_half    boolean := index_statements.half;
     v_choice  jsonb;
     v_reason  text;
+    v_fine    boolean;
 begin
     select * into v_model from _model(index_statements.model);
     select * into v_current from _vector_index(v_model.model_id);
@@ -95,28 +97,30 @@ begin
 
     -- All is well: the kind, lists and precision that should be, and, as ivfflat learns its lists from the rows there are,
     -- few more rows. Lists that follow from the number of rows may be off by half.
-    if v_current.valid and v_current.kind = v_kind and v_current.half = v_half
+    v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
             or v_rows < 2 * coalesce(v_built, 0)
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
-       or v_current.name is null and v_kind = 'none' then
-        return;
-    end if;
+       or v_current.name is null and v_kind = 'none', false);
     return query
     select row_number() over (order by s.n)::integer, s.statement, s.reason
     from (values
         (1, format('drop index %sif exists kompanion.%I', v_how, v_name || '_new'),
             case when to_regclass(format('kompanion.%I', v_name || '_new')) is not null then 'a build broke off' end),
-        (2, format('create index %s%I on kompanion.embeddings %s where model_id = %s', v_how, v_name || '_new',
+        (2, format('drop index %sif exists kompanion.%I', v_how, v_name || '_old'),
+            case when to_regclass(format('kompanion.%I', v_name || '_old')) is not null then 'it was replaced' end),
+        (3, format('create index %s%I on kompanion.embeddings %s where model_id = %s', v_how, v_name || '_new',
                    _index_definition(v_kind, v_lists, v_model.dim, v_model.metric, v_half), v_model.model_id),
-            case when v_kind <> 'none' then v_reason end),
-        (3, format('drop index %sif exists kompanion.%I', v_how, v_name),
-            case when v_current.name is not null then case when v_current.valid then 'the new one takes its place' else 'it is invalid' end end),
-        (4, format('alter index kompanion.%I rename to %I', v_name || '_new', v_name), case when v_kind <> 'none' then 'takes its place' end),
-        (5, format('select kompanion.record_index(%L, %s)', v_model.model, v_rows), 'rows at build, to see drift later'),
-        (6, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
-            case when v_kind <> 'none' and v_rows >= setting('index_min_rows')::bigint and index_statements.concurrently
+            case when not v_fine and v_kind <> 'none' then v_reason end),
+        (4, format('select kompanion.swap_index(%L, %s)', v_model.model, v_rows),
+            case when not v_fine and v_kind <> 'none' then 'takes its place, with rows at build, to see drift later' end),
+        (5, format('drop index %sif exists kompanion.%I', v_how, v_name || case when v_kind <> 'none' then '_old' else '' end),
+            case when not v_fine and v_current.name is not null then
+                case when v_kind = 'none' then v_reason when v_current.valid then 'the new one has its place' else 'it is invalid' end end),
+        (6, format('select kompanion.record_index(%L, 0)', v_model.model), case when not v_fine and v_kind = 'none' then 'there is none now' end),
+        (7, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
+            case when not v_fine and v_kind <> 'none' and v_rows >= setting('index_min_rows')::bigint and index_statements.concurrently
                  then 'search chooses exact or index, and how far it goes, by what this measures; a minute at most' end)
     ) s (n, statement, reason)
     where s.reason is not null;
@@ -147,7 +151,37 @@ end;
 $record_index$;
 revoke all on function kompanion.record_index(text, bigint) from public;
 comment on function kompanion.record_index(text, bigint) is
-    'Remember how many rows the vector index of a model was built from, and, as the owner of the schema, keep the statements of searches by it planned once a session; index_statements calls it after each build.';
+    'Remember how many rows the vector index of a model was built from, and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
+
+create function kompanion.swap_index(
+    model      text,
+    index_rows bigint
+)
+    returns void
+    language plpgsql
+    volatile
+    set search_path from current
+as $swap_index$
+-- Puts the index that index_statements has built beside the old one in its place; the old one is to be dropped afterwards.
+declare
+    v_name text := 'embeddings_ann_' || (select m.model_id from _model(swap_index.model) m);
+begin
+    if not exists (select 1 from pg_index x where x.indexrelid = to_regclass(format('kompanion.%I', v_name || '_new')) and x.indisvalid) then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state',
+            message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', swap_index.model),
+            hint    = format('Mend what the build said, then again: select statement from kompanion.index_statements(%L) \gexec', swap_index.model);
+    end if;
+    if to_regclass(format('kompanion.%I', v_name)) is not null then
+        execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');
+    end if;
+    execute format('alter index kompanion.%I rename to %I', v_name || '_new', v_name);
+    perform record_index(model, index_rows);
+end;
+$swap_index$;
+revoke all on function kompanion.swap_index(text, bigint) from public;
+comment on function kompanion.swap_index(text, bigint) is
+    'Put the index that index_statements has built in the place of the old one, and remember how many rows it was built from; 55000 when there is no valid new one, and then nothing changes. index_statements calls it after each build.';
 
 create function kompanion.ensure_index(
     model text    default null,

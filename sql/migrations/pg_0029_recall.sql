@@ -146,6 +146,8 @@ begin
             (2, r.retired_at is not null and r.index_name is not null, 'the model is retired, its index is of no use',
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
+            (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
+                'an index that was replaced was not dropped: writers keep it up for nothing', v_build),
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),

@@ -13,13 +13,14 @@ as $grant_roles$
 declare
     c_roles    constant text[] := array['kompanion_reader', 'kompanion_writer', 'kompanion_admin'];
     c_tables   constant text[] := array['select', 'select, insert, update, delete', 'select, insert, update, delete'];
+    c_lasting  constant text[] := array['select', 'select, insert', 'select, insert, update, delete'];  -- namespaces and history
     c_readers  constant text[] := array['namespace_id', 'namespace_segments', 'is_live', 'setting', 'list_namespaces', 'list_threads',
         'list_models', 'get_item', 'get_chunks', 'list_items', 'item_history', 'item_as_of', 'compile_filter', 'metadata_number', 'metadata_text',
         'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'export_marks', 'embedded_chunks'];
     c_writers  constant text[] := array['ensure_namespace', 'ensure_user', 'ensure_thread', 'close_thread', 'upsert_item', 'upsert_items',
         'begin_staging', 'merge_staged', 'delete_item', 'restore_item', 'touch_item', 'revert_item', 'put_chunks', 'put_embeddings',
         'pending_embeddings'];
-    c_own      constant text[] := array['ensure_index', 'tune_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
+    c_own      constant text[] := array['ensure_index', 'swap_index', 'tune_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
     v_count    integer := 0;
     v_rank     integer;
     r          record;
@@ -32,9 +33,10 @@ begin
         execute format('grant select on all tables in schema kompanion to %I', c_roles[v_rank]);
         execute format('grant select on all sequences in schema kompanion to %I', c_roles[v_rank]);  -- for pg_dump
         if v_rank > 1 then
-            execute format('grant %s on kompanion.namespaces, kompanion.users, kompanion.threads, kompanion.memory_items, '
-                           'kompanion.memory_item_revisions, kompanion.memory_chunks, kompanion.embeddings, kompanion.embedding_queue '
-                           'to %I', c_tables[v_rank], c_roles[v_rank]);
+            execute format('grant %s on kompanion.users, kompanion.threads, kompanion.memory_items, kompanion.memory_chunks, '
+                           'kompanion.embeddings, kompanion.embedding_queue to %I', c_tables[v_rank], c_roles[v_rank]);
+            -- A deleted namespace takes everything in it along, and history is evidence: a writer adds to both, no more.
+            execute format('grant %s on kompanion.namespaces, kompanion.memory_item_revisions to %I', c_lasting[v_rank], c_roles[v_rank]);
         end if;
         if v_rank = 3 then
             execute format('grant %s on kompanion.embedding_models, kompanion.settings to %I', c_tables[v_rank], c_roles[v_rank]);

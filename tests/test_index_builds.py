@@ -1,0 +1,108 @@
+"""An index is built beside the one that serves, and takes its place only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+
+import clusters
+import psycopg
+import pytest
+import servers
+from clusters import DIM, QUERIES
+
+import kompanion_db
+
+BUILD = "select statement from kompanion.index_statements('m', kind => 'hnsw') \\gexec\n"
+INDEXES = """
+    select c.relname::text, a.amname::text, x.indisvalid from pg_class c join pg_index x on x.indexrelid = c.oid join pg_am a on a.oid = c.relam
+    where c.relname like 'embeddings\\_ann%' order by 1
+"""
+
+
+@pytest.fixture
+def database(one_db: servers.Database) -> servers.Database:
+    """A store with an ivfflat index that serves."""
+    with kompanion_db.connect(one_db.url) as store:
+        store.register_model("m", DIM)
+        store.upsert_items(clusters.items(range(600)))
+        store.ensure_index("m", kind="ivfflat", lists=10)
+    return one_db
+
+
+def _indexes(database: servers.Database) -> list[tuple[str, str, bool]]:
+    with database.connect() as conn:
+        return conn.execute(INDEXES).fetchall()
+
+
+def _rows_at_build(database: servers.Database) -> int:
+    with database.connect() as conn:
+        (rows,) = conn.execute("select index_rows from kompanion.embedding_models").fetchone() or (None,)
+    assert isinstance(rows, int)
+    return rows
+
+
+def test_a_build_that_fails_leaves_the_index_that_serves_though_psql_goes_on(database: servers.Database) -> None:
+    (serving,) = _indexes(database)
+    with database.connect() as conn:
+        conn.execute("update kompanion.embedding_models set index_rows = 77")
+        # What building an index asks the operator class first fails; searches by an index that stands do not ask it.
+        conn.execute(
+            "create function no_build() returns event_trigger language plpgsql as "
+            "$$ begin if tg_tag = 'CREATE INDEX' then raise 'the disk is full'; end if; end $$"
+        )
+        conn.execute("create event trigger no_build on ddl_command_start execute function no_build()")
+    done = database.psql(BUILD, "-v", "ON_ERROR_STOP=0")
+    assert "the disk is full" in done.stderr
+    assert "the new index of 'm' is not there or invalid, as its build failed; what there was serves on" in done.stderr
+    assert (
+        "HINT:  Mend what the build said, then again: select statement from kompanion.index_statements" in done.stderr
+    )
+    assert _indexes(database) == [serving]
+    assert _rows_at_build(database) == 77
+
+
+def test_a_build_that_broke_off_half_way_leaves_it_too_and_is_repaired_by_the_same_statements(
+    database: servers.Database,
+) -> None:
+    (serving,) = _indexes(database)
+    with database.connect() as conn, database.connect(autocommit=False) as other:
+        statements = [
+            s for (s,) in conn.execute("select statement from kompanion.index_statements('m', kind => 'hnsw')")
+        ]
+        other.execute("update kompanion.embeddings set tags = tags")  # a build waits for those who write
+        conn.execute("set lock_timeout = '100ms'")
+        for statement in statements:
+            with contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.ObjectNotInPrerequisiteState):
+                conn.execute(statement)
+        other.rollback()
+        assert _indexes(database) == [serving, ("embeddings_ann_1_new", "hnsw", False)]
+    assert database.psql(BUILD).returncode == 0
+    assert _indexes(database) == [("embeddings_ann_1", "hnsw", True)]
+    assert _rows_at_build(database) == 600
+
+
+def test_an_index_that_was_replaced_but_not_dropped_is_dropped_by_the_same_statements(
+    database: servers.Database,
+) -> None:
+    with database.connect() as conn:
+        for (statement,) in conn.execute(
+            "select statement from kompanion.index_statements('m', kind => 'hnsw')"
+        ).fetchall():
+            conn.execute(statement)
+            if "swap_index" in statement:
+                break
+        assert _indexes(database) == [("embeddings_ann_1", "hnsw", True), ("embeddings_ann_1_old", "ivfflat", True)]
+        left = conn.execute("select step, statement from kompanion.index_statements('m')").fetchall()
+        assert left == [(1, "drop index concurrently if exists kompanion.embeddings_ann_1_old")]
+        advice = conn.execute("select statement from kompanion.index_advice('m') where advice ~ 'replaced'").fetchall()
+        assert advice == [("select statement from kompanion.index_statements('m') \\gexec",)]
+    assert database.psql(BUILD).returncode == 0
+    assert _indexes(database) == [("embeddings_ann_1", "hnsw", True)]
+
+
+def test_searches_go_by_the_new_index_at_once(database: servers.Database) -> None:
+    assert database.psql(BUILD).returncode == 0
+    with kompanion_db.connect(database.url) as store, database.connect() as conn:
+        conn.execute("select kompanion.set_setting('exact_threshold', '10')")
+        told = store.explain_search("acme", QUERIES[0], 10, target_recall=0.5)
+        assert (told["index_kind"], told["index_used"]) == ("hnsw", True)
