@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from . import arguments as check
 from .embedders import Embedder
+from .errors import BadArgument
 from .operations.embedding import Context
 from .postgres import PostgresStore
 from .postgres_async import AsyncPostgresStore
 from .sqlite.files import is_sqlite
 from .store import AsyncStore, Store
+
+
+def _context(embedder: Embedder | None, chunk_characters: int, chunk_overlap: int) -> Context:
+    characters = check.integer("chunk_characters", chunk_characters) or 0
+    overlap = check.integer("chunk_overlap", chunk_overlap) or 0
+    if characters < 1:
+        raise BadArgument(f"chunk_characters: {characters} is less than 1", hint="Give some hundreds, such as 1200.")
+    if not 0 <= overlap < characters:
+        raise BadArgument(
+            f"chunk_overlap: {overlap} is not between 0 and chunk_characters - 1, which is {characters - 1}",
+            hint="Give a tenth or so of chunk_characters, or leave it out.",
+        )
+    return Context(embedder, characters, overlap)
 
 
 def connect(
@@ -34,7 +49,7 @@ def connect(
 
     Raises ConnectionFailed, NotInstalled, UnsupportedServer, MissingExtra, ModelConflict, DamagedStore, BadArgument.
     """
-    context = Context(embedder, chunk_characters, chunk_overlap)
+    context = _context(embedder, chunk_characters, chunk_overlap)
     if is_sqlite(url):
         from .sqlite.store import SqliteStore  # FAISS takes a while to load: only for those who use it
 
@@ -57,7 +72,7 @@ async def connect_async(
     chunk_overlap: int = 0,
 ) -> AsyncStore:
     """:func:`connect` for asyncio: ``async with await connect_async(url) as store: ...``; raises the same."""
-    context = Context(embedder, chunk_characters, chunk_overlap)
+    context = _context(embedder, chunk_characters, chunk_overlap)
     if is_sqlite(url):
         from .sqlite.store_async import AsyncSqliteStore
 

@@ -48,7 +48,7 @@ class WriteResult:
 
 @dataclass(frozen=True)
 class Item:
-    """A live item at its current revision."""
+    """A live item at its current revision; ``content_revision`` is the one that last changed its content."""
 
     namespace: str
     namespace_id: UUID
@@ -61,6 +61,7 @@ class Item:
     user_key: str | None
     actor: str | None
     revision: int
+    content_revision: int
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None

@@ -15,7 +15,7 @@ from ..errors import BadArgument, BadVector, KompanionError
 from ..namespaces import hash_path
 from ..requests import Breathe, Join, Merge, Pull, Steps, Turn, answered
 from ..types import BulkResult, NewItem, Vector
-from .embedding import Context, chunk_arguments, cut_and_embed
+from .embedding import Context, chunk_arguments, cut_and_embed, embedder_model
 
 _FIELDS = frozenset(f.name for f in dataclasses.fields(NewItem))
 
@@ -55,7 +55,8 @@ def upsert_items(
     works on three batches at a time, where the pool has a connection for each (``max_size`` 4 or more), but keeps them
     in their order: what stands is always what came first. When it is broken off, run it again with the same items:
     those with a key that are written already are unchanged.
-    With an embedder, content that comes without vectors is cut and embedded. ``AsyncStore`` takes async iterables too.
+    With an embedder, content that comes without vectors is cut and embedded, and ``model`` is the embedder's.
+    ``AsyncStore`` takes async iterables too.
 
     Raises what ``upsert_item`` raises, naming the item by its place in the batch; the batch then leaves nothing.
     """
@@ -92,7 +93,7 @@ def upsert_items(
                 fresh = [_item(n, item) for n, item in enumerate(batch)]
                 if context.embedder is not None:
                     yield from finish()  # what has a vector by now need not be embedded
-                cut = yield from _cut(context, fresh)
+                cut = yield from _cut(context, fresh, model)
                 item_rows = yield from _item_rows(fresh)
                 # In the order of namespaces, so that what is searched together lies together.
                 order = sorted(range(len(fresh)), key=lambda n: fresh[n].namespace or "")
@@ -146,7 +147,7 @@ def _item(n: int, item: NewItem | Mapping[str, Any]) -> NewItem:
     return NewItem(**item)
 
 
-def _cut(context: Context, items: list[NewItem]) -> Steps[dict[int, Pieces]]:
+def _cut(context: Context, items: list[NewItem], model: str | None) -> Steps[dict[int, Pieces]]:
     """Chunks and vectors of the items that have any, by place; content without vectors goes to the embedder."""
     cut: dict[int, Pieces] = {}
     for n, item in enumerate(items):
@@ -157,7 +158,13 @@ def _cut(context: Context, items: list[NewItem]) -> Steps[dict[int, Pieces]]:
         elif item.chunks is not None:
             cut[n] = (item.chunks, None)
     if context.embedder is not None:
-        places = [n for n, item in enumerate(items) if item.vectors is None and check.text("content", item.content)]
+        places = [
+            n
+            for n, item in enumerate(items)
+            if item.vectors is None and check.text(f"items[{n}].content", item.content)
+        ]
+        if places:
+            embedder_model(context, f"content of items[{places[0]}]", model)
         given = [(items[n].namespace, items[n].key, items[n].content, items[n].chunks) for n in places]
         embedded = yield from cut_and_embed(context, given)
         cut.update(zip(places, embedded, strict=True))

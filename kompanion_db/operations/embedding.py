@@ -34,6 +34,20 @@ def need_embedder(context: Context, what: str) -> Embedder:
     return context.embedder
 
 
+def embedder_model(context: Context, what: str, model: str | None) -> str:
+    """The model of what the store's embedder is about to embed; BadArgument when the caller names another.
+
+    Vectors of two models are not to be compared, though they may be of one length.
+    """
+    name = need_embedder(context, what).name
+    if model not in (None, name):
+        raise BadArgument(
+            f"model: the store's embedder {name} embeds the {what}, not {model}",
+            hint="Leave model out, or give vectors of that model.",
+        )
+    return name
+
+
 Given = tuple[str | None, str | None, str, Sequence[Chunk] | None]
 """An item to be embedded: namespace, key, content, its chunks when the caller has cut it already."""
 
@@ -44,6 +58,10 @@ Cut = tuple[list[Chunk], list[Vector | None]]
 def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
     """Cut items into chunks and embed, in one go, only the texts that have no vector yet."""
     embedder = need_embedder(context, "content")
+    for _, _, _, chunks in items:
+        chunk_arguments(
+            "texts", "starts", "ends", chunks
+        )  # what is wrong with them is told before anything is embedded
     cut = [
         list(chunks) if chunks is not None else chunk_text(content, context.max_characters, context.overlap)
         for _, _, content, chunks in items
@@ -72,7 +90,7 @@ def embed_query(context: Context, text: str) -> Steps[Vector]:
     """The vector of a question by the store's embedder, checked."""
     embedder = need_embedder(context, "query")
     vector = yield EmbedQuery(check.text("query", text) or "")
-    return check.vector("query", check_vectors(vector[None, :], 1, embedder.dim, embedder.name)[0])
+    return check.vector("query", check_vectors([vector], 1, embedder.dim, embedder.name)[0])
 
 
 def put_chunks(

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import arguments as check
-from ..errors import BadArgument
 from ..requests import Row, Steps, rows_of, value_of
 from ..types import Hit
-from .embedding import Context, embed_query
+from .embedding import Context, embed_query, embedder_model
 from .reading import conditions, with_thread
 
 
@@ -92,14 +91,8 @@ def _arguments(
     asked: dict[str, Any],
 ) -> Steps[dict[str, Any]]:
     if isinstance(query, str):
+        model = embedder_model(context, "query", model)
         vector = yield from embed_query(context, query)
-        name = context.embedder.name if context.embedder else None
-        if model not in (None, name):
-            raise BadArgument(
-                f"model: the query is text, which the store's embedder {name} embeds, not {model}",
-                hint="Leave model out, or give the query as a vector.",
-            )
-        model = name
     else:
         vector = check.vector("query", query)
     return {

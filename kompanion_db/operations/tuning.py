@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import arguments as check
-from ..errors import BadArgument
 from ..requests import Progress, RunAll, Steps, rows_of
 from ..types import Vector
 from ..types_tuning import CalibrationPoint, IndexCandidate, MeasuredRecall
-from .embedding import Context, embed_query
+from .embedding import Context, embed_query, embedder_model
 
 
 def calibrate(
@@ -125,13 +124,8 @@ def _queries(
         return model, None
     if not isinstance(queries, (list, tuple)) or not any(isinstance(query, str) for query in queries):
         return model, check.vectors("queries", queries)
+    name = embedder_model(context, "queries", model)
     vectors = []
     for text in check.texts("queries", queries) or []:
         vectors.append((yield from embed_query(context, text)))
-    name = context.embedder.name if context.embedder else None
-    if model not in (None, name):
-        raise BadArgument(
-            f"model: the queries are texts, which the store's embedder {name} embeds, not {model}",
-            hint="Leave model out, or give the queries as vectors.",
-        )
     return name, vectors

@@ -8,9 +8,10 @@ from typing import Any
 
 from .. import arguments as check
 from ..chunking import Chunk
+from ..errors import NotFound, StaleChunk
 from ..requests import Steps, rows_of
 from ..types import Purged, Vector, WriteResult
-from .embedding import Context, chunk_arguments, cut_and_embed
+from .embedding import Context, chunk_arguments, cut_and_embed, embedder_model
 
 
 def upsert_item(
@@ -35,9 +36,9 @@ def upsert_item(
     """Write an item whole: what is left out is empty, not kept. ``key`` None: the item_id becomes the key.
 
     ``status`` is inserted, revised, or unchanged and then no new revision. ``expected_revision`` 0 means it must
-    not exist. With an embedder the content is cut, and new chunks are embedded, before anything is written;
-    otherwise ``chunks`` and ``vectors`` (shape (chunks, dim), float32, a row may be None) may come along, and what
-    has no vector waits in ``pending_embeddings``.
+    not exist. With an embedder the content is cut, and new chunks are embedded, before anything is written, and
+    ``model`` is the embedder's; otherwise ``chunks`` and ``vectors`` (shape (chunks, dim), float32, a row may be None)
+    may come along, and what has no vector waits in ``pending_embeddings``.
 
     Raises RevisionConflict, BadNamespace, NamespaceDeleted, ThreadClosed, BadVector, UnknownModel, BadArgument,
     TooLarge, EmbedderError.
@@ -46,9 +47,11 @@ def upsert_item(
     body = check.text("content", content)
     pieces: list[Chunk] | None
     found: list[Vector | None] | None
-    if vectors is None and context.embedder is not None and body:
-        ((pieces, found),) = yield from cut_and_embed(context, [(space, name, body, chunks)])
+    if context.embedder is not None and model is None:
         model = context.embedder.name
+    if vectors is None and context.embedder is not None and body:
+        model = embedder_model(context, "content", model)
+        ((pieces, found),) = yield from cut_and_embed(context, [(space, name, body, chunks)])
     else:
         pieces = list(check.sequence("chunks", chunks, "chunks")) if chunks is not None else None
         found = None if vectors is None else check.vectors("vectors", vectors)
@@ -166,18 +169,21 @@ def revert_item(
 
 
 def reembed_item(context: Context, namespace: str, key: str) -> Steps[None]:
-    """Cut and embed an item again with the store's embedder; nothing when it has gone meanwhile."""
+    """Cut and embed an item again with the store's embedder; nothing when it has gone or changed meanwhile."""
     items = yield from rows_of("get_item", namespace=namespace, key=key)
     if items and context.embedder is not None:
         ((pieces, found),) = yield from cut_and_embed(context, [(namespace, key, items[0]["content"], None)])
-        stored = yield from rows_of(
-            "put_chunks",
-            False,
-            namespace=namespace,
-            key=key,
-            content_revision=None,
-            **chunk_arguments("texts", "starts", "ends", pieces or []),
-        )
+        try:
+            stored = yield from rows_of(
+                "put_chunks",
+                False,
+                namespace=namespace,
+                key=key,
+                content_revision=items[0]["content_revision"],
+                **chunk_arguments("texts", "starts", "ends", pieces or []),
+            )
+        except (NotFound, StaleChunk):
+            return  # whoever wrote the new content has seen to its chunks
         fresh = [(row, v) for row, v in zip(stored, found or [], strict=False) if v is not None]
         if fresh:
             namespace_id = items[0]["namespace_id"]

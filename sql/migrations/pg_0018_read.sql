@@ -7,7 +7,8 @@ create function kompanion.get_item(
     key       text
 )
     returns table (namespace_id uuid, item_id uuid, content text, metadata jsonb, tags text[], thread text, user_key text,
-                   actor text, revision integer, created_at timestamptz, updated_at timestamptz, expires_at timestamptz)
+                   actor text, revision integer, content_revision integer, created_at timestamptz, updated_at timestamptz,
+                   expires_at timestamptz)
     language plpgsql
     stable
     set search_path from current
@@ -18,14 +19,14 @@ declare
 begin
     return query
     select i.namespace_id, i.item_id, i.content, i.metadata, i.tags, i.thread, i.user_key,
-           i.actor, i.revision, i.created_at, i.updated_at, i.expires_at
+           i.actor, i.revision, i.content_revision, i.created_at, i.updated_at, i.expires_at
     from live_items i
     where i.namespace_id = v_namespace_id and i.key = get_item.key;
 end;
 $get_item$;
 revoke all on function kompanion.get_item(text, text) from public;
 comment on function kompanion.get_item(text, text) is
-    'Read one live item; no row when there is none. Reading never writes: see touch_item to extend its life.';
+    'Read one live item; no row when there is none. content_revision is for put_chunks. Reading never writes: see touch_item to extend its life.';
 
 create function kompanion.get_chunks(
     namespace text,
@@ -70,8 +71,8 @@ create function kompanion.list_items(
     after     text    default null
 )
     returns table (namespace text, namespace_id uuid, item_id uuid, key text, content text, metadata jsonb, tags text[],
-                   item_thread text, user_key text, actor text, revision integer, created_at timestamptz,
-                   updated_at timestamptz, expires_at timestamptz, cursor text)
+                   item_thread text, user_key text, actor text, revision integer, content_revision integer,
+                   created_at timestamptz, updated_at timestamptz, expires_at timestamptz, cursor text)
     language plpgsql
     stable
     set search_path from current
@@ -90,7 +91,7 @@ begin
     select c.at, c.id into v_at, v_id from _read_cursor(after) c;
     return query
     select i.namespace, i.namespace_id, i.item_id, i.key, i.content, i.metadata, i.tags, i.thread, i.user_key, i.actor,
-           i.revision, i.created_at, i.updated_at, i.expires_at, _write_cursor(i.created_at, i.item_id)
+           i.revision, i.content_revision, i.created_at, i.updated_at, i.expires_at, _write_cursor(i.created_at, i.item_id)
     from unnest(v_ids) as n (id)
     cross join lateral (
         select l.*

@@ -48,8 +48,8 @@ def list_items(
         f"""
         with page (item_no) as materialized ({page})
         select n.path as namespace, n.namespace_id, i.item_id, i.key, i.content, json(i.metadata) as metadata,
-               json(i.tags) as tags, t.key as item_thread, u.key as user_key, i.actor, i.revision, i.created_at,
-               i.updated_at, i.expires_at, i.created_at as cursor
+               json(i.tags) as tags, t.key as item_thread, u.key as user_key, i.actor, i.revision, i.content_revision,
+               i.created_at, i.updated_at, i.expires_at, i.created_at as cursor
         from page p
         cross join memory_items i on i.item_no = p.item_no
         cross join namespaces n on n.namespace_no = i.namespace_no

@@ -49,7 +49,8 @@ def get_item(session: Session, namespace: str, key: str) -> list[Row]:
         session.rows(
             f"""
             select n.namespace_id, i.item_id, i.content, json(i.metadata) as metadata, json(i.tags) as tags,
-                   t.key as thread, u.key as user_key, i.actor, i.revision, i.created_at, i.updated_at, i.expires_at
+                   t.key as thread, u.key as user_key, i.actor, i.revision, i.content_revision, i.created_at,
+                   i.updated_at, i.expires_at
             {_NAMED}
             left join threads t on t.thread_no = i.thread_no
             left join users u on u.user_no = i.user_no

@@ -1,0 +1,119 @@
+"""A store that embeds: which model its vectors are of, and that no text is kept with the chunks of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from engines import Home
+
+import kompanion_db
+from kompanion_db import Chunk, HashEmbedder
+from kompanion_db.errors import BadArgument, StaleChunk
+
+DIM = 16
+
+
+class Interrupted(HashEmbedder):
+    """An embedder during whose next work something else happens."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
+        return super().embed_documents(texts)
+
+
+@pytest.fixture
+def embedder() -> Interrupted:
+    return Interrupted(DIM)
+
+
+@pytest.fixture
+def store(home: Home, embedder: Interrupted) -> Iterator[kompanion_db.Store]:
+    with kompanion_db.connect(home.url, embedder=embedder) as store:
+        yield store
+
+
+def _models(store: kompanion_db.Store, key: str) -> list[str]:
+    return [m.model for m in store.list_models() if store.get_chunks("acme", key, model=m.model)[0].vector is not None]
+
+
+def test_no_write_takes_what_the_embedder_made_for_a_vector_of_another_model(store: kompanion_db.Store) -> None:
+    store.register_model("other", DIM)
+    with pytest.raises(BadArgument, match=r"^model: .* embeds the content, not other"):
+        store.upsert_item("acme", "k", "tea", model="other")
+    with pytest.raises(BadArgument, match=r"^model: .* content of items\[1\], not other"):
+        store.upsert_items(
+            [
+                {"namespace": "acme", "key": "j", "content": "tea", "vectors": [[1.0] * DIM]},
+                {"namespace": "acme", "key": "k", "content": "tea"},
+            ],
+            model="other",
+        )
+    assert store.list_items("acme") == []
+
+
+def test_without_a_model_vectors_are_of_the_embedders_in_either_way_to_write(home: Home, embedder: Interrupted) -> None:
+    with kompanion_db.connect(home.url) as first:
+        first.register_model("default", DIM)
+    with kompanion_db.connect(home.url, embedder=embedder) as store:
+        store.upsert_item("acme", "one", "tea", vectors=[[1.0] * DIM])
+        store.upsert_items([{"namespace": "acme", "key": "many", "content": "tea", "vectors": [[1.0] * DIM]}])
+        store.upsert_item("acme", "named", "tea", vectors=[[1.0] * DIM], model="default")
+        assert _models(store, "one") == _models(store, "many") == [embedder.name]
+        assert _models(store, "named") == ["default"]
+
+
+def test_a_revert_leaves_newer_content_its_own_chunks(
+    home: Home, store: kompanion_db.Store, embedder: Interrupted
+) -> None:
+    store.upsert_item("acme", "k", "old text")
+    store.upsert_item("acme", "k", "second, longer text")
+    with kompanion_db.connect(home.url) as other:
+        embedder.meanwhile = lambda: other.upsert_item("acme", "k", "wholly new and longer content")
+        store.revert_item("acme", "k", 1)
+    assert [c.content for c in store.get_chunks("acme", "k")] == ["wholly new and longer content"]
+
+
+def test_the_revision_of_the_content_read_guards_chunks_cut_from_it(store: kompanion_db.Store) -> None:
+    store.upsert_item("acme", "k", "tea")
+    store.upsert_item("acme", "k", "tea", tags=["hot"])
+    read = store.get_item("acme", "k")
+    assert read is not None
+    assert (read.revision, read.content_revision) == (2, 1)
+    assert store.list_items("acme")[0].content_revision == 1
+    store.put_chunks("acme", "k", [Chunk(0, "tea", 0, 3)], content_revision=read.content_revision)
+    store.upsert_item("acme", "k", "milk")
+    with pytest.raises(StaleChunk):
+        store.put_chunks("acme", "k", [Chunk(0, "tea", 0, 3)], content_revision=read.content_revision)
+
+
+def test_what_is_wrong_is_named_before_anything_is_embedded(store: kompanion_db.Store, embedder: Interrupted) -> None:
+    embedder.meanwhile = lambda: pytest.fail("embedded")
+    with pytest.raises(BadArgument, match=r"^chunks\[0\]: is str, not a Chunk"):
+        store.upsert_item("acme", "k", "x", chunks=["x"])  # type: ignore[list-item]
+    with pytest.raises(BadArgument, match=r"^items\[1\]\.content: holds a NUL"):
+        store.upsert_items([{"namespace": "acme", "content": "a"}, {"namespace": "acme", "content": "\0"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("chunk_characters", 0), ("chunk_overlap", 1200), ("chunk_overlap", -1), ("chunk_overlap", "x")]
+)
+def test_a_way_to_cut_that_cannot_be_is_refused_when_the_store_is_opened(home: Home, name: str, value: Any) -> None:
+    with pytest.raises(BadArgument, match=f"^{name}: "):
+        kompanion_db.connect(home.url, **{name: value})
+
+
+def test_an_embedder_may_give_a_question_as_a_list(home: Home) -> None:
+    class Lists(HashEmbedder):
+        def embed_query(self, text: str) -> Any:
+            return np.asarray(super().embed_query(text)).tolist()
+
+    with kompanion_db.connect(home.url, embedder=Lists(DIM)) as store:
+        store.upsert_item("acme", "k", "tea")
+        assert [hit.key for hit in store.search("acme", "tea")] == ["k"]
