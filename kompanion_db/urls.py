@@ -49,8 +49,10 @@ def connection_args(url: str) -> dict[str, str]:
         args = {"port": "unreadable"}
     if not re.fullmatch(r"[0-9,]*", args.get("port", "")):
         # from None: libpq quotes the piece it stumbled over, and that piece may be the password.
+        # Nor the text itself where the scheme or a slash is forgotten: there redact does not see a password for one.
+        shown = f": {redact(url)}" if separator or "@" not in text else ""
         raise BadArgument(
-            f"url: not a PostgreSQL URL: {redact(url)}",
+            f"url: not a PostgreSQL URL{shown}",
             hint="Use postgresql://user:password@host:port/database; percent-encode special characters, "
             "for example / as %2F.",
         ) from None

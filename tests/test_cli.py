@@ -219,6 +219,8 @@ def test_what_was_stored_without_vectors_is_embedded_later_and_a_new_model_is_fi
     assert cli("embed", "-e", "hash:64", "--json", "-u", one_home.url).rows[0]["stored"] == 7
     switched = cli("models", "set-default", HashEmbedder(64).name, "--json", "-u", one_home.url)
     assert switched.rows == [{"default": HashEmbedder(64).name, "former": HashEmbedder().name}]
+    retired = cli("models", "retire", HashEmbedder().name, "--delete-vectors", "-u", one_home.url)
+    assert retired.out == f"{HashEmbedder().name} is retired; 7 vectors were removed.\n"
     put(one_home, "k7", "The default is the embedder without being named.")
     assert cli("stats", "--json", "-u", one_home.url).rows
     assert {hit["key"] for hit in cli("search", "acme", "default embedder", "--json", "-u", one_home.url).rows} >= {

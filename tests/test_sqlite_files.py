@@ -182,6 +182,8 @@ def test_sql_runs_scripts_and_ends_at_the_first_error(store: kompanion_db.Store,
     refused = cli("sql", url, "-c", "select * from delete_item('acme', 'never was')")
     assert (refused.code, "(KM003)" in refused.err, "hint: See list_items" in refused.err) == (1, True, True)
     assert "psql" in cli("sql", "embedded:x").err
+    for wrong in (".modee box", ".mode 'box"):
+        assert cli("sql", url, "-c", wrong).err.startswith(f"error: sql: {wrong}: ")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import servers
 
+import kompanion_db
 from kompanion_db import errors
 from kompanion_db.pg_errors import translate, translated
 from kompanion_db.urls import connection_args, display_url, redact
@@ -64,6 +65,13 @@ def test_no_form_of_url_lets_its_password_out(url: str) -> None:
         refusal = exc
     shown = "".join(traceback.format_exception(refusal)) if refusal else ""
     assert SECRET not in shown, "libpq's own words would quote the URL"
+
+
+@pytest.mark.parametrize("url", [f"postgresql:/u:{SECRET}@h/d", f"postgresql:u:{SECRET}@h/d", f"u:{SECRET}@h/d"])
+def test_a_url_without_its_scheme_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(errors.BadArgument, match=r"^url: not a PostgreSQL URL") as refusal:
+        kompanion_db.connect(url)
+    assert SECRET not in "".join(traceback.format_exception(refusal.value))
 
 
 def test_a_url_without_a_password_is_shown_as_it_is() -> None:

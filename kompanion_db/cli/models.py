@@ -8,7 +8,7 @@ import typer
 
 from .app import app
 from .options import JsonOption, UrlOption
-from .output import note, print_json, print_table
+from .output import clean, print_json, print_table
 from .stores import open_store
 
 models = typer.Typer(help="The embedding models: list, register, set-default, retire.")
@@ -81,4 +81,4 @@ def retire(
     if as_json:
         print_json([{"retired": name, "vectors_removed": removed}])
     else:
-        note(f"{name} is retired; {removed} vectors were removed.")
+        print(clean(f"{name} is retired; {removed} vectors were removed."))

@@ -50,7 +50,10 @@ def sql(
         shell = shell_of(db=conn, stderr=io.StringIO())
         shell.process_command(".mode box")
         for statement in statements or _statements(sys.stdin):
-            (shell.process_command if statement.startswith(".") else shell.process_complete_line)(statement)
+            try:
+                (shell.process_command if statement.startswith(".") else shell.process_complete_line)(statement)
+            except (shell_of.Error, ValueError) as exc:  # what a command of the shell says of its arguments
+                raise BadArgument(f"sql: {statement}: {exc}", hint="See .help for the commands of the shell.") from None
 
 
 def _statements(script: Iterable[str]) -> Iterator[str]:
