@@ -16,7 +16,7 @@ demo: $(VENV)/.embedded  ## Load a small corpus into an embedded server and ask 
 	@$(BIN)/kompanion-db demo
 
 # The generated files under sql/ are compared by tests (test_install_psql.py, test_golden.py).
-test: check  ## Lint, types, and the whole test suite on three PostgreSQL servers
+test: check  ## Lint, types, and all but the slow tests, on three PostgreSQL servers and SQLite
 	@echo "== pytest"
 	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
 

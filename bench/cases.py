@@ -194,8 +194,9 @@ def _pooled(data: Dataset, namespaces: list[str], rng: np.random.Generator) -> d
         pool = sorted(path for path, rows in prefixes.items() if low <= len(rows) <= high)
         level = f"{100 * share:g}pct"
         if pool:
-            filters[f"ns_rand_{level}"] = [pool[i] for i in rng.integers(len(pool), size=q)]
             own = [[p for p in pool if (namespaces[row] + ":").startswith(p + ":")] for row in nearest]
+            others = [[p for p in pool if p not in found] or pool for found in own]
+            filters[f"ns_rand_{level}"] = [some[rng.integers(len(some))] for some in others]
             filters[f"ns_own_{level}"] = [found[0] if found else None for found in own]
         some = sorted(tag for tag, rows in tags.items() if low <= len(rows) <= high)
         if some:

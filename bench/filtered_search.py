@@ -119,6 +119,8 @@ def explained(store: kompanion_db.Store, case: Case, n: int, target: float) -> s
     told = store.explain_search(
         where.scope, case.queries[n], K, tags_all=list(where.tags) if where.tags else None, target_recall=target
     )
+    if told["path"] == "exact":  # though it may have looked around first
+        return "exact"
     if told.get("probes"):
         return f"{told['path']}, {told['probes']} of {told['lists']}"
     return str(told["path"]) + (f", ef {told['ef_search']}" if told.get("ef_search") else "")

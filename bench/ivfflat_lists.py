@@ -201,9 +201,9 @@ def show(record: dict[str, Any]) -> str:
             continue
         tuner, best, choice = one["duel"]["tuner"], one["duel"]["best"], one["choice"]
         parts.append(
-            f"tune_index took {choice['seconds']:.0f} s and chose {tuner['lists']} lists, {tuner['probes']} probes: "
+            f"tune_index took {choice['seconds']:.0f} s and chose {tuner['lists']} lists, probes {tuner['probes']}: "
             f"recall {tuner['recall']:.3f}, p50 {tuner['p50_ms']:.2f} ms\n"
-            f"best of the sweep beside it: {best['lists']} lists, {best['probes']} probes: recall {best['recall']:.3f}, "
+            f"best of the sweep beside it: {best['lists']} lists, probes {best['probes']}: recall {best['recall']:.3f}, "
             f"p50 {best['p50_ms']:.2f} ms\n"
             f"tuner / best {one['ratio']:.2f} (promised {MOST}): {'ok' if one['fast'] else 'MISSED'}; "
             f"recall within {NEAR} of {record['target']:g}: {'ok' if one['near'] else 'MISSED'}"

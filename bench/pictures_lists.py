@@ -118,5 +118,5 @@ def _told(figure: Figure, run: dict[str, Any]) -> None:
         ("○", BLACK, 0.5, "best of the sweep", best),
     )
     for sign, colour, x, words, side in text:
-        line = f"{sign}  {words}: {side['lists']} lists, {side['probes']} probes: recall {side['recall']:.3f}, {side['p50_ms']:.2f} ms"
+        line = f"{sign}  {words}: {side['lists']} lists, probes {side['probes']}: recall {side['recall']:.3f}, {side['p50_ms']:.2f} ms"
         figure.text(x, 0.27 / figure.get_figheight(), line, fontsize=9, color=colour, va="bottom")

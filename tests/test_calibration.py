@@ -269,7 +269,7 @@ def test_a_calibration_whose_index_has_become_another_is_not_believed(
     pg_store.calibrate(sample=20)
     _use_the_index(db)
     assert _source(pg_store) == "calibration"
-    with db.connect() as conn:  # as after a repg_store, when oids are given out anew
+    with db.connect() as conn:  # as after a restore, when oids are given out anew
         conn.execute(
             "update kompanion.embedding_models set "
             "knobs = jsonb_set(knobs, '{index,oid}', to_jsonb('kompanion.embeddings_pk'::regclass::oid::bigint))"

@@ -68,7 +68,7 @@ def _asked(asked: dict[str, Any], number: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("target", "kinds"), [(0.95, list(ASKED)), (0.99, ["everything", "foreign_scope", "metadata"])]
 )
-def test_searches_of_every_kind_reach_their_target_and_are_never_short(
+def test_searches_of_every_kind_come_near_their_target_and_are_never_short(
     calibrated: Calibrated, target: float, kinds: list[str]
 ) -> None:
     reached = {}
@@ -87,7 +87,7 @@ def test_searches_of_every_kind_reach_their_target_and_are_never_short(
             assert [h.distance for h in hits] == sorted(h.distance for h in hits)
             recalls.append(len(set(found) & set(true)) / 10)
         reached[name] = float(np.mean(recalls))
-    assert {name: recall for name, recall in reached.items() if recall < target - 0.03} == {}
+    assert {name: recall for name, recall in reached.items() if recall < target - min(0.03, 2 * (1 - target))} == {}
 
 
 def test_explain_search_tells_path_knob_and_the_recall_that_was_measured(calibrated: Calibrated) -> None:
@@ -139,6 +139,13 @@ def test_measured_recall_is_what_searches_reach_and_its_interval_holds_it(calibr
     assert (exact.recall, exact.high, exact.by_index) == (1, 1, 0)
     own = calibrated.store.measure_recall("m", queries=QUERIES[:7], k=3)
     assert (own.asked, own.by_index) == (7, 7)
+    measured = calibrated.store.measure_recall("m", queries=QUERIES)
+    everything = range(ROWS)
+    true = [
+        len({int(h.key) for h in calibrated.store.search("*", q, 10)} & set(clusters.nearest(q, everything, 10))) / 10
+        for q in QUERIES
+    ]
+    assert measured.recall == pytest.approx(np.mean(true), abs=0.001)
     nowhere = calibrated.store.measure_recall("m", scope="nowhere")
     assert (nowhere.asked, nowhere.recall) == (0, None)
 

@@ -78,7 +78,9 @@ def _asked(asked: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
-def test_searches_of_every_kind_reach_their_target_and_are_never_short(calibrated: SqliteStore, target: float) -> None:
+def test_searches_of_every_kind_come_near_their_target_and_are_never_short(
+    calibrated: SqliteStore, target: float
+) -> None:
     reached = {}
     for name, asked in ASKED.items():
         recalls = []
@@ -90,7 +92,7 @@ def test_searches_of_every_kind_reach_their_target_and_are_never_short(calibrate
             assert set(found) <= set(matches)
             recalls.append(len(set(found) & set(clusters.nearest(query, matches, 10))) / 10)
         reached[name] = float(np.mean(recalls))
-    assert {name: recall for name, recall in reached.items() if recall < target - 0.03} == {}
+    assert {name: recall for name, recall in reached.items() if recall < target - min(0.03, 2 * (1 - target))} == {}
 
 
 @pytest.mark.parametrize("metric", ["l2", "inner_product"])

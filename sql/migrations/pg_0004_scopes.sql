@@ -16,7 +16,7 @@ comment on column kompanion.settings.updated_at is 'When it was last changed.';
 comment on constraint settings_pk on kompanion.settings is 'One row a setting.';
 
 insert into kompanion.settings (name, value, description) values
-    ('exact_threshold', '10000', 'Rows up to which a search is exact, an order by over the scope; above it an index is used when there is one.'),
+    ('exact_threshold', '10000', 'Matches up to which a search is exact while no calibration holds; above it the vector index may be used.'),
     ('target_recall', '0.95', 'recall@k a search aims at when it goes by an index and the caller names no target.'),
     ('index_min_rows', '20000', 'Rows of a model from which ensure_index builds a vector index.'),
     ('embedding_lease', '"10 minutes"', 'How long a batch handed out by pending_embeddings stays with its worker.'),
