@@ -57,8 +57,8 @@ class NewFile:
 
     def adopt(self) -> None:
         """The temporary file was written by somebody else; it is taken as it is."""
-        os.close(self._fd)
         with named_errors(self.temporary):
+            self._close()
             self._fd = os.open(self.temporary, os.O_RDWR)
             self.bytes = os.fstat(self._fd).st_size
             self.crc = checksum(self.temporary)
@@ -80,8 +80,7 @@ class NewFile:
         with named_errors(self.path):
             reached(f"{self._step}.written")
             sync_file(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            self._close()
             reached(f"{self._step}.synced")
             os.rename(self.temporary, self.path)
             reached(f"{self._step}.renamed")
@@ -89,11 +88,16 @@ class NewFile:
             reached(f"{self._step}.durable")
 
     def _discard(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with suppress(OSError):
+            self._close()
         with suppress(OSError):
             self.temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        """Close it once: the number may be that of another file as soon as it is closed, also when that fails."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def sync_file(fd: int) -> None:
