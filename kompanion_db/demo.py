@@ -20,7 +20,7 @@ from .connecting import connect
 from .embedders import HashEmbedder
 from .errors import BadArgument, KompanionError, RevisionConflict
 from .migrate import status
-from .sqlite.files import is_sqlite
+from .sqlite.files import Place, is_sqlite
 from .store import Store
 from .types import Hit, Item
 from .urls import redact
@@ -84,7 +84,7 @@ def run(url: str, out: Console) -> bool:
     _say(out, "All of it", start)
     if file is not None:
         out.print(Text(f"The databases stay. Look around: kompanion-db psql {url}", style=DIM))
-        out.print(Text(f"                              or: kompanion-db sql sqlite:///{file}", style=DIM))
+        out.print(Text(f"                              or: kompanion-db sql {Place(file).url}", style=DIM))
     return all(found) and same
 
 
@@ -148,7 +148,7 @@ def _ask_sqlite(
     _title(out, "The same memories in a SQLite file, without a server, give the same answers")
     start = time.monotonic()
     rows = []
-    with connect(f"sqlite:///{file.absolute()}", embedder=HashEmbedder()) as store:
+    with connect(Place(file.absolute()).url, embedder=HashEmbedder()) as store:
         store.upsert_items(items)
         for question, expected in zip(asked, answers, strict=True):
             hits = store.search(question["scope"], question["question"], K, **question["options"])

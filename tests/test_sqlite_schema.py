@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+import kompanion_db
 from kompanion_db.errors import BadArgument, NamespaceDeleted
 from kompanion_db.migrate import migrate, migration_ids, migrations_folder, rollback, status
 from kompanion_db.namespaces import namespace_id
@@ -112,6 +113,17 @@ def test_three_slashes_are_a_file_here_and_four_one_by_its_full_path() -> None:
     place = place_of("sqlite:////var/x.db?synchronous=normal")
     assert place == Place(Path("/var/x.db"), "normal")
     assert place.folder == Path("/var/x.db.vec")
+
+
+@pytest.mark.parametrize("name", ["a%20b/x.db", "what?.db", "100%.db", "a b.db", " x.db ", "Tür/ö.db", "a#b&c=d.db"])
+def test_the_url_of_a_place_names_it_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    for place in (Place(tmp_path / name), Place(tmp_path / name, "normal")):
+        assert place_of(place.url) == place
+    place.path.parent.mkdir(exist_ok=True)
+    with kompanion_db.connect(place.url) as store:
+        assert store.url == place.url
+        assert store.doctor() == []
+    assert [path for path in tmp_path.rglob("*") if path.suffix.strip() == ".db"] == [place.path]
 
 
 def test_a_namespace_below_a_deleted_one_is_refused_and_look_alikes_are_not(url: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from ..errors import BadArgument
 
 SCHEME = "sqlite:"
 _SYNCHRONOUS = ("full", "normal")
+
+# What ``place_of`` would read as something else, and spaces; the rest stays readable.
+_QUOTED = re.compile(r"[%?\s]")
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,9 @@ class Place:
 
     @property
     def url(self) -> str:
-        """The URL that names it."""
-        return f"sqlite:///{self.path}" + ("" if self.synchronous == "full" else f"?synchronous={self.synchronous}")
+        """The URL that names it, and no other: ``place_of`` gives this place."""
+        name = _QUOTED.sub(lambda found: quote(found[0]), str(self.path))
+        return f"sqlite:///{name}" + ("" if self.synchronous == "full" else f"?synchronous={self.synchronous}")
 
 
 def is_sqlite(url: str) -> bool:
