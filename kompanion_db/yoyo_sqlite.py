@@ -203,5 +203,5 @@ def applied_in_file(place: Place) -> dict[str, datetime]:
     """The migrations of the file of a store, none when it is not there."""
     if not place.path.exists():
         return {}
-    with translated(), closing(open_connection(place)) as conn:
+    with translated(), closing(open_connection(place, as_it_is=True)) as conn:
         return applied(conn)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -13,6 +15,7 @@ from cli import cli, process
 
 import kompanion_db
 from kompanion_db.errors import BadArgument, DamagedStore, NotInstalled
+from kompanion_db.migrate import status
 from kompanion_db.sqlite.upkeep import doctor
 
 DIM = 8
@@ -169,6 +172,21 @@ def test_a_file_of_somebody_else_is_not_examined(tmp_path: Path) -> None:
             apsw.Connection(str(tmp_path / name)).execute("create table t (x)")
         done = cli("doctor", f"sqlite:///{tmp_path / name}")
         assert (done.code, f"({NotInstalled.sqlstate})" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_to_look_at_a_file_of_somebody_else_changes_no_byte_of_it(tmp_path: Path, mode: str) -> None:
+    theirs = tmp_path / "theirs.db"
+    with closing(apsw.Connection(str(theirs))) as conn:
+        conn.execute(f"pragma journal_mode = {mode}").fetchall()
+        conn.execute("create table t (x); insert into t values (1)")
+    url, before = f"sqlite:///{theirs}", theirs.read_bytes()
+    looks = (kompanion_db.connect, partial(kompanion_db.connect, migrate=False), kompanion_db.sqlite.open_sql, doctor)
+    for look in looks:
+        with pytest.raises(NotInstalled):
+            look(url)
+    assert not any(m.applied for m in status(url))
+    assert ([path.name for path in tmp_path.iterdir()], theirs.read_bytes()) == (["theirs.db"], before)
 
 
 def test_sql_runs_scripts_and_ends_at_the_first_error(store: kompanion_db.Store, url: str) -> None:

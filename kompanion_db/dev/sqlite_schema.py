@@ -22,7 +22,7 @@ def render() -> str:
     with tempfile.TemporaryDirectory(prefix="kompanion-dev-") as folder:
         url = f"sqlite:///{Path(folder, 'x.db')}"
         migrate(url)
-        with closing(open_connection(place_of(url), readonly=True)) as conn:
+        with closing(open_connection(place_of(url), as_it_is=True)) as conn:
             rows = conn.execute(
                 "select sql from sqlite_schema where sql is not null and tbl_name not like '@_yoyo%' escape '@' "
                 "and name not like 'sqlite@_%' escape '@' order by rowid"

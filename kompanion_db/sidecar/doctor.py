@@ -43,7 +43,7 @@ def examine(place: Place, repair: bool = False) -> list[Finding]:
     if not place.path.exists() or place.path.stat().st_size == 0:
         raise NotInstalled(f"there is no store at {place.path}", hint="Name the file of the store.")
     try:
-        with closing(open_connection(place)) as conn:
+        with closing(open_connection(place, as_it_is=True)) as conn:
             found = list(_database(place, conn))
             if not found and not _ours(conn):
                 raise NotInstalled(

@@ -37,21 +37,25 @@ PAGE_SIZE = 8192
 C = TypeVar("C", bound=apsw.Connection)
 
 
-def open_connection(place: Place, *, create: bool = False, readonly: bool = False) -> apsw.Connection:
-    """A connection with the settings every connection of ours has. Raises errors of apsw."""
-    return open_as(apsw.Connection, place, create=create, readonly=readonly)
+def open_connection(place: Place, *, create: bool = False, as_it_is: bool = False) -> apsw.Connection:
+    """A connection with the settings every connection of ours has. Raises errors of apsw.
+
+    ``as_it_is``: only to look, as the file may be somebody else's. Not read-only: what a crash left of a transaction
+    could not be undone then, and a reader's empty log would stay.
+    """
+    return open_as(apsw.Connection, place, create=create, as_it_is=as_it_is)
 
 
-def open_as(kind: type[C], place: Place, *, create: bool = False, readonly: bool = False) -> C:
+def open_as(kind: type[C], place: Place, *, create: bool = False, as_it_is: bool = False) -> C:
     """``open_connection`` for a class of connections."""
-    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
-    conn = kind(str(place.path), flags=flags | (apsw.SQLITE_OPEN_CREATE if create else 0))
+    flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    conn = kind(str(place.path), flags=flags)
     try:
         conn.set_busy_timeout(BUSY_SECONDS * 1000)
         if create:
             conn.execute(f"pragma page_size = {PAGE_SIZE}")
         conn.execute("pragma foreign_keys = on; pragma recursive_triggers = on; pragma temp_store = memory")
-        if not readonly:
+        if not as_it_is:
             conn.execute("pragma journal_mode = wal")
         conn.execute(f"pragma synchronous = {place.synchronous}; pragma cache_size = -{CACHE_KB}")
         conn.execute(f"pragma mmap_size = {MAPPED_BYTES}")
