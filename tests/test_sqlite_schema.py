@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -52,6 +53,32 @@ def test_many_processes_that_migrate_at_once_apply_everything_once(url: str) -> 
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         done = pool.map(migrate, [url] * 4)
     assert sorted(map(len, done))[:-1] == [0, 0, 0]
+
+
+def _opens(url: str) -> int:
+    with kompanion_db.connect(url) as store:
+        return store.upsert_item("acme", "k", str(os.getpid())).revision
+
+
+def test_many_processes_that_open_a_new_store_at_once_all_have_it(url: str) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        assert sorted(pool.map(_opens, [url] * 8, chunksize=1))[0] == 1
+    assert all(m.applied for m in status(url))
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_store_opens_though_another_process_has_begun_to_make_it(url: str, killed: bool) -> None:
+    with closing(open_connection(place_of(url), create=True)) as other:
+        if killed:
+            other.close()
+        assert place_of(url).path.stat().st_size > 0
+        assert _opens(url) == 1
+
+
+def test_a_store_whose_schema_was_undone_is_made_anew(url: str) -> None:
+    assert _opens(url) == 1
+    rollback(url, to="zero")
+    assert _opens(url) == 1
 
 
 def test_a_plain_update_is_the_next_revision_and_the_former_is_kept(conn: apsw.Connection) -> None:
