@@ -1,14 +1,141 @@
-"""The care of the files goes on past what is damaged or gone, and ends with nothing left lying about."""
+"""The care of the files: what is damaged or gone does not stop it for the rest, and what counts no longer is removed."""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import kill_store
+import numpy as np
 import pytest
 
-from kompanion_db.errors import ConnectionFailed
+import kompanion_db
+from kompanion_db.errors import ConnectionFailed, DamagedStore
+from kompanion_db.sidecar import manifest
 from kompanion_db.sidecar.durable import NewFile
+from kompanion_db.sidecar.maintenance import Maintenance
+from kompanion_db.sidecar.manifest import SegmentEntry
+from kompanion_db.sidecar.rounds import Rounds, rounds
+from kompanion_db.sidecar.transactions import keeper
+from kompanion_db.sqlite.files import Place
+from kompanion_db.sqlite.upkeep import doctor
+
+DIM = 8
+ROWS = 30
+MODELS = ("first", "second")
+
+
+def put(store: kompanion_db.Store, model: str, count: int) -> None:
+    """Items with a vector of one model each, in one transaction."""
+    vectors = np.random.default_rng(1).standard_normal((count, DIM), dtype=np.float32)
+    rows: list[dict[str, Any]] = [{"content": f"{model} {n}", "vectors": [v]} for n, v in enumerate(vectors)]
+    store.upsert_items(({"namespace": "acme", **row} for row in rows), model=model)
+
+
+@contextmanager
+def at_work(place: Place) -> Iterator[Rounds]:
+    """The work on the files; what runs in the background is kept from it."""
+    with rounds(place, 60) as work:
+        assert work is not None
+        yield work
+
+
+def segments(work: Rounds, model: int) -> list[SegmentEntry]:
+    return [entry for entry in work.entries() if entry.model_id == model]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A store of two models with four files each, which are to be merged."""
+    place = Place(tmp_path / "x.db")
+    with kompanion_db.connect(place.url) as store:
+        for model in MODELS:
+            store.register_model(model, DIM, metric="l2")
+        with at_work(place) as work:
+            for _ in range(4):
+                for model in MODELS:
+                    put(store, model, ROWS)
+                work.fold(everything=True)
+            store.close()
+    return place
+
+
+def test_a_damaged_file_stops_the_merging_of_no_other_model(place: Place) -> None:
+    with at_work(place) as work:
+        damaged = segments(work, 1)[0]
+        flip(place.folder / damaged.file)
+        assert work.merge() == 4
+        assert [e.rows for e in segments(work, 2)] == [4 * ROWS]
+        assert len(segments(work, 1)) == 4
+        assert [type(exc) for exc in work.trouble] == [DamagedStore]
+        assert damaged.file in str(work.trouble[0])
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_the_background_tells_once_of_a_file_it_cannot_merge_and_goes_on_with_what_comes(
+    place: Place, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with at_work(place) as work:
+        path = place.folder / segments(work, 1)[0].file
+    maintenance = Maintenance(place)
+
+    def look() -> dict[int, list[int]]:
+        """The rows of the segments of each model after a look of the background."""
+        with keeper(place) as conn:
+            maintenance._round(conn, quiet=True, tidy=False)
+            entries = manifest.segments(conn)
+        return {model: sorted(e.rows for e in entries if e.model_id == model) for model in (1, 2)}
+
+    store = kompanion_db.connect(place.url)
+    flip(path) if how == "damaged" else path.unlink()
+    assert look() == {1: [ROWS] * 4, 2: [4 * ROWS]}
+    with at_work(place) as work:
+        for _ in range(4):
+            put(store, "first", ROWS + 1)
+            work.fold(everything=True)
+        store.close()
+    assert look() == {1: [*[ROWS] * 4, 4 * (ROWS + 1)], 2: [4 * ROWS]}
+    told = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(told) == 1
+    assert path.name in told[0]
+
+
+def test_a_checkpoint_says_what_is_damaged_when_it_has_done_the_rest(place: Place) -> None:
+    with kompanion_db.connect(place.url) as store:
+        with at_work(place) as work:
+            flip(place.folder / segments(work, 1)[0].file)
+        with pytest.raises(DamagedStore, match=r"checksum .*doctor"):
+            store.checkpoint()
+        with at_work(place) as work:
+            assert len(segments(work, 2)) == 1
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_the_doctor_repairs_what_is_whole_and_still_says_what_is_lost(place: Place, how: str) -> None:
+    with at_work(place) as work:
+        path = place.folder / segments(work, 1)[0].file
+    flip(path) if how == "damaged" else path.unlink()
+    with kill_store.hastened():
+        before = doctor(place)
+        assert sum("no vector index" in f.what for f in before) == 8
+        after = doctor(place, repair=True)
+        lost = [f for f in before if f.severity == "error"]
+        assert [f for f in after if f.severity == "error"] == lost
+        assert lost
+        repaired = [f for f in after if f.severity == "repaired"]
+        assert len(repaired) == 7
+        assert [f for f in after if f not in lost and f not in repaired and str(path) != f.file] == []
+        assert [f for f in doctor(place) if f.file != str(path)] == [f for f in lost if f.file != str(path)]
 
 
 def test_a_file_that_is_gone_before_it_is_adopted_is_an_error_that_closes_nothing_of_others(tmp_path: Path) -> None:

@@ -175,16 +175,25 @@ def _repaired(place: Place, found: list[Finding]) -> list[Finding]:
     """Set right what can be; what is still wrong afterwards, and what is not any more as repaired."""
     from ..sqlite.database import open_connection
 
-    place.folder.mkdir(exist_ok=True)
-    doubted = frozenset[int]()
-    with rounds(place, _WAIT_SECONDS) as work:
-        if work is not None:
-            doubted = frozenset(e.segment_no for e in work.entries())
-            work.fold()
-            work.derive(doubted)
-            work.collect(GRACE)
+    lost = {f.file for f in found if f.severity == "error"}
+    trouble: list[KompanionError] = []
+    try:
+        with named_errors(place.folder):
+            place.folder.mkdir(exist_ok=True)
+        with rounds(place, _WAIT_SECONDS) as work:
+            if work is not None:
+                trouble = work.trouble
+                entries = work.entries()
+                work.spared.update(e.segment_no for e in entries if str(place.folder / e.file) in lost)
+                work.collect(GRACE)
+                with work.caring([]):
+                    work.fold()
+                work.derive(frozenset(e.segment_no for e in entries))
+    except KompanionError as exc:
+        trouble.append(exc)
     with closing(open_connection(place)) as conn:
         left = [*_database(place, conn), *_everything(place, conn)]
+    left += [Finding("warning", f"repair failed: {e.message}", str(place.path), e.hint or _REPAIR) for e in trouble]
     return left + [replace(f, severity="repaired") for f in found if f not in left]
 
 

@@ -34,7 +34,7 @@ LATE_ROWS = 200_000
 """Vectors without an index from which it is made even while much is written, for segments of a tenth and more."""
 
 TIDY = 300.0
-"""Seconds between two looks for dead vectors and files that count no longer."""
+"""Seconds between two looks for dead vectors and files that count no longer; and at segments that were spared."""
 
 PATIENCE = 5.0
 """Seconds to wait after a failure."""
@@ -62,8 +62,10 @@ class Maintenance:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._doubted: set[int] = set()
+        self._spared: set[int] = set()
         self._lacking = False
         self._generation = -1
+        self._tidied = time.monotonic()
         self._knocked = 0.0
         self._at_exit = partial(_close, weakref.ref(self))
 
@@ -117,33 +119,34 @@ class Maintenance:
                 self._ending.wait(PATIENCE)
 
     def _serve(self, conn: apsw.Connection) -> None:
-        tidied = time.monotonic()
         patience: float | None = 0
         while True:
             quiet = not self._woken.wait(patience)
             self._woken.clear()
             if self._ending.is_set():
                 return
-            tidy = time.monotonic() - tidied > TIDY
-            patience = self._round(conn, quiet, tidy)
+            tidy = time.monotonic() - self._tidied > TIDY
             if tidy:
-                tidied = time.monotonic()
+                self._tidied = time.monotonic()
+                self._spared.clear()
+            patience = self._round(conn, quiet, tidy)
             self._ending.wait(PAUSE)
 
     def _round(self, conn: apsw.Connection, quiet: bool, tidy: bool) -> float | None:
         """One look and what it takes; how long to wait for the next one when nothing is written, None for ever."""
         changed = self._generation != _generation(conn)
         if not (due(conn) or changed or tidy or self._doubted or (quiet and self._lacking)):
-            return QUIET if self._lacking else None
+            return self._patience()
         with alone(self._place.folder, 0) as mine:
             if not mine:
                 return PATIENCE
-            work = Rounds(conn, self._place.folder, self._ending.is_set)
+            work = Rounds(conn, self._place.folder, self._ending.is_set, self._spared)
+            if tidy:
+                work.collect()  # first, as it makes room
             work.fold()
             work.merge()
             if tidy:
                 work.compact()
-                work.collect()
             doubted = frozenset(self._doubted)
             if quiet:
                 work.settle()
@@ -155,7 +158,15 @@ class Maintenance:
                 lacking = work.lacking()
             self._lacking = bool(lacking) or (not quiet and work.unsettled())
             self._generation = _generation(conn)
-        return QUIET if self._lacking else None
+        for exc in work.trouble:
+            _log.warning("the vector files of %s: %s", self._place.path, exc)
+        return self._patience()
+
+    def _patience(self) -> float | None:
+        """How long to wait when nothing is written; what is damaged or gone is looked at again, but not for ever."""
+        if self._lacking:
+            return QUIET
+        return TIDY if self._spared else None
 
     def _knock(self, times: int) -> bool:
         """Somebody else writes: let those of this process know, and try again."""

@@ -75,7 +75,8 @@ def merge(conn: apsw.Connection, folder: Path, entries: list[SegmentEntry]) -> N
     """
     with named_errors(folder), ExitStack() as stack:
         for entry in entries:
-            check_sum(folder / entry.file, entry.crc)
+            with named_errors(folder / entry.file):
+                check_sum(folder / entry.file, entry.crc)
         with reading(conn):
             wanted = living(conn, entries)
         sources = [_Source.of(folder / entry.file, stack) for entry in entries]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import apsw
 import numpy as np
 
+from ..errors import KompanionError
 from . import derive, manifest
 from .collect import GRACE, collect
 from .durable import alone, named_errors
@@ -36,12 +37,15 @@ def never() -> bool:
 class Rounds:
     """The work on the files of a store, by whoever holds its lock. ``stop`` is asked between steps.
 
-    Raises KompanionError, apsw.Error; what was done before stands.
+    Segments that cannot be merged or indexed, as one is damaged or gone, are ``spared`` from then on, with the reason
+    in ``trouble``: the others are gone on with. Raises KompanionError, apsw.Error; what was done before stands.
     """
 
     conn: apsw.Connection
     folder: Path
     stop: Stop = never
+    spared: set[int] = field(default_factory=set)
+    trouble: list[KompanionError] = field(default_factory=list)
 
     def fold(self, everything: bool = False) -> int:
         """Fold while it is worth it, or all there is; how many vectors were taken off the log."""
@@ -58,8 +62,7 @@ class Rounds:
             chosen = next(filter(None, map(choose, self._by_model())), None)
             if chosen is None:
                 break
-            merge(self.conn, self.folder, chosen)
-            merged += len(chosen)
+            merged += self._merge(chosen)
         return merged
 
     def settle(self) -> int:
@@ -68,8 +71,7 @@ class Rounds:
         for chosen in filter(None, map(leftover, self._by_model())):
             if self.stop():
                 break
-            merge(self.conn, self.folder, chosen)
-            merged += len(chosen)
+            merged += self._merge(chosen)
         return merged
 
     def unsettled(self) -> bool:
@@ -82,19 +84,14 @@ class Rounds:
         for entries in self._by_model():
             if self.stop():
                 break
-            if whole:
-                dead = self._dead(entries)
-                if len(entries) > 1 or any(dead.values()):
-                    merge(self.conn, self.folder, entries)
-                    merged += len(entries)
-                continue
-            if self._dead_at_most(entries) <= dead_share * sum(e.rows for e in entries):
+            if not whole and self._dead_at_most(entries[0].model_id) <= dead_share * sum(e.rows for e in entries):
                 continue
             dead = self._dead(entries)
-            for entry in entries:
-                if dead[entry.segment_no] > dead_share * entry.rows:
-                    merge(self.conn, self.folder, [entry])
-                    merged += 1
+            known = [e for e in entries if e.segment_no in dead]
+            if not whole:
+                merged += sum(self._merge([e]) for e in known if dead[e.segment_no] > dead_share * e.rows)
+            elif len(known) > 1 or any(dead.values()):
+                merged += self._merge(known)
         return merged
 
     def derive(self, doubted: frozenset[int] = frozenset(), least: int = 0) -> int:
@@ -107,14 +104,16 @@ class Rounds:
             if self.stop():
                 break
             if entry.rows >= least or entry.segment_no in doubted:
-                made += derive.derive(self.conn, self.folder, entry)
+                with self.caring([entry]):
+                    made += derive.derive(self.conn, self.folder, entry)
         return made
 
     def lacking(self, doubted: frozenset[int] = frozenset()) -> list[SegmentEntry]:
         """The segments that should have an index and have none, and those of the doubted whose index is not sound."""
         entries = self.entries()
-        unsound = [e for e in entries if e.segment_no in doubted and not derive.sound(self.folder, e)]
-        return derive.lacking(entries) + unsound
+        lacking = [e for e in derive.lacking(entries) if e.segment_no not in self.spared]
+        doubted -= self.spared
+        return lacking + [e for e in entries if e.segment_no in doubted and not derive.sound(self.folder, e)]
 
     def collect(self, grace: float = GRACE) -> int:
         """Remove files that count no longer; how many."""
@@ -125,28 +124,48 @@ class Rounds:
         with reading(self.conn):
             return manifest.segments(self.conn)
 
+    @contextmanager
+    def caring(self, entries: list[SegmentEntry]) -> Iterator[None]:
+        """For a block that works on these segments: when it fails they are spared, and it is gone on after it."""
+        try:
+            yield
+        except KompanionError as exc:
+            self.trouble.append(exc)
+            self.spared.update(e.segment_no for e in entries)
+
     def _any_up_to(self, last: int | None) -> bool:
         low = one(self.conn, "select min(seq) from vec_log")
         return low is not None and last is not None and low <= last
 
+    def _merge(self, entries: list[SegmentEntry]) -> int:
+        """Merge these; how many were merged."""
+        with self.caring(entries):
+            merge(self.conn, self.folder, entries)
+            return len(entries)
+        return 0
+
     def _by_model(self) -> list[list[SegmentEntry]]:
-        entries = sorted(self.entries(), key=lambda e: (e.model_id, e.segment_no))
+        cared = [e for e in self.entries() if e.segment_no not in self.spared]
+        entries = sorted(cared, key=lambda e: (e.model_id, e.segment_no))
         return [list(group) for _, group in groupby(entries, key=lambda e: e.model_id)]
 
-    def _dead_at_most(self, entries: list[SegmentEntry]) -> int:
+    def _dead_at_most(self, model_id: int) -> int:
         """How many rows of the files are dead, but for those that live in the log: a count, no look into the files."""
-        living_rows = one(self.conn, "select count(*) from embeddings where model_id = ?", (entries[0].model_id,))
-        return int(sum(e.rows for e in entries) - living_rows + pending(self.conn))
+        rows = sum(e.rows for e in self.entries() if e.model_id == model_id)
+        living_rows = one(self.conn, "select count(*) from embeddings where model_id = ?", (model_id,))
+        return int(rows - living_rows + pending(self.conn))
 
     def _dead(self, entries: list[SegmentEntry]) -> dict[int, int]:
+        """How many rows of each are dead, by segment; one whose file cannot be looked at is left out."""
         with reading(self.conn):
             wanted = living(self.conn, entries)
         dead = {}
         for entry in entries:
             path = self.folder / entry.file
-            with named_errors(path):
-                ids, _, _ = mapped(path, read_layout(path))
-            dead[entry.segment_no] = entry.rows - int(np.isin(ids, wanted, assume_unique=True).sum())
+            with self.caring([entry]):
+                with named_errors(path):
+                    ids, _, _ = mapped(path, read_layout(path))
+                dead[entry.segment_no] = entry.rows - int(np.isin(ids, wanted, assume_unique=True).sum())
         return dead
 
 

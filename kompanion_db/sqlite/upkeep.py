@@ -34,7 +34,7 @@ def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
     back what room it can. Counts: folded (vectors), merged, indexed, removed (files), and what is there now: segments,
     log (vectors that were written meanwhile).
     Raises BadArgument inside a transaction, ConnectionFailed while another process is at it, DamagedStore, StorageFull,
-    PermissionDenied; what was done before stands.
+    PermissionDenied; what could be done is done then.
     """
     _outside(database, "checkpoint")
     with translated(), rounds(database.place, LOCK_SECONDS) as found:
@@ -53,6 +53,8 @@ def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
         work.conn.set_busy_timeout(1000)
         with suppress(apsw.BusyError):  # somebody reads what is in the WAL; the next one does it
             work.conn.execute("pragma wal_checkpoint(truncate)")
+        if work.trouble:
+            raise work.trouble[0]
     return done
 
 
