@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from kompanion_db.sidecar.maintenance import Maintenance
 from kompanion_db.sidecar.manifest import SegmentEntry
 from kompanion_db.sidecar.rounds import Rounds, rounds
 from kompanion_db.sidecar.transactions import keeper
+from kompanion_db.sqlite.database import open_connection
 from kompanion_db.sqlite.files import Place
 from kompanion_db.sqlite.upkeep import doctor
 
@@ -136,6 +137,46 @@ def test_the_doctor_repairs_what_is_whole_and_still_says_what_is_lost(place: Pla
         assert len(repaired) == 7
         assert [f for f in after if f not in lost and f not in repaired and str(path) != f.file] == []
         assert [f for f in doctor(place) if f.file != str(path)] == [f for f in lost if f.file != str(path)]
+
+
+def _supersede(place: Place) -> list[Path]:
+    """Files that are merged into another, since a time longer than any reader has."""
+    with at_work(place) as work:
+        former = [place.folder / entry.file for entry in work.entries()]
+        work.compact(whole=True)
+        work.conn.execute("update vec_retired set retired_at = 0")
+    return former
+
+
+def test_a_process_that_writes_once_removes_the_files_that_were_superseded(place: Place) -> None:
+    former = _supersede(place)
+    with kompanion_db.connect(place.url) as store:
+        put(store, "first", 1)
+    assert [path.name for path in former if path.exists()] == []
+    assert doctor(place) == []
+
+
+def test_a_file_that_was_superseded_just_now_is_left_to_its_readers_when_a_store_is_closed(place: Place) -> None:
+    with at_work(place) as work:
+        former = [place.folder / entry.file for entry in work.entries()]
+        work.compact(whole=True)
+    with kompanion_db.connect(place.url) as store:
+        put(store, "first", 1)
+    assert all(path.exists() for path in former)
+
+
+def test_a_store_is_closed_without_waiting_for_a_writer_who_is_at_it(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    former = _supersede(place)
+    store = kompanion_db.connect(place.url)
+    put(store, "first", 1)
+    with closing(open_connection(place)) as other:
+        other.execute("begin immediate")
+        store.close()
+        other.execute("rollback")
+    assert all(path.exists() for path in former)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_file_that_is_gone_before_it_is_adopted_is_an_error_that_closes_nothing_of_others(tmp_path: Path) -> None:

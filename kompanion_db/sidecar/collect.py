@@ -24,10 +24,7 @@ def collect(conn: apsw.Connection, folder: Path, grace: float = GRACE) -> int:
     A file is forgotten in one durable transaction and removed after it: when that is broken off, it is a stray file to
     the next round. Under the write lock no bulk writer is at work, so a file that is not listed then never will be.
     """
-    forgotten = one(
-        conn, "select count(*) from vec_retired where retired_at <= (unixepoch('subsec') - ?) * 1000000", (grace,)
-    )
-    if not forgotten and not stray_files(conn, folder):
+    if not collectable(conn, folder, grace):
         return 0
     with writing(conn, "collect"):
         conn.execute("delete from vec_retired where retired_at <= (unixepoch('subsec') - ?) * 1000000", (grace,))
@@ -39,6 +36,14 @@ def collect(conn: apsw.Connection, folder: Path, grace: float = GRACE) -> int:
             removed += remove(path)
             reached("collect.removed")
     return removed
+
+
+def collectable(conn: apsw.Connection, folder: Path, grace: float = GRACE) -> bool:
+    """Whether ``collect`` would find anything, seen without a lock."""
+    forgotten = one(
+        conn, "select count(*) from vec_retired where retired_at <= (unixepoch('subsec') - ?) * 1000000", (grace,)
+    )
+    return bool(forgotten or stray_files(conn, folder))
 
 
 def stray_files(conn: apsw.Connection, folder: Path) -> list[Path]:

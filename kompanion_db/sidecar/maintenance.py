@@ -7,12 +7,14 @@ import logging
 import threading
 import time
 import weakref
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import apsw
 
 from ..errors import KompanionError
+from .collect import collectable
 from .derive import beside_others
 from .durable import alone
 from .fold import due, pending
@@ -85,7 +87,10 @@ class Maintenance:
         self.wake()
 
     def close(self) -> None:
-        """End the thread after its current step; much that is not folded is folded. Closing twice does nothing."""
+        """End the thread after its current step; much that is not folded is folded, and what may go is removed.
+
+        Closing twice does nothing.
+        """
         with self._lock:
             self._ending.set()
             self._woken.set()
@@ -175,13 +180,20 @@ class Maintenance:
         return times < BUSY_LOOKS
 
     def _finish(self, conn: apsw.Connection) -> None:
-        if pending(conn) <= CLOSING_ROWS:
+        """Also what a process that lives for seconds leaves to do; nobody is waited for."""
+        folder = self._place.folder
+        many = pending(conn) > CLOSING_ROWS and one(conn, "select count(*) from vec_log") > CLOSING_ROWS
+        if not many and not (folder.is_dir() and collectable(conn, folder)):
             return
-        if one(conn, "select count(*) from vec_log") <= CLOSING_ROWS:
-            return
-        with alone(self._place.folder, 0) as mine:
-            if mine:
-                Rounds(conn, self._place.folder).fold(everything=True)
+        with alone(folder, 0) as mine:
+            if not mine:
+                return
+            work = Rounds(conn, folder)
+            if many:
+                work.fold(everything=True)
+            conn.set_busy_timeout(0)
+            with suppress(apsw.BusyError):  # a stray file may be that of a writer who is at it
+                work.collect()
 
 
 def _generation(conn: apsw.Connection) -> int:
