@@ -76,6 +76,7 @@ NOT_ON_SQLITE = {
     "test_small_scopes.py": _PLANS,
     "test_sql_scripts.py": _SQL,
     "test_sqlite_files.py::test_a_store_on_a_server": _SERVER,
+    "test_staging.py": _SQL,
     "test_text_arguments.py::test_no_fragment_of_sql": _SQL,
     "test_tuning.py::test_an_outgrown_index": _PLANS,
     "test_tuning.py::test_half_precision": _PLANS,

@@ -140,6 +140,13 @@ def test_a_function_body_fits_on_two_screens(path: Path) -> None:
         assert body.count("\n") + 1 <= 120, f"{name} has {body.count(chr(10)) + 1} lines"
 
 
+@each_file
+def test_the_staging_tables_are_named_with_the_schema_of_the_session(path: Path) -> None:
+    # pg_temp is last on every path: a table of that name in the extension's schema would get the texts.
+    bare = re.findall(r"(?<!pg_temp\.)\bstaged_(?:items|chunks)\b", code(path.read_text()), re.I)
+    assert bare == []
+
+
 def _outside_bodies(path: Path) -> str:
     quoted = {"line", "block", "string", "estring", "dollar", "name"}
     return "".join(" " if kind in quoted else token for kind, token in tokens(path.read_text()))

@@ -13,7 +13,7 @@ as $begin_staging$
 -- A staged item without rows in staged_chunks is one chunk; a staged chunk without content is the whole item.
 begin
     if to_regclass('pg_temp.staged_items') is null then
-        create temporary table staged_items (
+        create temporary table pg_temp.staged_items (
             ord               integer not null,
             item_id           uuid not null default gen_random_uuid(),
             namespace         text,
@@ -29,7 +29,7 @@ begin
             actor             text,
             created_at        timestamptz
         ) on commit delete rows;
-        create temporary table staged_chunks (
+        create temporary table pg_temp.staged_chunks (
             ord          integer not null,
             ordinal      integer not null,
             content      text,
@@ -56,21 +56,21 @@ as $_check_staged_items$
 -- The rules for items one by one: the error names the item. The cheap tests in WHERE only spare calls that would pass.
 begin
     perform _check_name(format('items[%s].key', s.ord), s.key)
-    from staged_items s where s.key = '' or length(s.key) > 512;
+    from pg_temp.staged_items s where s.key = '' or length(s.key) > 512;
     perform _check_name(format('items[%s].%s', s.ord, n.name), n.value)
-    from staged_items s cross join lateral (values ('thread', s.thread), ('user_key', s.user_key)) n (name, value)
+    from pg_temp.staged_items s cross join lateral (values ('thread', s.thread), ('user_key', s.user_key)) n (name, value)
     where n.value = '' or length(n.value) > 512;
     perform _normalize_tags(s.tags, format('items[%s].', s.ord))
-    from staged_items s
+    from pg_temp.staged_items s
     where cardinality(s.tags) > 64 or exists (select 1 from unnest(s.tags) l (tag) where coalesce(length(l.tag), 0) not between 1 and 128);
     perform _check_content(s.content, format('items[%s].content', s.ord))
-    from staged_items s where s.content is null or octet_length(s.content) > 4000000;
+    from pg_temp.staged_items s where s.content is null or octet_length(s.content) > 4000000;
     perform _check_metadata(s.metadata, format('items[%s].metadata', s.ord))
-    from staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000);
+    from pg_temp.staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000);
     perform _expiry(s.expires_at, null, format('items[%s].', s.ord))
-    from staged_items s where s.expires_at is not null;
+    from pg_temp.staged_items s where s.expires_at is not null;
     perform _check_moment(format('items[%s].created_at', s.ord), s.created_at)
-    from staged_items s where s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00';
+    from pg_temp.staged_items s where s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00';
 end;
 $_check_staged_items$;
 revoke all on function kompanion._check_staged_items() from public;
@@ -89,10 +89,10 @@ begin
     perform _check_chunks(i.content, c.texts, c.starts, c.ends, format('items[%s].', i.ord))
     from (select s.ord, array_agg(s.content order by s.ordinal) as texts, array_agg(s.start_offset order by s.ordinal) as starts,
                  array_agg(s.end_offset order by s.ordinal) as ends
-          from staged_chunks s where s.content is not null group by 1) c
-    join staged_items i on i.ord = c.ord;
+          from pg_temp.staged_chunks s where s.content is not null group by 1) c
+    join pg_temp.staged_items i on i.ord = c.ord;
     select min(w.ord) into v_wrong
-    from (select c.ord from staged_chunks c join staged_items s on s.ord = c.ord
+    from (select c.ord from pg_temp.staged_chunks c join pg_temp.staged_items s on s.ord = c.ord
                group by c.ord having bool_or(c.content is null) and (count(*) > 1 or count(c.start_offset) + count(c.end_offset) > 0)
                                   or bool_or(c.content is null and not _is_visible(s.content))) w;
     if v_wrong is not null then
@@ -100,7 +100,7 @@ begin
             errcode = 'KM007', message = format('items[%s].vectors: there are more vectors or offsets than chunks', v_wrong),
             hint    = 'Give one start, one end and at most one vector for each chunk; content without chunks given is one chunk.';
     end if;
-    if exists (select 1 from staged_chunks c group by c.ord having min(c.ordinal) <> 0 or max(c.ordinal) <> count(*) - 1
+    if exists (select 1 from pg_temp.staged_chunks c group by c.ord having min(c.ordinal) <> 0 or max(c.ordinal) <> count(*) - 1
                                                                 or count(distinct c.ordinal) <> count(*)) then
         raise exception using
             errcode = 'KM007', message = 'staged_chunks: the ordinals of an item have gaps or repeat',
@@ -127,12 +127,12 @@ declare
     v_odd    boolean;
     v_vector boolean;
 begin
-    update staged_items s set namespace_id = namespace_id(s.namespace)
+    update pg_temp.staged_items s set namespace_id = namespace_id(s.namespace)
     where s.namespace_id is null;
     -- Materialized, so that each namespace is looked at once and not each row; one that is registered and live needs no more.
     with spaces as materialized (
         select d.namespace, d.namespace_id
-        from (select distinct s.namespace, s.namespace_id from staged_items s) d
+        from (select distinct s.namespace, s.namespace_id from pg_temp.staged_items s) d
         where not exists (select 1 from namespaces n
                           where n.namespace_id = d.namespace_id and n.path = d.namespace and n.deleted_at is null)
         order by 1, 2
@@ -142,7 +142,7 @@ begin
         raise exception using
             errcode = 'KM002', message = 'namespace_id: is not that of namespace', hint = 'Leave namespace_id NULL, or give namespace_id(namespace).';
     end if;
-    if exists (select 1 from staged_items s
+    if exists (select 1 from pg_temp.staged_items s
                where s.key = '' or length(s.key) > 512 or s.thread = '' or length(s.thread) > 512
                   or s.user_key = '' or length(s.user_key) > 512
                   or s.content is null or octet_length(s.content) > 4000000
@@ -159,15 +159,15 @@ begin
                or count(distinct c.ord) <> count(*),
            bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) = 0)
     into v_odd, v_vector
-    from staged_chunks c;
-    if v_odd or exists (select 1 from staged_items s
+    from pg_temp.staged_chunks c;
+    if v_odd or exists (select 1 from pg_temp.staged_items s
                         where not ascii(s.content) between 33 and 126 and not _is_visible(s.content)
-                          and exists (select 1 from staged_chunks c where c.ord = s.ord)) then
+                          and exists (select 1 from pg_temp.staged_chunks c where c.ord = s.ord)) then
         perform _check_staged_chunks();
     end if;
     if v_vector then
         perform _check_vector(format('items[%s].vectors[%s]', c.ord, c.ordinal + 1), c.vector, dim, metric)
-        from staged_chunks c
+        from pg_temp.staged_chunks c
         where c.vector is not null;
     end if;
 end;

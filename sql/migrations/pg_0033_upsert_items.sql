@@ -16,14 +16,14 @@ declare
     v_queue boolean;
 begin
     perform _thread_id(t.namespace_id, t.thread)
-    from (select distinct s.namespace_id, s.thread from staged_items s where s.thread is not null order by 1, 2) t;
+    from (select distinct s.namespace_id, s.thread from pg_temp.staged_items s where s.thread is not null order by 1, 2) t;
     perform _user_id(u.namespace_id, u.user_key)
-    from (select distinct s.namespace_id, s.user_key from staged_items s where s.user_key is not null order by 1, 2) u;
+    from (select distinct s.namespace_id, s.user_key from pg_temp.staged_items s where s.user_key is not null order by 1, 2) u;
 
     -- Without chunks that wait for a vector and without other models nothing is queued, and nothing is looked for.
     v_queue := exists (select 1 from embedding_models m where m.retired_at is null and m.model_id is distinct from _insert_staged.model_id)
-               or exists (select 1 from staged_chunks c where c.vector is null)
-               or exists (select 1 from staged_items s where not exists (select 1 from staged_chunks c where c.ord = s.ord));
+               or exists (select 1 from pg_temp.staged_chunks c where c.vector is null)
+               or exists (select 1 from pg_temp.staged_items s where not exists (select 1 from pg_temp.staged_chunks c where c.ord = s.ord));
 
     return query
     with fresh as materialized (
@@ -34,27 +34,27 @@ begin
                else coalesce((select array_agg(distinct l.tag collate "C" order by l.tag collate "C") from unnest(s.tags) l (tag)), '{}') end,
                t.thread_id, u.user_id, s.actor,
                coalesce(s.created_at, clock_timestamp()), s.expires_at
-        from staged_items s
+        from pg_temp.staged_items s
         left join threads t on t.namespace_id = s.namespace_id and t.key = s.thread
         left join users u on u.namespace_id = s.namespace_id and u.key = s.user_key
         where coalesce(s.expected_revision, 0) = 0
           -- A name that is also staged with a revision to be found goes through upsert_item, in its order from the first on.
           and (s.key is null or (s.namespace_id, s.key) not in (
-               select f.namespace_id, f.key from staged_items f where f.expected_revision > 0 and f.key is not null))
+               select f.namespace_id, f.key from pg_temp.staged_items f where f.expected_revision > 0 and f.key is not null))
         order by s.namespace_id, s.key, s.ord
         on conflict on constraint memory_items_namespace_key_uq do nothing
         returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at
     ), placed as materialized (
         select s.ord, f.namespace_id, f.item_id, f.thread_id, f.tags, f.expires_at
         from fresh f
-        join staged_items s on s.item_id = f.item_id
+        join pg_temp.staged_items s on s.item_id = f.item_id
     ), chunks as (
         insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
         select s.namespace_id, s.item_id, coalesce(c.ordinal, 0), coalesce(c.content, s.content),
                coalesce(c.start_offset, 0), coalesce(c.end_offset, length(s.content)), 1
         from placed p
-        join staged_items s on s.ord = p.ord and s.item_id = p.item_id
-        left join staged_chunks c on c.ord = s.ord
+        join pg_temp.staged_items s on s.ord = p.ord and s.item_id = p.item_id
+        left join pg_temp.staged_chunks c on c.ord = s.ord
         where c.ord is not null or _is_visible(s.content)
         returning k.namespace_id, k.chunk_id, k.item_id, k.ordinal
     ), numbered as materialized (
@@ -62,14 +62,14 @@ begin
     ), vectors as (
         insert into embeddings (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, vector)
         select n.namespace_id, n.chunk_id, _insert_staged.model_id, n.item_id, n.thread_id, n.tags, n.expires_at, null, c.vector
-        from staged_chunks c
+        from pg_temp.staged_chunks c
         join numbered n on n.ord = c.ord and n.ordinal = c.ordinal
         where c.vector is not null
     ), queued as (
         insert into embedding_queue (namespace_id, chunk_id, model_id)
         select n.namespace_id, n.chunk_id, m.model_id
         from numbered n
-        left join staged_chunks c on c.ord = n.ord and c.ordinal = n.ordinal
+        left join pg_temp.staged_chunks c on c.ord = n.ord and c.ordinal = n.ordinal
         cross join embedding_models m
         where v_queue and m.retired_at is null and (c.vector is null or m.model_id <> _insert_staged.model_id)
     )
@@ -100,7 +100,7 @@ begin
             errcode = 'KM007', message = 'staged_items: nothing is staged in this session',
             hint    = 'Call begin_staging() and fill pg_temp.staged_items in the same transaction first.';
     end if;
-    if merge_staged.model is not null or exists (select 1 from staged_chunks c where c.vector is not null) then
+    if merge_staged.model is not null or exists (select 1 from pg_temp.staged_chunks c where c.vector is not null) then
         select * into v_model from _model(merge_staged.model);
     else
         select null::integer as model_id, null::text as model, null::integer as dim, null::text as metric into v_model;
@@ -108,20 +108,20 @@ begin
     perform _check_staged(v_model.dim, v_model.metric);
     v_done := array(select n from _insert_staged(v_model.model_id) n);
     return query
-    select s.ord, s.item_id, 1, 'inserted' from staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
+    select s.ord, s.item_id, 1, 'inserted' from pg_temp.staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
 
-    if cardinality(v_done) = (select count(*) from staged_items s) then
+    if cardinality(v_done) = (select count(*) from pg_temp.staged_items s) then
         return;
     end if;
     for r in
         select s.*, c.texts, c.starts, c.ends, c.vectors
-        from staged_items s
+        from pg_temp.staged_items s
         left join lateral (
             select array_agg(coalesce(k.content, s.content) order by k.ordinal) as texts,
                    array_agg(coalesce(k.start_offset, 0) order by k.ordinal) as starts,
                    array_agg(coalesce(k.end_offset, length(s.content)) order by k.ordinal) as ends,
                    case when count(k.vector) > 0 then array_agg(k.vector order by k.ordinal) end as vectors
-            from staged_chunks k where k.ord = s.ord) c on true
+            from pg_temp.staged_chunks k where k.ord = s.ord) c on true
         where not exists (select 1 from unnest(v_done) d (ord) where d.ord = s.ord)
         order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop
@@ -169,7 +169,7 @@ begin
 
     perform begin_staging();
     begin
-        insert into staged_items (ord, namespace, key, content, metadata, tags, thread, user_key, expires_at, expected_revision,
+        insert into pg_temp.staged_items (ord, namespace, key, content, metadata, tags, thread, user_key, expires_at, expected_revision,
                                   actor, created_at)
         select e.n, i.namespace, i.key, i.content, i.metadata, i.tags, i.thread, i.user_key, _expiry(i.expires_at, i.ttl, format('items[%s].', e.n)),
                i.expected_revision, i.actor, i.created_at
@@ -177,7 +177,7 @@ begin
         cross join lateral jsonb_to_record(e.item) as i (
             namespace text, key text, content text, metadata jsonb, tags text[], thread text, user_key text, expires_at timestamptz,
             ttl interval, expected_revision integer, actor text, created_at timestamptz);
-        insert into staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
+        insert into pg_temp.staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
         select e.n, c.n - 1, c.content, c.s, c.e, nullif(c.v::text, 'null')::vector
         from jsonb_array_elements(items) with ordinality e (item, n)
         cross join lateral jsonb_to_record(e.item) as i (
