@@ -8,6 +8,7 @@ therefore loses the lock and the unfinished migration together.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,9 +16,12 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
+from psycopg.errors import Diagnostic
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 
 from .errors import MigrationLocked
+
+_log = logging.getLogger("kompanion_db.migrate")
 
 SCHEMA = "kompanion"
 LOCK_KEY = (1263488336, 1)
@@ -96,9 +100,10 @@ class KompanionPostgresBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         """As the parent does, and let the server notice within a second that this process was killed.
 
         Without it a statement under way would run on to its end, and hold the lock until then. The
-        block swallows the refusal of platforms that cannot do it.
+        block swallows the refusal of platforms that cannot do it. Warnings of migrations are logged.
         """
         connection = super().connect(dburi)
+        connection.add_notice_handler(_warn)
         connection.execute(_NOTICE_KILL_SQL)
         return connection
 
@@ -204,3 +209,8 @@ class KompanionPostgresBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             detail=detail,
             hint=hint,
         )
+
+
+def _warn(notice: Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        _log.warning("%s", ". ".join(part for part in (notice.message_primary, notice.message_hint) if part))

@@ -10,6 +10,7 @@ import pytest
 import servers
 
 from kompanion_db import embedded
+from kompanion_db.dev import install_script
 from kompanion_db.errors import PermissionDenied, UnsupportedServer
 from kompanion_db.migrate import migrate, migration_ids, rollback
 
@@ -110,7 +111,9 @@ def test_the_right_to_create_in_the_database_is_enough(empty_db: servers.Databas
     assert migrate(empty_db.url) == []
 
 
-def test_an_owner_who_may_not_create_roles_installs_on_a_cluster_without_ours(tmp_path: Path) -> None:
+def test_an_owner_who_may_not_create_roles_installs_on_a_cluster_without_ours_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # A cluster of its own: the roles are shared by all databases of the test servers.
     with embedded.start(tmp_path / "data") as own:
         server = servers.Server("own", own.bin_dir, {"user": "postgres", "host": _host(own.url())})
@@ -121,7 +124,14 @@ def test_an_owner_who_may_not_create_roles_installs_on_a_cluster_without_ours(tm
             assert migrate(url_as(db, "plain")) == IDS
             names = "select count(*) from pg_roles where rolname like 'kompanion%'"
             assert conn.execute(names).fetchone() == (0,)
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
         assert rollback(url_as(db, "plain"), to="zero") == IDS[::-1]
+        run = db.psql("set role plain;\n" + install_script.render())
+    assert run.returncode == 0, run.stderr
+    for told in ("\n".join(warnings), run.stderr):
+        for role in ("kompanion_reader", "kompanion_writer", "kompanion_admin"):
+            assert f"role {role} is missing and plain may not create it" in told
+        assert "select kompanion.grant_roles()" in told
 
 
 def _host(url: str) -> str:

@@ -71,8 +71,10 @@ begin
                 null;  -- another database of this cluster is being migrated at this moment
             end;
         else
-            raise notice 'role % is missing and % may not create it: create it, then run select kompanion.grant_roles();',
-                v_role, current_user;
+            -- Not a notice: install.psql shows warnings only.
+            raise warning using
+                message = format('role %I is missing and %I may not create it', v_role, current_user),
+                hint    = 'Create it, then run as the owner of the schema: select kompanion.grant_roles();';
         end if;
     end loop;
 end
