@@ -111,6 +111,24 @@ def test_the_right_to_create_in_the_database_is_enough(empty_db: servers.Databas
     assert migrate(empty_db.url) == []
 
 
+def test_an_extension_where_everybody_may_create_objects_is_warned_of(
+    empty_db: servers.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As schema public is in a database that PostgreSQL 14 made.
+    with empty_db.connect() as conn:
+        conn.execute("create schema open; create extension vector schema open; grant create on schema open to public")
+    migrate(empty_db.url, target=IDS[0])
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "everybody may create objects in schema open" in warning
+    assert "revoke create on schema open from public" in warning
+    rollback(empty_db.url, to="zero")
+    caplog.clear()
+    with empty_db.connect() as conn:
+        conn.execute("revoke create on schema open from public")
+    migrate(empty_db.url, target=IDS[0])
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_an_owner_who_may_not_create_roles_installs_on_a_cluster_without_ours_and_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

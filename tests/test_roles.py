@@ -223,6 +223,16 @@ def test_row_security_by_namespace_can_be_added_without_touching_a_function(fill
                 assert mine.execute(f"select distinct {column} from kompanion.{view}").fetchall() == [("acme:ann",)]
 
 
+def test_a_function_that_fits_better_is_not_called_in_place_of_the_servers_own(db: servers.Database) -> None:
+    with db.connect() as conn, kompanion_db.connect(db.url) as store:
+        conn.execute(
+            """create function public.convert_to(text, text) returns bytea language plpgsql
+               as $$ begin raise exception 'called as %', current_user; end $$"""
+        )
+        assert store.upsert_item("acme:ann", "k", "text").status == "inserted"
+        assert store.index_metadata_key("n", type="number")
+
+
 def test_row_security_holds_on_the_index_path(one_db: servers.Database) -> None:
     with one_db.connect() as conn, kompanion_db.connect(one_db.url) as owner, login(one_db, "kompanion_reader") as url:
         owner.register_model("small", 3)

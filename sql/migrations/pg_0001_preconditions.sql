@@ -51,6 +51,24 @@ begin
 end
 $$;
 
+-- Its schema is on the path of every function, see _install_path: a function there whose types fit a call better than
+-- the server's own of that name is called in its place, with the rights of whoever called ours.
+do $$
+declare
+    v_schema text;
+begin
+    select n.nspname into v_schema
+    from pg_extension x
+    join pg_namespace n on n.oid = x.extnamespace
+    where x.extname = 'vector' and exists (select 1 from aclexplode(n.nspacl) a where a.grantee = 0 and a.privilege_type = 'CREATE');
+    if found then
+        raise warning using
+            message = format('everybody may create objects in schema %I, which is searched by the functions of kompanion_db', v_schema),
+            hint    = format('Unless you trust every role: revoke create on schema %I from public;', v_schema);
+    end if;
+end
+$$;
+
 comment on schema kompanion is
     'The memory of AI companions and agents: items with revisions, chunks, embeddings, scoped search. Start with \df+ kompanion.*';
 

@@ -131,7 +131,7 @@ as $namespace_id$
 -- A pure function, so no lookup is needed and every engine agrees. The formula never changes.
 begin
     perform kompanion.namespace_segments(path);
-    return encode(substr(sha256(convert_to(path, 'UTF8')), 1, 16), 'hex')::uuid;
+    return encode(substr(sha256(convert_to(path, 'UTF8'::name)), 1, 16), 'hex')::uuid;
 end;
 $namespace_id$;
 revoke all on function kompanion.namespace_id(text) from public;

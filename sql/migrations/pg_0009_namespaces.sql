@@ -54,7 +54,7 @@ begin
     -- As namespace_id, less the check of the path: the path of a row that is there has passed it.
     select n.namespace_id, case when n.deleted_at is not null then n.path end into v_id, v_deleted
     from namespaces n
-    where n.namespace_id = encode(substr(sha256(convert_to(ensure_namespace.path, 'UTF8')), 1, 16), 'hex')::uuid;
+    where n.namespace_id = encode(substr(sha256(convert_to(ensure_namespace.path, 'UTF8'::name)), 1, 16), 'hex')::uuid;
     if not found then
         v_id := namespace_id(path);
         v_segments := namespace_segments(path);

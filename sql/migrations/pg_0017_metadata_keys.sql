@@ -85,7 +85,7 @@ as $index_metadata_key$
 -- Writers wait meanwhile. Concurrently, it builds nothing and only returns the statements, to be run outside a transaction.
 declare
     v_path      text := string_to_array(key, '.')::text;
-    v_name      text := format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 12));
+    v_name      text := format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'), 12));
     v_statement text;
 begin
     perform _check_name('key', key);
