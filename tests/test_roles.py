@@ -13,7 +13,7 @@ import samples
 import servers
 
 import kompanion_db
-from kompanion_db import embedded
+from kompanion_db import Chunk, embedded
 from kompanion_db.errors import PermissionDenied
 from kompanion_db.migrate import migrate, migration_ids, rollback
 
@@ -231,6 +231,34 @@ def test_a_function_that_fits_better_is_not_called_in_place_of_the_servers_own(d
         )
         assert store.upsert_item("acme:ann", "k", "text").status == "inserted"
         assert store.index_metadata_key("n", type="number")
+
+
+@pytest.mark.parametrize(
+    "hides",
+    [
+        """alter table kompanion.memory_items enable row level security;
+           create policy no_secrets on kompanion.memory_items to kompanion_writer using (not 'private' = any (tags))""",
+        """create function public.skip() returns trigger language plpgsql as 'begin return null; end';
+           create trigger skip before insert on kompanion.memory_items for each row execute function public.skip();
+           delete from kompanion.memory_items""",
+    ],
+    ids=["policy", "trigger"],
+)
+def test_a_key_of_an_item_that_is_hidden_is_refused(db: servers.Database, hides: str) -> None:
+    with db.connect() as conn, login(db, "kompanion_writer") as url:
+        with kompanion_db.connect(db.url) as owner:
+            owner.upsert_item("acme:ann", "diary", "Not for you.", tags=["private"])
+        conn.execute(hides)
+        with kompanion_db.connect(url) as store:
+            for call in (
+                lambda: store.upsert_item("acme:ann", "diary", "Mine."),
+                lambda: store.upsert_item("acme:ann", "diary", "Mine.", chunks=[Chunk(0, "Mine.", 0, 5)]),
+                lambda: store.upsert_item("acme:ann", "diary", "Mine.", expected_revision=0),
+                lambda: store.upsert_items([kompanion_db.NewItem("acme:ann", "Mine.", "diary")]),
+            ):
+                with pytest.raises(PermissionDenied, match="'diary' in 'acme:ann' is taken") as caught:
+                    call()
+                assert "another key" in (caught.value.hint or "")
 
 
 def test_row_security_holds_on_the_index_path(one_db: servers.Database) -> None:

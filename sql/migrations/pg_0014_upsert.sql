@@ -158,7 +158,7 @@ begin
     end if;
     v_thread_id := case when thread is not null then _thread_id(v_namespace_id, thread) end;
     v_user_id := case when user_key is not null then _user_id(v_namespace_id, user_key) end;
-    loop
+    for round in 1 .. 10 loop
         if v_fresh and v_whole then  -- item, its one chunk, and the chunk queued for the models in use
             with item as (
                 insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, created_at, expires_at)
@@ -194,9 +194,7 @@ begin
         -- The name is taken, or expected to be: lock what has it.
         if expected_revision is null then
             select i.item_id, i.revision, i.content into v_item
-            from memory_items i
-            where i.namespace_id = v_namespace_id and i.key = v_key
-            for no key update;
+            from memory_items i where i.namespace_id = v_namespace_id and i.key = v_key for no key update;
         else
             select * into v_item from _lock_item(v_namespace_id, namespace, v_key, expected_revision);
         end if;
@@ -222,8 +220,13 @@ begin
             end if;
             exit;
         end if;
-        v_fresh := true;  -- purged in this moment
+        v_fresh := true;  -- purged in this moment, which does not happen ten times
     end loop;
+    if status is null then
+        raise exception using
+            errcode = '42501', message = format('key: %L in %L is taken by an item hidden from this role, or refused by a trigger', left(v_key, 200), namespace),
+            hint    = 'Use another key, or ask who made the policies and triggers of memory_items.';
+    end if;
 
     if vectors is not null then
         perform _put_item_vectors(v_namespace_id, item_id, vectors, v_model.model_id);
