@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import pytest
 import servers
 
 STATUSES = "select status from kompanion.upsert_items(%s::jsonb)"
@@ -31,3 +32,22 @@ def test_tables_of_the_same_names_in_public_get_nothing(db: servers.Database) ->
         assert _written(conn) == [("a", "fi"), ("a", "rst"), ("b", "second")]
         for table in ("staged_items", "staged_chunks"):
             assert conn.execute(f"select count(*) from public.{table}").fetchone() == (0,)
+
+
+def test_roles_that_take_turns_in_a_session_stage_in_the_same_tables(db: servers.Database) -> None:
+    with db.connect() as conn:
+        for key, role in enumerate(("kompanion_writer", "kompanion_admin", "none", "kompanion_writer")):
+            conn.execute(f"set role {role}")
+            item = f'[{{"namespace": "acme", "key": "{key}", "content": "text"}}]'
+            assert conn.execute(STATUSES, (item,)).fetchall() == [("inserted",)]
+
+
+def test_a_database_that_does_not_let_writers_create_temporary_tables_says_what_to_grant(db: servers.Database) -> None:
+    with db.connect() as dba, db.connect() as conn:
+        dba.execute(f"revoke temporary on database {db.name} from public")
+        conn.execute("set role kompanion_writer")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="temporary tables") as caught:
+            conn.execute(STATUSES, (TWO,))
+        assert caught.value.diag.message_hint
+        dba.execute(caught.value.diag.message_hint.removeprefix("Ask a DBA to run: "))
+        assert conn.execute(STATUSES, (TWO,)).fetchall() == [("inserted",)] * 2

@@ -13,6 +13,11 @@ as $begin_staging$
 -- A staged item without rows in staged_chunks is one chunk; a staged chunk without content is the whole item.
 begin
     if to_regclass('pg_temp.staged_items') is null then
+        if not has_database_privilege(current_database(), 'temporary') then
+            raise exception using
+                errcode = '42501', message = format('%I may not create the temporary tables in which items are staged', current_user),
+                hint    = format('Ask a DBA to run: grant temporary on database %I to kompanion_writer;', current_database());
+        end if;
         create temporary table pg_temp.staged_items (
             ord               integer not null,
             item_id           uuid not null default gen_random_uuid(),
@@ -37,6 +42,8 @@ begin
             end_offset   integer,
             vector       vector
         ) with (toast_tuple_target = 8160) on commit delete rows;  -- vectors stay in the row here, too
+        -- Nobody else's session sees them; a role that this session takes on later is not their owner.
+        grant all on pg_temp.staged_items, pg_temp.staged_chunks to public;
     else
         delete from pg_temp.staged_items;
         delete from pg_temp.staged_chunks;
