@@ -51,3 +51,44 @@ def test_a_database_that_does_not_let_writers_create_temporary_tables_says_what_
         assert caught.value.diag.message_hint
         dba.execute(caught.value.diag.message_hint.removeprefix("Ask a DBA to run: "))
         assert conn.execute(STATUSES, (TWO,)).fetchall() == [("inserted",)] * 2
+
+
+@pytest.mark.parametrize(
+    ("items", "chunks", "wrong"),
+    [
+        ([(1, "a"), (1, "b")], [], "an ord repeats"),
+        ([(1, "a"), (2, "b"), (2, "c")], [(2, 0)], "an ord repeats"),
+        ([(1, "a")], [(1, 0), (2, 0)], "no item"),
+        ([(1, "a"), (3, "b")], [(1, 0), (2, 0)], "no item"),
+        ([(-2_147_483_648, "a"), (2_147_483_647, "b")], [(0, 0)], "no item"),
+        ([], [(1, 0)], "no item"),
+    ],
+)
+def test_a_staged_row_that_would_be_lost_is_refused(
+    one_db: servers.Database, items: list[tuple[int, str]], chunks: list[tuple[int, int]], wrong: str
+) -> None:
+    with one_db.connect() as conn:
+        with pytest.raises(psycopg.Error, match=wrong) as caught:
+            _merge(conn, items, chunks)
+        assert caught.value.sqlstate == "KM007"
+        assert caught.value.diag.message_hint
+        assert _written(conn) == []
+
+
+@pytest.mark.parametrize("ords", [(1, 2), (7, 3), (-2_147_483_648, 2_147_483_647)])
+def test_items_are_numbered_as_one_likes(one_db: servers.Database, ords: tuple[int, int]) -> None:
+    with one_db.connect() as conn:
+        merged = _merge(conn, list(zip(ords, "ab", strict=True)), [(ords[0], 0)])
+        assert set(merged) == {(ord, "inserted") for ord in ords}
+        assert _written(conn) == [("a", "text"), ("b", "text")]
+
+
+def _merge(
+    conn: psycopg.Connection[Any], items: list[tuple[int, str]], chunks: list[tuple[int, int]]
+) -> list[tuple[int, str]]:
+    item = "insert into pg_temp.staged_items (ord, namespace, key, content) values (%s, 'acme', %s, 'text')"
+    with conn.transaction(), conn.cursor() as cursor:
+        cursor.execute("select kompanion.begin_staging()")
+        cursor.executemany(item, items)
+        cursor.executemany("insert into pg_temp.staged_chunks (ord, ordinal) values (%s, %s)", chunks)
+        return cursor.execute("select ord, status from kompanion.merge_staged()").fetchall()

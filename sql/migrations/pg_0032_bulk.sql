@@ -131,8 +131,8 @@ as $_check_staged$
 -- only then each rule is asked by itself, to name the item and what is wrong with it.
 declare
     v_wrong  bigint;
-    v_odd    boolean;
-    v_vector boolean;
+    v_items  record;
+    v_chunks record;
 begin
     update pg_temp.staged_items s set namespace_id = namespace_id(s.namespace)
     where s.namespace_id is null;
@@ -149,30 +149,44 @@ begin
         raise exception using
             errcode = 'KM002', message = 'namespace_id: is not that of namespace', hint = 'Leave namespace_id NULL, or give namespace_id(namespace).';
     end if;
-    if exists (select 1 from pg_temp.staged_items s
-               where s.key = '' or length(s.key) > 512 or s.thread = '' or length(s.thread) > 512
-                  or s.user_key = '' or length(s.user_key) > 512
-                  or s.content is null or octet_length(s.content) > 4000000
-                  or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000
-                  or s.expires_at <= now() or s.expires_at > '9999-12-29 00:00:00+00'
-                  or s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00'
-                  -- No tag is empty, NULL or longer than 128, nor are there more than 64, when all of them together are short.
-                  or (s.tags <> '{}' and (octet_length(array_to_string(s.tags, chr(1), '')) > 128
-                      or strpos(chr(1) || array_to_string(s.tags, chr(1), '') || chr(1), chr(1) || chr(1)) > 0))) then
+    select bool_or(s.key = '' or length(s.key) > 512 or s.thread = '' or length(s.thread) > 512
+                   or s.user_key = '' or length(s.user_key) > 512
+                   or s.content is null or octet_length(s.content) > 4000000
+                   or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000
+                   or s.expires_at <= now() or s.expires_at > '9999-12-29 00:00:00+00'
+                   or s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00'
+                   -- No tag is empty, NULL or longer than 128, nor are there more than 64, when all of them together are short.
+                   or (s.tags <> '{}' and (octet_length(array_to_string(s.tags, chr(1), '')) > 128
+                       or strpos(chr(1) || array_to_string(s.tags, chr(1), '') || chr(1), chr(1) || chr(1)) > 0))) as odd,
+           -- A query of its own: an aggregate of distinct values would sort the rows whole.
+           (select count(distinct s.ord) from pg_temp.staged_items s) <> count(*) as repeated,
+           min(s.ord) as first, max(s.ord) as last, max(s.ord)::bigint - min(s.ord) >= count(*) as gaps
+    into v_items
+    from pg_temp.staged_items s;
+    if v_items.odd then
         perform _check_staged_items();
     end if;
     -- Ordinals without repeats, whole contents, vectors that fit: what nearly every chunk is.
     select bool_or(c.ordinal <> 0 or c.content is not null or c.start_offset is not null or c.end_offset is not null)
-               or count(distinct c.ord) <> count(*),
-           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) = 0)
-    into v_odd, v_vector
+               or (select count(distinct c.ord) from pg_temp.staged_chunks c) <> count(*) as odd,
+           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) = 0) as odd_vector, min(c.ord) as first, max(c.ord) as last
+    into v_chunks
     from pg_temp.staged_chunks c;
-    if v_odd or exists (select 1 from pg_temp.staged_items s
-                        where not ascii(s.content) between 33 and 126 and not _is_visible(s.content)
-                          and exists (select 1 from pg_temp.staged_chunks c where c.ord = s.ord)) then
+    -- Looked for one by one only where the items are not numbered without gaps, as nearly all are.
+    if v_items.repeated
+       or (v_chunks.first >= v_items.first and v_chunks.last <= v_items.last and not v_items.gaps) is not true
+          and exists (select 1 from pg_temp.staged_chunks c where not exists (select 1 from pg_temp.staged_items s where s.ord = c.ord)) then
+        raise exception using
+            errcode = 'KM007',
+            message = case when v_items.repeated then 'staged_items: an ord repeats' else 'staged_chunks: the ord of a chunk is that of no item' end,
+            hint    = 'Number the items, each with a number of its own, and give it to their chunks.';
+    end if;
+    if v_chunks.odd or exists (select 1 from pg_temp.staged_items s
+                               where not ascii(s.content) between 33 and 126 and not _is_visible(s.content)
+                                 and exists (select 1 from pg_temp.staged_chunks c where c.ord = s.ord)) then
         perform _check_staged_chunks();
     end if;
-    if v_vector then
+    if v_chunks.odd_vector then
         perform _check_vector(format('items[%s].vectors[%s]', c.ord, c.ordinal + 1), c.vector, dim, metric)
         from pg_temp.staged_chunks c
         where c.vector is not null;
