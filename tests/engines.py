@@ -65,6 +65,7 @@ NOT_ON_SQLITE = {
     "test_install_*": "psql installs no file",
     "test_kept_statements.py": _PLANS,
     "test_migrate.py": "advisory locks, extensions and roles; test_sqlite_schema.py is about a file",
+    "test_models.py::test_writers_do_not_wait": "a file has one writer at a time",
     "test_rare_tags.py": _PLANS,
     "test_recall.py": _PLANS,
     "test_recovery.py": _SERVER,

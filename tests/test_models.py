@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import servers
 from by_hand import ByHand
 
 import kompanion_db
@@ -127,3 +128,24 @@ def test_the_queue_is_repaired_after_rows_were_written_by_hand(by_hand: ByHand, 
     assert store.enqueue_missing() == 1
     assert [c.content for c in store.pending_embeddings()] == ["ant"]
     assert store.enqueue_missing() == 0
+
+
+@pytest.mark.parametrize("change", ["retire_model('new', delete_vectors => true)", "register_model('new', 3)"])
+def test_writers_do_not_wait_for_one_who_retires_a_model_or_registers_it_again(
+    db: servers.Database, change: str
+) -> None:
+    upsert = "select status from kompanion.upsert_item('acme', %s, 'text'"
+    with_vector = upsert + ", vectors => array['[1, 2, 3]']::vector[], model => 'new')"
+    with kompanion_db.connect(db.url) as store, db.connect(autocommit=False) as admin, db.connect() as writer:
+        _fill(store)
+        store.register_model("new", 3)
+        writer.execute("set lock_timeout = '3s'")
+        admin.execute(f"select kompanion.{change}")
+        assert writer.execute(with_vector, ("dog",)).fetchone() == ("inserted",)
+        assert writer.execute(upsert + ")", ("eel",)).fetchone() == ("inserted",)
+        admin.commit()
+        if change.startswith("retire"):
+            # What was written meanwhile is harmless, and goes with the next call.
+            assert [m.queued for m in store.list_models()] == [2, 1]
+            assert store.retire_model("new", delete_vectors=True) == 1
+            assert [m.queued for m in store.list_models()] == [2, 0]

@@ -128,7 +128,7 @@ begin
     into v_id, v_same, v_fresh
     from embedding_models m
     where m.name = register_model.name
-    for update;
+    for no key update;  -- writers, whose foreign keys look at the row, need not wait
     if not v_same then
         raise exception using
             errcode = 'KM012',

@@ -80,12 +80,14 @@ create function kompanion.retire_model(
     set search_path from current
 as $retire_model$
 -- Takes a model out of use: no more searched nor embedded for. Its vectors stay until asked away; registering it again revives it.
+-- No key changes, so writers, whose foreign keys look at the row, need not wait. What one of them still queues or stores for
+-- the model meanwhile is of use when it is revived, and goes with the next call of this.
 declare
     v_model   integer;
     v_default boolean;
     v_deleted bigint := 0;
 begin
-    select m.model_id, m.is_default into v_model, v_default from embedding_models m where m.name = retire_model.name for update;
+    select m.model_id, m.is_default into v_model, v_default from embedding_models m where m.name = retire_model.name for no key update;
     if not found then
         perform _model(coalesce(retire_model.name, ''));
     elsif v_default then
