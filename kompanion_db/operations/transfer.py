@@ -23,7 +23,7 @@ def export_items(
     """One page of items as documents, whole: revisions, chunks, vectors, queue, times; deleted and expired ones too.
 
     Returns the documents and the cursor to pass as ``after`` for the next page, None after the last one.
-    Raises BadNamespace, BadArgument.
+    Raises BadNamespace, BadArgument, TooLarge (on PostgreSQL: an item of more than 256 MB with its revisions).
     """
     rows = yield from rows_of(
         "export_items",

@@ -179,8 +179,23 @@ begin
     where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
     order by i.namespace_id, i.item_id
     limit page_size;
+exception when program_limit_exceeded then
+    -- A document is one value of JSON, of 256 MB at most. The server does not say which is larger: it is the largest of the page.
+    raise exception using
+        errcode = 'KM008',
+        message = (select format('item %L in %L is too large for a document with all of its revisions: %s', left(p.key, 200), n.path, sqlerrm)
+                   from (select i.namespace_id, i.item_id, i.key
+                         from memory_items i
+                         where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
+                         order by i.namespace_id, i.item_id
+                         limit page_size) p
+                   join namespaces n on n.namespace_id = p.namespace_id
+                   order by (select sum(octet_length(h.content)::bigint + octet_length(h.metadata::text)) from memory_item_revisions h
+                             where h.namespace_id = p.namespace_id and h.item_id = p.item_id) desc nulls last
+                   limit 1),
+        hint    = 'Remove its older revisions: trim_history(keep_for => ''1 day'', keep_last => 5), with numbers that fit.';
 end;
 $export_items$;
 revoke all on function kompanion.export_items(text, integer, text) from public;
 comment on function kompanion.export_items(text, integer, text) is
-    'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, queue, times; next page: after => the cursor of the last row.';
+    'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, queue, times; next page: after => the cursor of the last row. KM008 for one of more than 256 MB.';
