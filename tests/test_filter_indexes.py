@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 import servers
 
@@ -88,6 +89,27 @@ def test_a_range_on_an_indexed_key_uses_its_index(
     with scans(crowd, name) as used, kompanion_db.connect(crowd.url) as store:
         assert {i.key for i in store.list_items("acme", filter=filter)} == wanted
     assert _eventually(used) > 0
+
+
+@pytest.mark.parametrize("concurrently", [True, False])
+def test_a_build_that_broke_off_is_repaired_by_the_same_call(db: servers.Database, concurrently: bool) -> None:
+    valid = "select indisvalid from pg_index where indexrelid::regclass::text like 'kompanion.memory_items_metadata_number%'"
+    statements = "select kompanion.index_metadata_key('n', 'number', concurrently => true)"
+    with kompanion_db.connect(db.url) as store, db.connect() as conn:
+        store.upsert_item("acme", "k", "text", metadata={"n": 5})
+        create, comment = (row[0] for row in conn.execute(statements).fetchall())
+        with db.connect(autocommit=False) as writer:
+            writer.execute("update kompanion.memory_items set metadata = '{}'")
+            conn.execute("set lock_timeout = '100ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                conn.execute(create)  # waits for the writer
+        assert conn.execute(valid).fetchall() == [(False,)]
+        drop, *rest = store.index_metadata_key("n", type="number", concurrently=concurrently)
+        assert drop.startswith("drop index")
+        assert conn.execute(valid).fetchall() == [(True,)]
+        assert store.index_metadata_key("n", type="number", concurrently=concurrently) == rest
+        if concurrently:
+            assert rest == [create, comment]
 
 
 def _eventually(count: Callable[[], int]) -> int:

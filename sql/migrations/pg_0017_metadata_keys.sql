@@ -83,9 +83,12 @@ create function kompanion.index_metadata_key(
 as $index_metadata_key$
 -- Builds a b-tree for one metadata key, for ranges and selective equality; must be run by the owner of the tables.
 -- Writers wait meanwhile. Concurrently, it builds nothing and only returns the statements, to be run outside a transaction.
+-- A build that broke off has left an invalid index, which "if not exists" would keep: it is dropped first.
 declare
     v_path      text := string_to_array(key, '.')::text;
     v_name      text := format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'), 12));
+    v_how       text := case when index_metadata_key.concurrently then 'concurrently ' else '' end;
+    v_broken    text[] := '{}';
     v_statement text;
 begin
     perform _check_name('key', key);
@@ -97,11 +100,14 @@ begin
     elsif left(key, 1) = '$' or '' = any (string_to_array(key, '.')) then
         perform _raise_bad_filter(format('key %L is no name of a field', left(key, 100)));
     end if;
-    foreach v_statement in array array[
+    if exists (select 1 from pg_index x where x.indexrelid = to_regclass('kompanion.' || v_name) and not x.indisvalid) then
+        v_broken := array[format('drop index %sif exists kompanion.%I', v_how, v_name)];
+    end if;
+    foreach v_statement in array v_broken || array[
         -- Collation C: jsonpath compares text by code point.
         format('create index %sif not exists %I on kompanion.memory_items (namespace_id, kompanion.metadata_%s(metadata, %L::text[])%s) '
                'where kompanion.metadata_%s(metadata, %L::text[]) is not null',
-               case when index_metadata_key.concurrently then 'concurrently ' else '' end, v_name, type, v_path,
+               v_how, v_name, type, v_path,
                case type when 'text' then ' collate "C"' else '' end, type, v_path),
         format('comment on index kompanion.%I is %L', v_name,
                format('Filters on metadata key %s as %s; made by index_metadata_key.', key, type))]
