@@ -520,15 +520,15 @@ CREATE FUNCTION kompanion._check_staged(dim integer, metric text) RETURNS void
 -- only then each rule is asked by itself, to name the item and what is wrong with it.
 declare
     v_wrong  bigint;
-    v_odd    boolean;
-    v_vector boolean;
+    v_items  record;
+    v_chunks record;
 begin
-    update staged_items s set namespace_id = namespace_id(s.namespace)
+    update pg_temp.staged_items s set namespace_id = namespace_id(s.namespace)
     where s.namespace_id is null;
     -- Materialized, so that each namespace is looked at once and not each row; one that is registered and live needs no more.
     with spaces as materialized (
         select d.namespace, d.namespace_id
-        from (select distinct s.namespace, s.namespace_id from staged_items s) d
+        from (select distinct s.namespace, s.namespace_id from pg_temp.staged_items s) d
         where not exists (select 1 from namespaces n
                           where n.namespace_id = d.namespace_id and n.path = d.namespace and n.deleted_at is null)
         order by 1, 2
@@ -538,32 +538,46 @@ begin
         raise exception using
             errcode = 'KM002', message = 'namespace_id: is not that of namespace', hint = 'Leave namespace_id NULL, or give namespace_id(namespace).';
     end if;
-    if exists (select 1 from staged_items s
-               where s.key = '' or length(s.key) > 512 or s.thread = '' or length(s.thread) > 512
-                  or s.user_key = '' or length(s.user_key) > 512
-                  or s.content is null or octet_length(s.content) > 4000000
-                  or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000
-                  or s.expires_at <= now() or s.expires_at > '9999-12-29 00:00:00+00'
-                  or s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00'
-                  -- No tag is empty, NULL or longer than 128, nor are there more than 64, when all of them together are short.
-                  or (s.tags <> '{}' and (octet_length(array_to_string(s.tags, chr(1), '')) > 128
-                      or strpos(chr(1) || array_to_string(s.tags, chr(1), '') || chr(1), chr(1) || chr(1)) > 0))) then
+    select bool_or(s.key = '' or length(s.key) > 512 or s.thread = '' or length(s.thread) > 512
+                   or s.user_key = '' or length(s.user_key) > 512
+                   or s.content is null or octet_length(s.content) > 4000000
+                   or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000
+                   or s.expires_at <= now() or s.expires_at > '9999-12-29 00:00:00+00'
+                   or s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00'
+                   -- No tag is empty, NULL or longer than 128, nor are there more than 64, when all of them together are short.
+                   or (s.tags <> '{}' and (octet_length(array_to_string(s.tags, chr(1), '')) > 128
+                       or strpos(chr(1) || array_to_string(s.tags, chr(1), '') || chr(1), chr(1) || chr(1)) > 0))) as odd,
+           -- A query of its own: an aggregate of distinct values would sort the rows whole.
+           (select count(distinct s.ord) from pg_temp.staged_items s) <> count(*) as repeated,
+           min(s.ord) as first, max(s.ord) as last, max(s.ord)::bigint - min(s.ord) >= count(*) as gaps
+    into v_items
+    from pg_temp.staged_items s;
+    if v_items.odd then
         perform _check_staged_items();
     end if;
     -- Ordinals without repeats, whole contents, vectors that fit: what nearly every chunk is.
     select bool_or(c.ordinal <> 0 or c.content is not null or c.start_offset is not null or c.end_offset is not null)
-               or count(distinct c.ord) <> count(*),
-           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) = 0)
-    into v_odd, v_vector
-    from staged_chunks c;
-    if v_odd or exists (select 1 from staged_items s
-                        where not ascii(s.content) between 33 and 126 and not _is_visible(s.content)
-                          and exists (select 1 from staged_chunks c where c.ord = s.ord)) then
+               or (select count(distinct c.ord) from pg_temp.staged_chunks c) <> count(*) as odd,
+           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) = 0) as odd_vector, min(c.ord) as first, max(c.ord) as last
+    into v_chunks
+    from pg_temp.staged_chunks c;
+    -- Looked for one by one only where the items are not numbered without gaps, as nearly all are.
+    if v_items.repeated
+       or (v_chunks.first >= v_items.first and v_chunks.last <= v_items.last and not v_items.gaps) is not true
+          and exists (select 1 from pg_temp.staged_chunks c where not exists (select 1 from pg_temp.staged_items s where s.ord = c.ord)) then
+        raise exception using
+            errcode = 'KM007',
+            message = case when v_items.repeated then 'staged_items: an ord repeats' else 'staged_chunks: the ord of a chunk is that of no item' end,
+            hint    = 'Number the items, each with a number of its own, and give it to their chunks.';
+    end if;
+    if v_chunks.odd or exists (select 1 from pg_temp.staged_items s
+                               where not ascii(s.content) between 33 and 126 and not _is_visible(s.content)
+                                 and exists (select 1 from pg_temp.staged_chunks c where c.ord = s.ord)) then
         perform _check_staged_chunks();
     end if;
-    if v_vector then
+    if v_chunks.odd_vector then
         perform _check_vector(format('items[%s].vectors[%s]', c.ord, c.ordinal + 1), c.vector, dim, metric)
-        from staged_chunks c
+        from pg_temp.staged_chunks c
         where c.vector is not null;
     end if;
 end;
@@ -586,10 +600,10 @@ begin
     perform _check_chunks(i.content, c.texts, c.starts, c.ends, format('items[%s].', i.ord))
     from (select s.ord, array_agg(s.content order by s.ordinal) as texts, array_agg(s.start_offset order by s.ordinal) as starts,
                  array_agg(s.end_offset order by s.ordinal) as ends
-          from staged_chunks s where s.content is not null group by 1) c
-    join staged_items i on i.ord = c.ord;
+          from pg_temp.staged_chunks s where s.content is not null group by 1) c
+    join pg_temp.staged_items i on i.ord = c.ord;
     select min(w.ord) into v_wrong
-    from (select c.ord from staged_chunks c join staged_items s on s.ord = c.ord
+    from (select c.ord from pg_temp.staged_chunks c join pg_temp.staged_items s on s.ord = c.ord
                group by c.ord having bool_or(c.content is null) and (count(*) > 1 or count(c.start_offset) + count(c.end_offset) > 0)
                                   or bool_or(c.content is null and not _is_visible(s.content))) w;
     if v_wrong is not null then
@@ -597,7 +611,7 @@ begin
             errcode = 'KM007', message = format('items[%s].vectors: there are more vectors or offsets than chunks', v_wrong),
             hint    = 'Give one start, one end and at most one vector for each chunk; content without chunks given is one chunk.';
     end if;
-    if exists (select 1 from staged_chunks c group by c.ord having min(c.ordinal) <> 0 or max(c.ordinal) <> count(*) - 1
+    if exists (select 1 from pg_temp.staged_chunks c group by c.ord having min(c.ordinal) <> 0 or max(c.ordinal) <> count(*) - 1
                                                                 or count(distinct c.ordinal) <> count(*)) then
         raise exception using
             errcode = 'KM007', message = 'staged_chunks: the ordinals of an item have gaps or repeat',
@@ -619,21 +633,21 @@ CREATE FUNCTION kompanion._check_staged_items() RETURNS void
 -- The rules for items one by one: the error names the item. The cheap tests in WHERE only spare calls that would pass.
 begin
     perform _check_name(format('items[%s].key', s.ord), s.key)
-    from staged_items s where s.key = '' or length(s.key) > 512;
+    from pg_temp.staged_items s where s.key = '' or length(s.key) > 512;
     perform _check_name(format('items[%s].%s', s.ord, n.name), n.value)
-    from staged_items s cross join lateral (values ('thread', s.thread), ('user_key', s.user_key)) n (name, value)
+    from pg_temp.staged_items s cross join lateral (values ('thread', s.thread), ('user_key', s.user_key)) n (name, value)
     where n.value = '' or length(n.value) > 512;
     perform _normalize_tags(s.tags, format('items[%s].', s.ord))
-    from staged_items s
+    from pg_temp.staged_items s
     where cardinality(s.tags) > 64 or exists (select 1 from unnest(s.tags) l (tag) where coalesce(length(l.tag), 0) not between 1 and 128);
     perform _check_content(s.content, format('items[%s].content', s.ord))
-    from staged_items s where s.content is null or octet_length(s.content) > 4000000;
+    from pg_temp.staged_items s where s.content is null or octet_length(s.content) > 4000000;
     perform _check_metadata(s.metadata, format('items[%s].metadata', s.ord))
-    from staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000);
+    from pg_temp.staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000);
     perform _expiry(s.expires_at, null, format('items[%s].', s.ord))
-    from staged_items s where s.expires_at is not null;
+    from pg_temp.staged_items s where s.expires_at is not null;
     perform _check_moment(format('items[%s].created_at', s.ord), s.created_at)
-    from staged_items s where s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00';
+    from pg_temp.staged_items s where s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00';
 end;
 $$;
 
@@ -1308,14 +1322,14 @@ declare
     v_queue boolean;
 begin
     perform _thread_id(t.namespace_id, t.thread)
-    from (select distinct s.namespace_id, s.thread from staged_items s where s.thread is not null order by 1, 2) t;
+    from (select distinct s.namespace_id, s.thread from pg_temp.staged_items s where s.thread is not null order by 1, 2) t;
     perform _user_id(u.namespace_id, u.user_key)
-    from (select distinct s.namespace_id, s.user_key from staged_items s where s.user_key is not null order by 1, 2) u;
+    from (select distinct s.namespace_id, s.user_key from pg_temp.staged_items s where s.user_key is not null order by 1, 2) u;
 
     -- Without chunks that wait for a vector and without other models nothing is queued, and nothing is looked for.
     v_queue := exists (select 1 from embedding_models m where m.retired_at is null and m.model_id is distinct from _insert_staged.model_id)
-               or exists (select 1 from staged_chunks c where c.vector is null)
-               or exists (select 1 from staged_items s where not exists (select 1 from staged_chunks c where c.ord = s.ord));
+               or exists (select 1 from pg_temp.staged_chunks c where c.vector is null)
+               or exists (select 1 from pg_temp.staged_items s where not exists (select 1 from pg_temp.staged_chunks c where c.ord = s.ord));
 
     return query
     with fresh as materialized (
@@ -1326,27 +1340,27 @@ begin
                else coalesce((select array_agg(distinct l.tag collate "C" order by l.tag collate "C") from unnest(s.tags) l (tag)), '{}') end,
                t.thread_id, u.user_id, s.actor,
                coalesce(s.created_at, clock_timestamp()), s.expires_at
-        from staged_items s
+        from pg_temp.staged_items s
         left join threads t on t.namespace_id = s.namespace_id and t.key = s.thread
         left join users u on u.namespace_id = s.namespace_id and u.key = s.user_key
         where coalesce(s.expected_revision, 0) = 0
           -- A name that is also staged with a revision to be found goes through upsert_item, in its order from the first on.
           and (s.key is null or (s.namespace_id, s.key) not in (
-               select f.namespace_id, f.key from staged_items f where f.expected_revision > 0 and f.key is not null))
+               select f.namespace_id, f.key from pg_temp.staged_items f where f.expected_revision > 0 and f.key is not null))
         order by s.namespace_id, s.key, s.ord
         on conflict on constraint memory_items_namespace_key_uq do nothing
         returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at
     ), placed as materialized (
         select s.ord, f.namespace_id, f.item_id, f.thread_id, f.tags, f.expires_at
         from fresh f
-        join staged_items s on s.item_id = f.item_id
+        join pg_temp.staged_items s on s.item_id = f.item_id
     ), chunks as (
         insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
         select s.namespace_id, s.item_id, coalesce(c.ordinal, 0), coalesce(c.content, s.content),
                coalesce(c.start_offset, 0), coalesce(c.end_offset, length(s.content)), 1
         from placed p
-        join staged_items s on s.ord = p.ord and s.item_id = p.item_id
-        left join staged_chunks c on c.ord = s.ord
+        join pg_temp.staged_items s on s.ord = p.ord and s.item_id = p.item_id
+        left join pg_temp.staged_chunks c on c.ord = s.ord
         where c.ord is not null or _is_visible(s.content)
         returning k.namespace_id, k.chunk_id, k.item_id, k.ordinal
     ), numbered as materialized (
@@ -1354,14 +1368,14 @@ begin
     ), vectors as (
         insert into embeddings (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, vector)
         select n.namespace_id, n.chunk_id, _insert_staged.model_id, n.item_id, n.thread_id, n.tags, n.expires_at, null, c.vector
-        from staged_chunks c
+        from pg_temp.staged_chunks c
         join numbered n on n.ord = c.ord and n.ordinal = c.ordinal
         where c.vector is not null
     ), queued as (
         insert into embedding_queue (namespace_id, chunk_id, model_id)
         select n.namespace_id, n.chunk_id, m.model_id
         from numbered n
-        left join staged_chunks c on c.ord = n.ord and c.ordinal = n.ordinal
+        left join pg_temp.staged_chunks c on c.ord = n.ord and c.ordinal = n.ordinal
         cross join embedding_models m
         where v_queue and m.retired_at is null and (c.vector is null or m.model_id <> _insert_staged.model_id)
     )
@@ -3248,7 +3262,12 @@ CREATE FUNCTION kompanion.begin_staging() RETURNS void
 -- A staged item without rows in staged_chunks is one chunk; a staged chunk without content is the whole item.
 begin
     if to_regclass('pg_temp.staged_items') is null then
-        create temporary table staged_items (
+        if not has_database_privilege(current_database(), 'temporary') then
+            raise exception using
+                errcode = '42501', message = format('%I may not create the temporary tables in which items are staged', current_user),
+                hint    = format('Ask a DBA to run: grant temporary on database %I to kompanion_writer;', current_database());
+        end if;
+        create temporary table pg_temp.staged_items (
             ord               integer not null,
             item_id           uuid not null default gen_random_uuid(),
             namespace         text,
@@ -3264,7 +3283,7 @@ begin
             actor             text,
             created_at        timestamptz
         ) on commit delete rows;
-        create temporary table staged_chunks (
+        create temporary table pg_temp.staged_chunks (
             ord          integer not null,
             ordinal      integer not null,
             content      text,
@@ -3272,6 +3291,8 @@ begin
             end_offset   integer,
             vector       vector
         ) with (toast_tuple_target = 8160) on commit delete rows;  -- vectors stay in the row here, too
+        -- Nobody else's session sees them; a role that this session takes on later is not their owner.
+        grant all on pg_temp.staged_items, pg_temp.staged_chunks to public;
     else
         delete from pg_temp.staged_items;
         delete from pg_temp.staged_chunks;
@@ -3608,7 +3629,7 @@ begin
     -- As namespace_id, less the check of the path: the path of a row that is there has passed it.
     select n.namespace_id, case when n.deleted_at is not null then n.path end into v_id, v_deleted
     from namespaces n
-    where n.namespace_id = encode(substr(sha256(convert_to(ensure_namespace.path, 'UTF8')), 1, 16), 'hex')::uuid;
+    where n.namespace_id = encode(substr(sha256(convert_to(ensure_namespace.path, 'UTF8'::name)), 1, 16), 'hex')::uuid;
     if not found then
         v_id := namespace_id(path);
         v_segments := namespace_segments(path);
@@ -3812,12 +3833,27 @@ begin
     where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
     order by i.namespace_id, i.item_id
     limit page_size;
+exception when program_limit_exceeded then
+    -- A document is one value of JSON, of 256 MB at most. The server does not say which is larger: it is the largest of the page.
+    raise exception using
+        errcode = 'KM008',
+        message = (select format('item %L in %L is too large for a document with all of its revisions: %s', left(p.key, 200), n.path, sqlerrm)
+                   from (select i.namespace_id, i.item_id, i.key
+                         from memory_items i
+                         where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
+                         order by i.namespace_id, i.item_id
+                         limit page_size) p
+                   join namespaces n on n.namespace_id = p.namespace_id
+                   order by (select sum(octet_length(h.content)::bigint + octet_length(h.metadata::text)) from memory_item_revisions h
+                             where h.namespace_id = p.namespace_id and h.item_id = p.item_id) desc nulls last
+                   limit 1),
+        hint    = 'Remove its older revisions: trim_history(keep_for => ''1 day'', keep_last => 5), with numbers that fit.';
 end;
 $$;
 
 -- Name: FUNCTION export_items(scope text, page_size integer, after text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.export_items(scope text, page_size integer, after text) IS 'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, queue, times; next page: after => the cursor of the last row.';
+COMMENT ON FUNCTION kompanion.export_items(scope text, page_size integer, after text) IS 'Items of a scope as JSON documents for import_documents, whole: revisions, chunks, vectors, queue, times; next page: after => the cursor of the last row. KM008 for one of more than 256 MB.';
 
 -- Name: export_marks(text, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -4194,9 +4230,12 @@ CREATE FUNCTION kompanion.index_metadata_key(key text, type text DEFAULT 'text':
     AS $_$
 -- Builds a b-tree for one metadata key, for ranges and selective equality; must be run by the owner of the tables.
 -- Writers wait meanwhile. Concurrently, it builds nothing and only returns the statements, to be run outside a transaction.
+-- A build that broke off has left an invalid index, which "if not exists" would keep: it is dropped first.
 declare
     v_path      text := string_to_array(key, '.')::text;
-    v_name      text := format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8')), 'hex'), 12));
+    v_name      text := format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'), 12));
+    v_how       text := case when index_metadata_key.concurrently then 'concurrently ' else '' end;
+    v_broken    text[] := '{}';
     v_statement text;
 begin
     perform _check_name('key', key);
@@ -4208,11 +4247,14 @@ begin
     elsif left(key, 1) = '$' or '' = any (string_to_array(key, '.')) then
         perform _raise_bad_filter(format('key %L is no name of a field', left(key, 100)));
     end if;
-    foreach v_statement in array array[
+    if exists (select 1 from pg_index x where x.indexrelid = to_regclass('kompanion.' || v_name) and not x.indisvalid) then
+        v_broken := array[format('drop index %sif exists kompanion.%I', v_how, v_name)];
+    end if;
+    foreach v_statement in array v_broken || array[
         -- Collation C: jsonpath compares text by code point.
         format('create index %sif not exists %I on kompanion.memory_items (namespace_id, kompanion.metadata_%s(metadata, %L::text[])%s) '
                'where kompanion.metadata_%s(metadata, %L::text[]) is not null',
-               case when index_metadata_key.concurrently then 'concurrently ' else '' end, v_name, type, v_path,
+               v_how, v_name, type, v_path,
                case type when 'text' then ' collate "C"' else '' end, type, v_path),
         format('comment on index kompanion.%I is %L', v_name,
                format('Filters on metadata key %s as %s; made by index_metadata_key.', key, type))]
@@ -4616,7 +4658,7 @@ begin
             errcode = 'KM007', message = 'staged_items: nothing is staged in this session',
             hint    = 'Call begin_staging() and fill pg_temp.staged_items in the same transaction first.';
     end if;
-    if merge_staged.model is not null or exists (select 1 from staged_chunks c where c.vector is not null) then
+    if merge_staged.model is not null or exists (select 1 from pg_temp.staged_chunks c where c.vector is not null) then
         select * into v_model from _model(merge_staged.model);
     else
         select null::integer as model_id, null::text as model, null::integer as dim, null::text as metric into v_model;
@@ -4624,20 +4666,20 @@ begin
     perform _check_staged(v_model.dim, v_model.metric);
     v_done := array(select n from _insert_staged(v_model.model_id) n);
     return query
-    select s.ord, s.item_id, 1, 'inserted' from staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
+    select s.ord, s.item_id, 1, 'inserted' from pg_temp.staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
 
-    if cardinality(v_done) = (select count(*) from staged_items s) then
+    if cardinality(v_done) = (select count(*) from pg_temp.staged_items s) then
         return;
     end if;
     for r in
         select s.*, c.texts, c.starts, c.ends, c.vectors
-        from staged_items s
+        from pg_temp.staged_items s
         left join lateral (
             select array_agg(coalesce(k.content, s.content) order by k.ordinal) as texts,
                    array_agg(coalesce(k.start_offset, 0) order by k.ordinal) as starts,
                    array_agg(coalesce(k.end_offset, length(s.content)) order by k.ordinal) as ends,
                    case when count(k.vector) > 0 then array_agg(k.vector order by k.ordinal) end as vectors
-            from staged_chunks k where k.ord = s.ord) c on true
+            from pg_temp.staged_chunks k where k.ord = s.ord) c on true
         where not exists (select 1 from unnest(v_done) d (ord) where d.ord = s.ord)
         order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop
@@ -4684,7 +4726,7 @@ CREATE FUNCTION kompanion.namespace_id(path text) RETURNS uuid
 -- A pure function, so no lookup is needed and every engine agrees. The formula never changes.
 begin
     perform kompanion.namespace_segments(path);
-    return encode(substr(sha256(convert_to(path, 'UTF8')), 1, 16), 'hex')::uuid;
+    return encode(substr(sha256(convert_to(path, 'UTF8'::name)), 1, 16), 'hex')::uuid;
 end;
 $$;
 
@@ -5005,7 +5047,7 @@ begin
     into v_id, v_same, v_fresh
     from embedding_models m
     where m.name = register_model.name
-    for update;
+    for no key update;  -- writers, whose foreign keys look at the row, need not wait
     if not v_same then
         raise exception using
             errcode = 'KM012',
@@ -5101,12 +5143,15 @@ CREATE FUNCTION kompanion.retire_model(name text, delete_vectors boolean DEFAULT
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Takes a model out of use: no more searched nor embedded for. Its vectors stay until asked away; registering it again revives it.
+-- No key changes, so writers, whose foreign keys look at the row, need not wait. What one of them still queues or stores for
+-- the model meanwhile is of use when it is revived, and goes with the next call of this.
 declare
     v_model   integer;
     v_default boolean;
     v_deleted bigint := 0;
 begin
-    select m.model_id, m.is_default into v_model, v_default from embedding_models m where m.name = retire_model.name for update;
+    lock table embedding_models in row exclusive mode;  -- before the row, as set_default_model does: else two may wait for each other
+    select m.model_id, m.is_default into v_model, v_default from embedding_models m where m.name = retire_model.name for no key update;
     if not found then
         perform _model(coalesce(retire_model.name, ''));
     elsif v_default then
@@ -5612,7 +5657,7 @@ begin
     end if;
     v_thread_id := case when thread is not null then _thread_id(v_namespace_id, thread) end;
     v_user_id := case when user_key is not null then _user_id(v_namespace_id, user_key) end;
-    loop
+    for round in 1 .. 10 loop
         if v_fresh and v_whole then  -- item, its one chunk, and the chunk queued for the models in use
             with item as (
                 insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, created_at, expires_at)
@@ -5648,9 +5693,7 @@ begin
         -- The name is taken, or expected to be: lock what has it.
         if expected_revision is null then
             select i.item_id, i.revision, i.content into v_item
-            from memory_items i
-            where i.namespace_id = v_namespace_id and i.key = v_key
-            for no key update;
+            from memory_items i where i.namespace_id = v_namespace_id and i.key = v_key for no key update;
         else
             select * into v_item from _lock_item(v_namespace_id, namespace, v_key, expected_revision);
         end if;
@@ -5676,8 +5719,13 @@ begin
             end if;
             exit;
         end if;
-        v_fresh := true;  -- purged in this moment
+        v_fresh := true;  -- purged in this moment, which does not happen ten times
     end loop;
+    if status is null then
+        raise exception using
+            errcode = '42501', message = format('key: %L in %L is taken by an item hidden from this role, or refused by a trigger', left(v_key, 200), namespace),
+            hint    = 'Use another key, or ask who made the policies and triggers of memory_items.';
+    end if;
 
     if vectors is not null then
         perform _put_item_vectors(v_namespace_id, item_id, vectors, v_model.model_id);
@@ -5722,7 +5770,7 @@ begin
 
     perform begin_staging();
     begin
-        insert into staged_items (ord, namespace, key, content, metadata, tags, thread, user_key, expires_at, expected_revision,
+        insert into pg_temp.staged_items (ord, namespace, key, content, metadata, tags, thread, user_key, expires_at, expected_revision,
                                   actor, created_at)
         select e.n, i.namespace, i.key, i.content, i.metadata, i.tags, i.thread, i.user_key, _expiry(i.expires_at, i.ttl, format('items[%s].', e.n)),
                i.expected_revision, i.actor, i.created_at
@@ -5730,7 +5778,7 @@ begin
         cross join lateral jsonb_to_record(e.item) as i (
             namespace text, key text, content text, metadata jsonb, tags text[], thread text, user_key text, expires_at timestamptz,
             ttl interval, expected_revision integer, actor text, created_at timestamptz);
-        insert into staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
+        insert into pg_temp.staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
         select e.n, c.n - 1, c.content, c.s, c.e, nullif(c.v::text, 'null')::vector
         from jsonb_array_elements(items) with ordinality e (item, n)
         cross join lateral jsonb_to_record(e.item) as i (

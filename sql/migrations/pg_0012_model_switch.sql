@@ -87,6 +87,7 @@ declare
     v_default boolean;
     v_deleted bigint := 0;
 begin
+    lock table embedding_models in row exclusive mode;  -- before the row, as set_default_model does: else two may wait for each other
     select m.model_id, m.is_default into v_model, v_default from embedding_models m where m.name = retire_model.name for no key update;
     if not found then
         perform _model(coalesce(retire_model.name, ''));
