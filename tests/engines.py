@@ -62,6 +62,7 @@ NOT_ON_SQLITE = {
     "test_filters.py::test_any_filter_and_any_document": "test_sqlite_filters.py has the law for what SQLite makes of them",
     "test_filters.py::test_deeper_nesting_is_refused_by_sql": _SQL,
     "test_golden.py": _CATALOG,
+    "test_index_builds.py": _PLANS,
     "test_install_*": "psql installs no file",
     "test_kept_statements.py": _PLANS,
     "test_migrate.py": "advisory locks, extensions and roles; test_sqlite_schema.py is about a file",

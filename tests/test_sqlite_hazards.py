@@ -203,7 +203,7 @@ def test_what_is_deleted_or_expired_comes_back_with_its_vector_however_often_fil
 ) -> None:
     for n in range(10):
         put(store, f"k{n}", n)
-    soon = datetime.now(timezone.utc) + timedelta(milliseconds=50)
+    soon = datetime.now(timezone.utc) + timedelta(seconds=1)
     for n in range(5):
         store.delete_item("acme", f"k{n}")
         store.upsert_item("acme", f"k{n + 5}", f"{n + 5}", vectors=[vector(n + 5)], expires_at=soon)
