@@ -32,3 +32,15 @@ async def to_its_end(
     if not future.cancelled() and future.exception() is None and undo is not None:
         await to_its_end(undo(future.result()))
     raise cancelled
+
+
+async def in_time(turn: asyncio.Lock | asyncio.Semaphore, seconds: float) -> bool:
+    """Acquire a turn, unless it takes too long; whether it was. A task that is cancelled meanwhile does not have it."""
+    waiting = asyncio.ensure_future(turn.acquire())
+    try:
+        await asyncio.wait([waiting], timeout=seconds)
+    except asyncio.CancelledError:
+        if not waiting.cancel():
+            turn.release()
+        raise
+    return not waiting.cancel()

@@ -45,7 +45,8 @@ def connect(
     ``embedder`` makes text searchable: content is cut into chunks of at most ``chunk_characters`` sharing up to
     ``chunk_overlap``, and embedded. ``migrate`` installs or upgrades the schema first; by default only that
     of a file or an embedded server is. ``min_size`` and ``max_size`` bound the connection pool, ``timeout`` (seconds)
-    the wait for a connection. ``prepare=False`` sends no prepared statements, for poolers in transaction mode.
+    the wait for a connection, or for the turn in a transaction that is shared. ``prepare=False`` sends no prepared
+    statements, for poolers in transaction mode.
 
     Raises ConnectionFailed, NotInstalled, UnsupportedServer, MissingExtra, ModelConflict, DamagedStore, BadArgument.
     """

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
@@ -15,6 +14,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from . import embedded, pg_protocol
+from .blocks import Blocks
 from .errors import ConnectionFailed, KompanionError
 from .migrate import migrate as run_migrations
 from .migrate import require_installed
@@ -53,7 +53,7 @@ class PostgresStore(Store):
         self._pool: ConnectionPool[Conn] | None = None
         # Merges run side by side, beside the making of the next batch; a connection is left to the other callers.
         self._merger = ThreadPoolExecutor(min(SIDE_BY_SIDE, max(1, max_size - 1)), thread_name_prefix="kompanion-merge")
-        self._bound: ContextVar[Conn | None] = ContextVar("kompanion_transaction", default=None)
+        self._blocks: Blocks[Conn] = Blocks("kompanion_transaction", timeout)
         try:
             # An embedded server has no DBA but us.
             if migrate or (migrate is None and folder is not None):
@@ -104,24 +104,21 @@ class PostgresStore(Store):
 
         Per thread (or task). Nests as savepoints. Inside, a lost connection is never retried.
         """
-        bound = self._bound.get()
-        if bound is not None:
-            with translated(), bound.transaction():
-                yield self
-            return
-        with self._connection() as conn, translated(), conn.transaction():
-            token = self._bound.set(conn)
-            try:
-                yield self
-            finally:
-                self._bound.reset(token)
+        with self._connection() as conn, translated(), conn.transaction(), self._blocks.inside(conn, conn.close):
+            yield self
 
     @contextmanager
     def _connection(self) -> Iterator[Conn]:
-        bound = self._bound.get()
-        if bound is not None:
-            yield bound
-            return
+        """The connection of the transaction that the caller is in, for it alone meanwhile, or one of the pool."""
+        with self._blocks.turn() as block:
+            if block is not None:
+                yield block.conn
+            else:
+                with self._lent() as conn:
+                    yield conn
+
+    @contextmanager
+    def _lent(self) -> Iterator[Conn]:
         if self._pool is None or self._pool.closed:
             raise ConnectionFailed("the store is closed", hint="connect(url) again.")
         try:
@@ -152,7 +149,7 @@ class PostgresStore(Store):
                 return source, list(islice(source, request.size))
             case Merge():
                 merging = Merging(request.first)
-                if self._bound.get() is None:
+                if self._blocks.innermost is None:
                     merging.future = self._merger.submit(self._merge_in_turn, request, merging)
                 else:  # the caller's transaction is this thread's
                     merging.future.set_result(self._merge(request))
@@ -172,7 +169,7 @@ class PostgresStore(Store):
     def _call(self, call: Call) -> list[DictRow]:
         statement, arguments = pg_protocol.statement(call)
         # A read whose connection turns out to be lost is sent again on another one; each that is lost leaves the pool.
-        tries = self._pool.max_size + 1 if call.reads and self._pool and self._bound.get() is None else 1
+        tries = self._pool.max_size + 1 if call.reads and self._pool and self._blocks.innermost is None else 1
         while True:
             tries -= 1
             with self._connection() as conn, translated(), pg_protocol.told(conn, call.progress):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from . import arguments as check
 from . import embedded, pg_protocol
+from .blocks import AsyncBlocks
 from .cancelling import to_its_end
 from .digests import digest_of
 from .errors import ConnectionFailed, KompanionError
@@ -39,7 +39,7 @@ class AsyncPostgresStore(AsyncStore):
         self.url = ""
         self._server: embedded.EmbeddedServer | None = None
         self._pool: AsyncConnectionPool[Conn] | None = None
-        self._bound: ContextVar[Conn | None] = ContextVar("kompanion_async_transaction", default=None)
+        self._blocks: AsyncBlocks[Conn] = AsyncBlocks("kompanion_async_transaction")
         self._giving: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
 
     async def open(
@@ -53,6 +53,7 @@ class AsyncPostgresStore(AsyncStore):
         timeout: float = 30.0,
     ) -> AsyncPostgresStore:
         """Connect, as :func:`kompanion_db.connect_async` says."""
+        self._blocks.timeout = timeout
         folder = embedded.folder_of(url)
         try:
             if folder is not None:
@@ -105,31 +106,27 @@ class AsyncPostgresStore(AsyncStore):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncPostgresStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
-        bound = self._bound.get()
-        if bound is not None:
-            with translated():
-                async with bound.transaction():
-                    yield self
-            return
         async with self._connection() as conn:
             with translated():
-                async with conn.transaction():
-                    token = self._bound.set(conn)
-                    try:
-                        yield self
-                    finally:
-                        self._bound.reset(token)
+                async with conn.transaction(), self._blocks.inside(conn, conn.close):
+                    yield self
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
-        bound = self._bound.get()
-        if bound is not None:
-            yield bound
-            return
+        """As in the sync store."""
+        async with self._blocks.turn() as block:
+            if block is not None:
+                yield block.conn
+            else:
+                async with self._lent() as conn:
+                    yield conn
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Conn]:
         if self._pool is None or self._pool.closed:
             raise ConnectionFailed("the store is closed", hint="connect_async(url) again.")
         try:
-            async with self._lent(self._pool) as conn:
+            async with self._got(self._pool) as conn:
                 try:
                     yield conn
                 finally:
@@ -143,7 +140,7 @@ class AsyncPostgresStore(AsyncStore):
             ) from exc
 
     @asynccontextmanager
-    async def _lent(self, pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
+    async def _got(self, pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
         """As ``pool.connection()``, which loses the connection of a task cancelled while it gets or gives it back."""
         getting = asyncio.ensure_future(pool.getconn())
         try:
@@ -178,7 +175,7 @@ class AsyncPostgresStore(AsyncStore):
                 return await _pull(request)
             case Merge():
                 merging = AsyncMerging(request.first)
-                if self._bound.get() is None:
+                if self._blocks.innermost is None:
                     merging.task = asyncio.create_task(self._merge_in_turn(request, merging))
                 else:  # the caller's transaction has one connection
                     merging.task.set_result(await self._merge(request))
@@ -199,7 +196,7 @@ class AsyncPostgresStore(AsyncStore):
     async def _call(self, call: Call) -> list[DictRow]:
         statement, arguments = pg_protocol.statement(call)
         # As in the sync store: only a read whose connection was lost is sent again.
-        tries = self._pool.max_size + 1 if call.reads and self._pool and self._bound.get() is None else 1
+        tries = self._pool.max_size + 1 if call.reads and self._pool and self._blocks.innermost is None else 1
         while True:
             tries -= 1
             async with self._connection() as conn:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import apsw
 
+from ..blocks import Block, Blocks
 from ..errors import ConnectionFailed, NotInstalled
 from ..sidecar.folder import VectorFolder
 from .errors import translated
@@ -82,25 +82,22 @@ class Database:
         self._size = size
         self._pid = os.getpid()
         self._closed = False
-        self._bound: ContextVar[Session | None] = ContextVar("kompanion_sqlite_transaction", default=None)
+        self._blocks: Blocks[Session] = Blocks("kompanion_sqlite_transaction", timeout)
 
     @property
     def in_transaction(self) -> bool:
         """Whether the caller is inside ``bound``."""
-        return self._bound.get() is not None
+        return self._blocks.innermost is not None
 
     @property
     def current(self) -> Session | None:
         """The session the caller's context is bound to."""
-        return self._bound.get()
+        block = self._blocks.innermost
+        return None if block is None else block.conn
 
-    def bind(self, session: Session) -> Token[Session | None]:
-        """From now on all sessions of the caller's context are this one."""
-        return self._bound.set(session)
-
-    def unbind(self, token: Token[Session | None]) -> None:
-        """As it was before ``bind``."""
-        self._bound.reset(token)
+    def bind(self, session: Session) -> AbstractContextManager[Block[Session]]:
+        """As ``bound``, for a session that is in a transaction already and whose users take turns elsewhere."""
+        return self._blocks.entered(session)
 
     def check_process(self) -> None:
         """A connection is of use in the process alone that opened it. Raises ConnectionFailed after a fork."""
@@ -133,7 +130,7 @@ class Database:
         session.progress = None
         with self._lock:
             ours = self._pid == os.getpid()  # after a fork, the other process is still at it
-            keep = not (ours and (self._closed or session.conn.in_transaction))
+            keep = not (ours and (self._closed or session.given_up or session.conn.in_transaction))
             if keep:
                 self._free.append(session)
         if not keep:
@@ -143,16 +140,16 @@ class Database:
     @contextmanager
     def lent(self) -> Iterator[Session]:
         """A connection outside of any transaction, or the one this context is bound to."""
-        bound = self._bound.get()
-        if bound is not None:
-            self.check_process()
-            yield bound
-            return
-        session = self.take()
-        try:
-            yield session
-        finally:
-            self.give_back(session)
+        self.check_process()
+        with self._blocks.turn() as block:
+            if block is not None:
+                yield block.conn
+                return
+            session = self.take()
+            try:
+                yield session
+            finally:
+                self.give_back(session)
 
     @contextmanager
     def session(self, write: bool) -> Iterator[Session]:
@@ -163,15 +160,8 @@ class Database:
     @contextmanager
     def bound(self) -> Iterator[None]:
         """One transaction for all calls of this context; nests as savepoints."""
-        with self.session(write=True) as session:
-            if self._bound.get() is session:
-                yield
-                return
-            token = self._bound.set(session)
-            try:
-                yield
-            finally:
-                self._bound.reset(token)
+        with self.session(write=True) as session, self._blocks.inside(session, session.give_up):
+            yield
 
     def close(self) -> None:
         """Close the connections that are free, and each other one when it is given back."""

@@ -25,6 +25,7 @@ _OURS = re.compile(r"(KM\d{3}) (.+?)(?: Hint: (.+))?$", re.DOTALL)
 _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
     (apsw.BusyError, ConnectionFailed, "Another process has been writing for long: look what it does, then try again."),
     (apsw.LockedError, ConnectionFailed, "Another connection has been writing for long; try again."),
+    (apsw.ConnectionClosedError, ConnectionFailed, "Its transaction was given up, or the store closed; begin again."),
     (apsw.FullError, StorageFull, "Make room on the disk, then write again."),
     (apsw.ReadOnlyError, PermissionDenied, "Make the file and its folder writable, or only read."),
     (apsw.PermissionsError, PermissionDenied, "Make the file and its folder readable and writable."),

@@ -31,7 +31,12 @@ class Session:
         self.conn = conn
         self.now = values.clock()
         self.progress: Progress | None = None
+        self.given_up = False
         self.vectors: VectorReader = database.folder.reader(self)
+
+    def give_up(self) -> None:
+        """Somebody will not let go of it: when it is given back it is closed, and lent to nobody else."""
+        self.given_up = True
 
     def all(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Every row of a statement."""

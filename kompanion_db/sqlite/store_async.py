@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import CancelledError
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,26 +115,27 @@ class AsyncSqliteStore(AsyncStore):
     async def transaction(self) -> AsyncIterator[AsyncSqliteStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
         database = self.store.database
-        if database.current is not None:
-            async with self._block(database.current, self.turns.mine):
-                yield self
-            return
-        async with self.turns.mine():
-            session = await self.turns.run(database.take, undo=database.give_back)
-            bound, turns = database.bind(session), self.turns.begin()
-            try:
-                async with self._block(session, nullcontext):
+        async with self.turns.mine(), self._session() as session, self._block(session):
+            with database.bind(session):
+                async with self.turns.inside(session):
                     yield self
-            finally:
-                self.turns.end(turns)
-                database.unbind(bound)
-                database.give_back(session)
         self.store.wrote()
 
     @asynccontextmanager
-    async def _block(
-        self, session: Session, mine: Callable[[], AbstractAsyncContextManager[Any]]
-    ) -> AsyncIterator[None]:
+    async def _session(self) -> AsyncIterator[Session]:
+        """The session of the transaction that the caller is in, or one of its own."""
+        database = self.store.database
+        if database.current is not None:
+            yield database.current
+            return
+        session = await self.turns.run(database.take, undo=database.give_back)
+        try:
+            yield session
+        finally:
+            database.give_back(session)
+
+    @asynccontextmanager
+    async def _block(self, session: Session) -> AsyncIterator[None]:
         """A transaction, or a savepoint inside one, begun and ended on worker threads."""
         block = session.transaction(write=True)
 
@@ -146,17 +147,14 @@ class AsyncSqliteStore(AsyncStore):
             with translated():
                 block.__enter__()
 
-        async with mine():
-            await self.turns.run(begin, undo=lambda _: end(asyncio.CancelledError()))
+        await self.turns.run(begin, undo=lambda _: end(asyncio.CancelledError()))
         try:
             yield
         except BaseException as exc:
             failed = exc  # gone at the end of its clause, and the thread needs it
-            async with mine():
-                await self.turns.run(lambda: end(failed))
+            await self.turns.run(lambda: end(failed))
             raise
-        async with mine():
-            await self.turns.run(end)
+        await self.turns.run(end)
 
 
 async def _pull(request: Pull) -> tuple[Any, list[Any]]:

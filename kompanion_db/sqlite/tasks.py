@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from contextvars import ContextVar, Token, copy_context
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
-from ..cancelling import to_its_end
+from ..blocks import AsyncBlocks
+from ..cancelling import in_time, to_its_end
 from ..errors import ConnectionFailed
+from .session import Session
 
 T = TypeVar("T")
 Turn = asyncio.Lock | asyncio.Semaphore
@@ -26,7 +28,7 @@ class Turns:
     def __init__(self, size: int, timeout: float) -> None:
         self._places = asyncio.Semaphore(size)
         self._timeout = timeout
-        self._transaction: ContextVar[asyncio.Lock | None] = ContextVar("kompanion_sqlite_turn", default=None)
+        self._blocks: AsyncBlocks[Session] = AsyncBlocks("kompanion_sqlite_turn", timeout)
         # Threads are made as they are needed: for those at work, and those that wait for an async iterator.
         self._threads = ThreadPoolExecutor(1 << 16, thread_name_prefix="kompanion-sqlite")
 
@@ -38,16 +40,16 @@ class Turns:
     @asynccontextmanager
     async def mine(self) -> AsyncIterator[Turn]:
         """Wait for the caller's turn. Raises ConnectionFailed when none comes in time."""
-        turn = self._transaction.get()
-        if turn is None:
-            await self._wait_for_a_place()
-        else:
-            await turn.acquire()
-        held = turn or self._places
-        try:
-            yield held
-        finally:
-            held.release()
+        async with self._blocks.turn() as block:
+            if block is not None:
+                yield block.lock
+                return
+            if not await in_time(self._places, self._timeout):
+                raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
+            try:
+                yield self._places
+            finally:
+                self._places.release()
 
     @asynccontextmanager
     async def left(self, turn: Turn) -> AsyncIterator[None]:
@@ -66,24 +68,13 @@ class Turns:
             if cancelled is not None:
                 raise cancelled
 
-    async def _wait_for_a_place(self) -> None:
-        waiting = asyncio.ensure_future(self._places.acquire())
-        try:
-            await asyncio.wait([waiting], timeout=self._timeout)
-        except asyncio.CancelledError:
-            if not waiting.cancel():
-                self._places.release()
-            raise
-        if waiting.cancel():
-            raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
+    def inside(self, session: Session) -> AbstractAsyncContextManager[None]:
+        """Let the caller, and the tasks it starts, take turns at its transaction; at the end they are waited for."""
 
-    def begin(self) -> Token[asyncio.Lock | None]:
-        """From now on the tasks of the caller's context take turns at its transaction."""
-        return self._transaction.set(asyncio.Lock())
+        async def give_up() -> None:
+            session.give_up()
 
-    def end(self, token: Token[asyncio.Lock | None]) -> None:
-        """As it was before ``begin``."""
-        self._transaction.reset(token)
+        return self._blocks.inside(session, give_up)
 
     async def run(
         self, work: Callable[[], T], undo: Callable[[T], object] | None = None, stop: Callable[[], object] | None = None
