@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from . import embedded, pg_protocol
 from .blocks import Blocks
 from .errors import ConnectionFailed, KompanionError
+from .forking import check_process, cut_off_by_fork
 from .migrate import migrate as run_migrations
 from .migrate import require_installed
 from .operations.bulk import SIDE_BY_SIDE
@@ -44,6 +46,7 @@ class PostgresStore(Store):
         timeout: float = 30.0,
     ) -> None:
         self.context = context
+        self._pid = os.getpid()
         self._server: embedded.EmbeddedServer | None = None
         folder = embedded.folder_of(url)
         if folder is not None:
@@ -79,10 +82,13 @@ class PostgresStore(Store):
             raise
 
     def _configure(self, conn: Conn) -> None:
+        cut_off_by_fork(conn)
         pg_protocol.register_types(conn, self._vector)
 
     def close(self) -> None:
         """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        if self._pid != os.getpid():  # the pool is the parent's
+            return
         self._merger.shutdown()
         if self._pool is not None:
             self._pool.close()
@@ -106,10 +112,12 @@ class PostgresStore(Store):
         """
         with self._connection() as conn, translated(), conn.transaction(), self._blocks.inside(conn, conn.close):
             yield self
+            check_process(self._pid)
 
     @contextmanager
     def _connection(self) -> Iterator[Conn]:
         """The connection of the transaction that the caller is in, for it alone meanwhile, or one of the pool."""
+        check_process(self._pid)
         with self._blocks.turn() as block:
             if block is not None:
                 yield block.conn
@@ -149,6 +157,7 @@ class PostgresStore(Store):
                 return source, list(islice(source, request.size))
             case Merge():
                 merging = Merging(request.first)
+                check_process(self._pid)  # a fork has no threads
                 if self._blocks.innermost is None:
                     merging.future = self._merger.submit(self._merge_in_turn, request, merging)
                 else:  # the caller's transaction is this thread's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from .blocks import AsyncBlocks
 from .cancelling import to_its_end
 from .digests import digest_of
 from .errors import ConnectionFailed, KompanionError
+from .forking import check_process, cut_off_by_fork
 from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
@@ -36,6 +38,7 @@ class AsyncPostgresStore(AsyncStore):
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self._pid = os.getpid()
         self.url = ""
         self._server: embedded.EmbeddedServer | None = None
         self._pool: AsyncConnectionPool[Conn] | None = None
@@ -85,10 +88,13 @@ class AsyncPostgresStore(AsyncStore):
         return self
 
     async def _configure(self, conn: Conn) -> None:
+        cut_off_by_fork(conn)
         pg_protocol.register_types(conn, self._vector)
 
     async def close(self) -> None:
         """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        if self._pid != os.getpid():  # the pool is the parent's
+            return
         if self._pool is not None:
             await self._pool.close()
         if self._server is not None:
@@ -110,10 +116,12 @@ class AsyncPostgresStore(AsyncStore):
             with translated():
                 async with conn.transaction(), self._blocks.inside(conn, conn.close):
                     yield self
+                    check_process(self._pid)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
         """As in the sync store."""
+        check_process(self._pid)
         async with self._blocks.turn() as block:
             if block is not None:
                 yield block.conn

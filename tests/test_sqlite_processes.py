@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 import kompanion_db
-from kompanion_db.errors import ConnectionFailed
 from kompanion_db.sidecar.rounds import rounds
 from kompanion_db.sqlite import open_sql
 from kompanion_db.sqlite.store import SqliteStore
@@ -165,71 +163,6 @@ def test_writers_in_several_processes_lose_nothing_and_are_never_refused(
 @pytest.mark.slow
 def test_four_writers_of_ten_thousand_transactions_lose_nothing(url: str, figure: Callable[[str], None]) -> None:
     _write_together(url, 4, 10_000, figure)
-
-
-def _in_fork(work: Callable[[], Any]) -> str:
-    """What a forked process gets from a call: the class of an error and its hint, or what it returns."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            said = repr(work())
-        except kompanion_db.errors.KompanionError as exc:
-            said = f"{type(exc).__name__}: {exc.hint}"
-        except BaseException as exc:
-            said = repr(exc)
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(pid, 0)
-    return said
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_after_connect_gets_a_clear_error_and_does_no_harm(url: str) -> None:
-    error = "ConnectionFailed: connect(url) after the fork."
-    with kompanion_db.connect(url) as store:
-        store.upsert_item("acme", "k", "a", vectors=[vector(1)])
-        assert _in_fork(lambda: store.search("acme", vector(1), 1)) == error
-        assert _in_fork(lambda: store.upsert_item("acme", "k", "b")) == error
-        assert _in_fork(store.close) == "None"
-        with store.transaction():
-            store.upsert_item("acme", "k", "c", vectors=[vector(2)])
-            assert _in_fork(lambda: store.upsert_item("acme", "k", "d")) == error
-            assert _in_fork(lambda: store.search("acme", vector(1), 1)) == error
-        assert [(h.key, h.revision) for h in store.search("acme", vector(2), 1)] == [("k", 2)]
-        assert store.doctor() == []
-
-
-def _fork_that_leaves(store: kompanion_db.Store) -> None:
-    with store.transaction():
-        store.upsert_item("acme", "k", "b", vectors=[vector(2)])
-        pid = os.fork()
-        if pid == 0:
-            return  # out of the block, whose end is not for this process
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_inside_a_transaction_neither_commits_nor_undoes_it(url: str) -> None:
-    parent = os.getpid()
-    with kompanion_db.connect(url) as store:
-        store.upsert_item("acme", "k", "a")
-        refused = False
-        try:
-            _fork_that_leaves(store)
-        except ConnectionFailed:
-            refused = True
-        finally:
-            if os.getpid() != parent:
-                os._exit(0 if refused else 1)
-        assert not refused
-        assert store.upsert_item("acme", "k", "c").revision == 3
-        assert [r.content for r in store.item_history("acme", "k")] == ["a", "b", "c"]
 
 
 FOUND = "select key, revision from search('acme', ?, 3)"

@@ -12,6 +12,7 @@ import apsw
 
 from ..blocks import Block, Blocks
 from ..errors import ConnectionFailed, NotInstalled
+from ..forking import check_process
 from ..sidecar.folder import VectorFolder
 from .errors import translated
 from .files import Place
@@ -99,10 +100,14 @@ class Database:
         """As ``bound``, for a session that is in a transaction already and whose users take turns elsewhere."""
         return self._blocks.entered(session)
 
+    @property
+    def ours(self) -> bool:
+        """Whether this process is the one that opened the store, not a fork of it."""
+        return self._pid == os.getpid()
+
     def check_process(self) -> None:
-        """A connection is of use in the process alone that opened it. Raises ConnectionFailed after a fork."""
-        if self._pid != os.getpid():
-            raise ConnectionFailed("the store was opened in another process", hint="connect(url) after the fork.")
+        """Raises ConnectionFailed after a fork."""
+        check_process(self._pid)
 
     def take(self) -> Session:
         """A connection for the caller alone, to be given back. Raises ConnectionFailed, NotInstalled."""
@@ -129,8 +134,8 @@ class Database:
         """Give a connection back for the next; one that is still in a transaction is closed, which undoes it."""
         session.progress = None
         with self._lock:
-            ours = self._pid == os.getpid()  # after a fork, the other process is still at it
-            keep = not (ours and (self._closed or session.given_up or session.conn.in_transaction))
+            # After a fork, the other process is still at it.
+            keep = not (self.ours and (self._closed or session.given_up or session.conn.in_transaction))
             if keep:
                 self._free.append(session)
         if not keep:
@@ -168,6 +173,6 @@ class Database:
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
-        if self._pid == os.getpid():
+        if self.ours:
             for session in free:
                 session.conn.close()

@@ -113,8 +113,8 @@ class Session:
             try:
                 yield
             except BaseException:
-                self.database.check_process()
-                if self.conn.in_transaction:  # some errors of SQLite undo the whole transaction
+                # Some errors of SQLite undo the whole transaction; in a fork it is the parent's.
+                if self.database.ours and self.conn.in_transaction:
                     self.conn.execute("rollback to call; release call")
                 raise
             self.database.check_process()
@@ -129,7 +129,6 @@ class Session:
             self.conn.execute("commit")
             reached("commit.done")
         except BaseException:
-            self.database.check_process()
-            if self.conn.in_transaction:
+            if self.database.ours and self.conn.in_transaction:
                 self.conn.execute("rollback")
             raise

@@ -46,14 +46,15 @@ class AsyncSqliteStore(AsyncStore):
 
     @property
     def store(self) -> SqliteStore:
-        """The store that does the work. Raises ConnectionFailed before ``open``."""
+        """The store that does the work. Raises ConnectionFailed before ``open``, and after a fork."""
         if self._store is None:
             raise ConnectionFailed("the store is not open", hint="await connect_async(url).")
+        self._store.database.check_process()
         return self._store
 
     async def close(self) -> None:
         """Close the connections. Closing twice does nothing."""
-        if self._store is not None:
+        if self._store is not None and self._store.database.ours:  # a fork has no threads
             await self.turns.run(self._store.close)
             self.turns.close()
 

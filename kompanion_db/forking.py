@@ -1,0 +1,43 @@
+"""After a fork: a child has copies of its parent's connections, and the server would hear what it says on them.
+
+A copy in a child leads nowhere, so that neither the end of a block, nor an exit, nor a farewell of libpq is heard.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+import psycopg
+
+from .errors import ConnectionFailed
+
+_connections: WeakSet[psycopg.BaseConnection[Any]] = WeakSet()
+
+
+def cut_off_by_fork(conn: psycopg.BaseConnection[Any]) -> None:
+    """Let the copy of a connection that a forked child gets lead nowhere."""
+    _connections.add(conn)
+
+
+def check_process(opener: int) -> None:
+    """A connection is of use in the process alone that opened it. Raises ConnectionFailed after a fork."""
+    if opener != os.getpid():
+        raise ConnectionFailed("the store was opened in another process", hint="connect(url) after the fork.")
+
+
+def _after_fork() -> None:
+    nowhere, other = socket.socketpair()
+    other.close()
+    for conn in _connections:
+        with suppress(psycopg.Error):  # it was closed already
+            os.dup2(nowhere.fileno(), conn.fileno(), inheritable=False)
+    nowhere.close()
+    _connections.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

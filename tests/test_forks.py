@@ -1,0 +1,138 @@
+"""A store belongs to the process that opened it: a forked child is told so, and does its parent's connections no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import engines
+import pytest
+import servers
+
+import kompanion_db
+from kompanion_db import AsyncStore, connect, connect_async
+from kompanion_db.errors import ConnectionFailed
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
+    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
+]
+
+ERROR = "ConnectionFailed: connect(url) after the fork."
+
+
+def in_fork(work: Callable[[], Any]) -> str:
+    """What a forked process gets from a call: the class of an error and its hint, or what it returns."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            said = repr(work())
+        except kompanion_db.errors.KompanionError as exc:
+            said = f"{type(exc).__name__}: {exc.hint}"
+        except BaseException as exc:
+            said = repr(exc)
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def test_a_fork_after_connect_gets_a_clear_error_and_does_no_harm(one_home: engines.Home) -> None:
+    with connect(one_home.url) as store:
+        store.register_model("m", 3)
+        store.upsert_items([{"namespace": "acme", "key": "k", "content": "a", "vectors": [[1, 2, 3]]}])
+        assert in_fork(lambda: store.search("acme", [1, 2, 3], 1)) == ERROR
+        assert in_fork(lambda: store.upsert_item("acme", "k", "b")) == ERROR
+        assert in_fork(lambda: store.upsert_items([{"namespace": "acme", "key": "k", "content": "b"}])) == ERROR
+        assert in_fork(store.close) == "None"
+        with store.transaction():
+            store.upsert_item("acme", "k", "c", vectors=[[3, 2, 1]])
+            assert in_fork(lambda: store.upsert_item("acme", "k", "d")) == ERROR
+            assert in_fork(lambda: store.search("acme", [3, 2, 1], 1)) == ERROR
+            assert in_fork(store.close) == "None"
+        assert [(h.key, h.revision) for h in store.search("acme", [3, 2, 1], 1)] == [("k", 2)]
+        if one_home.key == "sqlite":
+            assert store.doctor() == []
+
+
+def test_a_child_that_connects_again_works_beside_its_parent(one_db: servers.Database) -> None:
+    def again() -> int:
+        with connect(one_db.url) as own:
+            return own.upsert_item("acme", "k", "b").revision
+
+    with connect(one_db.url) as store:
+        assert store.upsert_item("acme", "k", "a").revision == 1
+        assert in_fork(again) == "2"
+        assert store.upsert_item("acme", "k", "c").revision == 3
+
+
+def _fork_that_leaves(store: kompanion_db.Store) -> None:
+    with store.transaction():
+        store.upsert_item("acme", "k", "b")
+        with store.transaction():
+            pid = os.fork()
+            if pid == 0:
+                return  # out of the blocks, whose ends are not for this process
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_fork_inside_a_transaction_neither_commits_nor_undoes_it(one_home: engines.Home) -> None:
+    parent = os.getpid()
+    with connect(one_home.url) as store:
+        store.upsert_item("acme", "k", "a")
+        refused = False
+        try:
+            _fork_that_leaves(store)
+        except ConnectionFailed:
+            refused = True
+        finally:
+            if os.getpid() != parent:
+                os._exit(0 if refused else 1)
+        assert not refused
+        assert store.upsert_item("acme", "k", "c").revision == 3
+        assert [r.content for r in store.item_history("acme", "k")] == ["a", "b", "c"]
+
+
+LEAVING = """
+import os, sys
+from kompanion_db import connect
+
+store = connect(sys.argv[1], min_size=2)
+with store.transaction():
+    store.upsert_item("acme", "k", "a")
+    if os.fork() == 0:
+        sys.exit()  # as a program does: through the blocks, and with all its objects taken down
+    assert os.wait()[1] == 0
+    store.upsert_item("acme", "k", "b")
+print([item.revision for item in store.list_items("acme")])
+store.close()
+"""
+
+
+def test_a_child_that_ends_as_programs_do_ends_nothing_of_its_parent(one_home: engines.Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING, one_home.url], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "[2]\n"), done.stderr
+
+
+async def test_a_fork_of_an_asyncio_program_gets_a_clear_error_and_does_no_harm(one_home: engines.Home) -> None:
+    async def alone(store: AsyncStore) -> None:
+        assert in_fork(lambda: asyncio.run(store.list_items("acme"))) == ERROR  # type: ignore[arg-type]
+        assert in_fork(lambda: asyncio.run(store.close())) == "None"  # type: ignore[arg-type]
+
+    async with await connect_async(one_home.url) as store:
+        await store.upsert_item("acme", "k", "a")
+        await alone(store)
+        async with store.transaction():
+            await store.upsert_item("acme", "k", "b")
+            await alone(store)
+        assert (await store.upsert_item("acme", "k", "c")).revision == 3
