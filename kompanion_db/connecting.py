@@ -81,3 +81,14 @@ async def connect_async(
     return await AsyncPostgresStore(context).open(
         url, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=timeout
     )
+
+
+def _check_pool(min_size: int, max_size: int) -> None:
+    """Raises BadArgument where no pool of connections can have these bounds."""
+    least, most = check.integer("min_size", min_size), check.integer("max_size", max_size)
+    if most is None or most < 1:
+        raise BadArgument(f"max_size: {most} is less than 1", hint="Give the number of connections to keep.")
+    if least is None or not 0 <= least <= most:
+        raise BadArgument(
+            f"min_size: {least} is not from 0 to max_size, which is {most}", hint="Lower min_size, or raise max_size."
+        )

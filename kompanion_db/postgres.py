@@ -31,6 +31,10 @@ from .turns import BREATH, PATIENCE, Merging
 Conn = psycopg.Connection[DictRow]
 
 
+def _closed() -> ConnectionFailed:
+    return ConnectionFailed("the store is closed", hint="connect(url) again.")
+
+
 class PostgresStore(Store):
     """A store in a PostgreSQL database, over a pool of connections. Made by :func:`kompanion_db.connect`."""
 
@@ -128,7 +132,7 @@ class PostgresStore(Store):
     @contextmanager
     def _lent(self) -> Iterator[Conn]:
         if self._pool is None or self._pool.closed:
-            raise ConnectionFailed("the store is closed", hint="connect(url) again.")
+            raise _closed()
         try:
             with self._pool.connection() as conn:
                 try:
@@ -159,7 +163,10 @@ class PostgresStore(Store):
                 merging = Merging(request.first)
                 check_process(self._pid)  # a fork has no threads
                 if self._blocks.innermost is None:
-                    merging.future = self._merger.submit(self._merge_in_turn, request, merging)
+                    try:
+                        merging.future = self._merger.submit(self._merge_in_turn, request, merging)
+                    except RuntimeError as exc:  # it was shut down
+                        raise _closed() from exc
                 else:  # the caller's transaction is this thread's
                     merging.future.set_result(self._merge(request))
                 return merging

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadArgument
 from ..operations.embedding import Context, adopt_embedder, need_embedder
 from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, Row, RunAll
 from ..snapshots import Snapshot, sqlite_snapshot
@@ -42,8 +41,6 @@ class SqliteStore(Store):
         max_size: int = 4,
         timeout: float = 30.0,
     ) -> None:
-        if max_size < 1:
-            raise BadArgument(f"max_size: {max_size} is less than 1", hint="Give the number of connections to keep.")
         self.context = context
         place = place_of(url)
         self.url = place.url

@@ -35,7 +35,7 @@ class AsyncSqliteStore(AsyncStore):
         self, url: str, *, migrate: bool | None = None, max_size: int = 4, timeout: float = 30.0
     ) -> AsyncSqliteStore:
         """Open the file, as :func:`kompanion_db.connect_async` says."""
-        turns = Turns(max(1, max_size), timeout)
+        turns = Turns(max_size, timeout)
         self._store = await turns.run(
             lambda: SqliteStore(url, self.context, migrate=migrate, max_size=max_size, timeout=timeout),
             undo=SqliteStore.close,
