@@ -25,6 +25,17 @@ def _context(embedder: Embedder | None, chunk_characters: int, chunk_overlap: in
     return Context(embedder, characters, overlap)
 
 
+def _check_pool(min_size: int, max_size: int) -> None:
+    """Raises BadArgument where no pool of connections can have these bounds."""
+    least, most = check.integer("min_size", min_size), check.integer("max_size", max_size)
+    if most is None or most < 1:
+        raise BadArgument(f"max_size: {most} is less than 1", hint="Give the number of connections to keep.")
+    if least is None or not 0 <= least <= most:
+        raise BadArgument(
+            f"min_size: {least} is not from 0 to max_size, which is {most}", hint="Lower min_size, or raise max_size."
+        )
+
+
 def connect(
     url: str,
     *,
@@ -50,6 +61,7 @@ def connect(
 
     Raises ConnectionFailed, NotInstalled, UnsupportedServer, MissingExtra, ModelConflict, DamagedStore, BadArgument.
     """
+    _check_pool(min_size, max_size)
     context = _context(embedder, chunk_characters, chunk_overlap)
     if is_sqlite(url):
         from .sqlite.store import SqliteStore  # FAISS takes a while to load: only for those who use it
@@ -73,6 +85,7 @@ async def connect_async(
     chunk_overlap: int = 0,
 ) -> AsyncStore:
     """:func:`connect` for asyncio: ``async with await connect_async(url) as store: ...``; raises the same."""
+    _check_pool(min_size, max_size)
     context = _context(embedder, chunk_characters, chunk_overlap)
     if is_sqlite(url):
         from .sqlite.store_async import AsyncSqliteStore
@@ -81,14 +94,3 @@ async def connect_async(
     return await AsyncPostgresStore(context).open(
         url, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=timeout
     )
-
-
-def _check_pool(min_size: int, max_size: int) -> None:
-    """Raises BadArgument where no pool of connections can have these bounds."""
-    least, most = check.integer("min_size", min_size), check.integer("max_size", max_size)
-    if most is None or most < 1:
-        raise BadArgument(f"max_size: {most} is less than 1", hint="Give the number of connections to keep.")
-    if least is None or not 0 <= least <= most:
-        raise BadArgument(
-            f"min_size: {least} is not from 0 to max_size, which is {most}", hint="Lower min_size, or raise max_size."
-        )

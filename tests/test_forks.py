@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import engines
@@ -72,6 +74,22 @@ def test_a_child_that_connects_again_works_beside_its_parent(one_db: servers.Dat
         assert store.upsert_item("acme", "k", "a").revision == 1
         assert in_fork(again) == "2"
         assert store.upsert_item("acme", "k", "c").revision == 3
+
+
+def test_a_child_opens_no_file_that_was_open_at_the_fork_and_any_other(tmp_path: Path) -> None:
+    def write(name: str) -> int:
+        with connect(f"sqlite:///{tmp_path / name}") as own:
+            return own.upsert_item("acme", "k", name).revision
+
+    with connect(f"sqlite:///{tmp_path / 'open.db'}") as store:
+        store.upsert_item("acme", "k", "a")
+        (tmp_path / "alias.db").symlink_to(tmp_path / "open.db")
+        for name in ("open.db", "alias.db"):
+            said = in_fork(functools.partial(write, name))
+            assert said.startswith("ConnectionFailed: Fork before you connect, or start processes by spawn")
+        assert in_fork(functools.partial(write, "other.db")) == "1"
+        assert store.upsert_item("acme", "k", "b").revision == 2
+    assert in_fork(functools.partial(write, "open.db")) == "3"
 
 
 def _fork_that_leaves(store: kompanion_db.Store) -> None:

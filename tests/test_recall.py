@@ -160,7 +160,7 @@ def test_what_is_deleted_or_expired_is_not_found_by_the_index(calibrated: Calibr
     def hide_and_look() -> None:
         with calibrated.store.transaction():
             calibrated.store.delete_item(clusters.where(first)["namespace"], str(first))
-            calibrated.store._bound.get().execute(  # type: ignore[union-attr]
+            calibrated.store._blocks.innermost.conn.execute(  # type: ignore[union-attr]
                 "update kompanion.memory_items set expires_at = now() where key = %s", (str(second),)
             )
             for k in (5, 20):

@@ -16,6 +16,7 @@ from ..forking import check_process
 from ..sidecar.folder import VectorFolder
 from .errors import translated
 from .files import Place
+from .inherited import opened, refuse_inherited
 from .session import Session
 from .surface import install_surface
 
@@ -50,7 +51,9 @@ def open_connection(place: Place, *, create: bool = False, as_it_is: bool = Fals
 def open_as(kind: type[C], place: Place, *, create: bool = False, as_it_is: bool = False) -> C:
     """``open_connection`` for a class of connections."""
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    refuse_inherited(place.path)
     conn = kind(str(place.path), flags=flags)
+    opened(conn, place.path)
     try:
         conn.set_busy_timeout(BUSY_SECONDS * 1000)
         if create:
