@@ -232,3 +232,16 @@ def test_many_purges_at_once_remove_everything_past_its_retention_once(
     assert (sum(t[0] for t in told), sum(t[1] for t in told)) == (400, 1)
     assert [item.namespace for item in store.list_items("*")] == ["acme2"]
     assert [n.namespace for n in store.list_namespaces(include_deleted=True)] == ["acme2"]
+
+
+def test_a_namespace_that_is_being_restored_is_not_purged_meanwhile(one_db: servers.Database) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        store.upsert_item("acme", "k", "text")
+        store.delete_namespace("acme")
+    with one_db.connect() as conn, one_db.connect(autocommit=False) as other:
+        conn.execute("select kompanion.set_setting('retention_deleted', '\"0 days\"')")
+        other.execute("select kompanion.restore_namespace('acme')")
+        assert conn.execute("select items, namespaces from kompanion.purge()").fetchone() == (0, 0)
+        other.commit()
+    with kompanion_db.connect(one_db.url) as store:
+        assert [item.key for item in store.list_items("acme")] == ["k"]

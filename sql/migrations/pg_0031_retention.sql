@@ -52,17 +52,22 @@ create function kompanion.purge(
     set search_path from current
 as $purge$
 -- Removes for good, up to batch of each kind, what is past its retention: items deleted or expired long ago, superseded
--- revisions, deleted namespaces once they are empty. Rows another purge holds are skipped, so many may run at once.
+-- revisions, deleted namespaces once they are empty. Rows another purge holds are skipped, so many may run at once; a namespace
+-- that is being restored is left, and restoring one waits for what is being removed of it.
 declare
     v_deleted timestamptz := now() - (setting('retention_deleted') #>> '{}')::interval;
     v_expired timestamptz := now() - (setting('retention_expired') #>> '{}')::interval;
 begin
     perform _check_batch(batch);
-    with gone as materialized (
+    with spaces as materialized (
+        select n.namespace_id from kompanion.namespaces n
+        where n.deleted_at < v_deleted and exists (select 1 from memory_items i where i.namespace_id = n.namespace_id)
+        limit batch
+        for share skip locked
+    ), gone as materialized (
         select i.namespace_id, i.item_id
         from memory_items i
-        where i.deleted_at < v_deleted or i.expires_at < v_expired
-           or i.namespace_id = any (array(select n.namespace_id from kompanion.namespaces n where n.deleted_at < v_deleted))
+        where i.deleted_at < v_deleted or i.expires_at < v_expired or i.namespace_id = any (array(select s.namespace_id from spaces s))
         limit batch
         for update of i skip locked
     )
