@@ -69,7 +69,9 @@ class EmbeddedServer:
             if self._pid != os.getpid():
                 return
             self._pid = None
-            entry = _running[self.folder]
+            entry = _running.get(self.folder)
+            if entry is None:  # all were let go of, as the program ends
+                return
             entry.users -= 1
             if entry.users == 0:
                 del _running[self.folder]

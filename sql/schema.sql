@@ -1730,12 +1730,12 @@ CREATE FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra tex
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- The statement of a look around, which gives a _sight: its places in the order of the scan, its matches sorted again as those
--- of _index_statement are, since they may be the answer. No further than to $9 of the matches, the tenth of all and the last:
--- where matches lie dense it soon has seen enough.
+-- The statement of a look around, which gives a _sight: its matches sorted again as those of _index_statement are, since they
+-- may be the answer, and their places in that order too, or they would be sorted twice. No further than to $9 of the matches,
+-- the tenth of all and the last: where matches lie dense it soon has seen enough.
 begin
     return format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit order by s.d + 0, s.chunk_id) filter (where s.ok), '
-                  'max(s.n), coalesce(max(s.d) filter (where s.n = 10), max(s.d) filter (where s.last)), array_agg(s.n order by s.n) filter (where s.ok) '
+                  'max(s.n), coalesce(max(s.d) filter (where s.n = 10), max(s.d) filter (where s.last)), array_agg(s.n order by s.d + 0, s.chunk_id) filter (where s.ok) '
                   'from (select * from (select h.*, row_number() over () as n, lead(false, 1, true) over () as last from (%s limit $2) h) w '
                   'where w.n = 10 or w.ok or w.last limit $9) s',
                   _index_scan(plan, _conditions() || ' as ok, ', extra));
@@ -4175,7 +4175,8 @@ begin
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
             (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
-                'an index that was replaced was not dropped: writers keep it up for nothing', v_build),
+                'an index that was replaced was not dropped: writers keep it up, and searches may go by it',
+                format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
@@ -4186,7 +4187,8 @@ begin
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
                 case when r.dim <= 4000 then 'alter extension vector update' end),
             (7, r.retired_at is null and v_rows >= setting('index_min_rows')::bigint
-                and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
+                and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem')
+                and exists (select 1 from index_statements(r.name) s where s.statement like 'create index%'),
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
             (8, r.retired_at is null and r.valid and v_rows >= setting('index_min_rows')::bigint and r.calibration is null,
@@ -4283,7 +4285,7 @@ CREATE FUNCTION kompanion.index_statements(model text DEFAULT NULL::text, kind t
     AS $$
 -- The statements that give a model the vector index it should have; none when it has it. Under psql: \gexec runs them.
 -- The new index is built beside the old one, which serves until the new one has its place; leftovers go first. psql goes on after
--- an error: should the build fail, swap_index fails too, and nothing of the old one is dropped.
+-- an error: should the build fail, swap_index fails too, and nothing of the old one is dropped. None while another session builds.
 declare
     v_model   record;
     v_current record;
@@ -4310,6 +4312,10 @@ begin
             hint    = 'kind is none, ivfflat or hnsw; lists is 1 to 32768.';
     end if;
 
+    if exists (select 1 from pg_stat_progress_create_index p where p.index_relid = to_regclass(format('kompanion.%I', v_name || '_new'))) then
+        raise notice 'index_statements: another session is building the index of % just now', v_model.model;
+        return;
+    end if;
     v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
     if v_model.dim > (case when v_half then 4000 else 2000 end) then
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
@@ -4577,10 +4583,11 @@ CREATE FUNCTION kompanion.measure_recall(model text DEFAULT NULL::text, scope te
     AS $$
 -- Searches a scope as users do, with stored vectors of it as queries, and exactly, and compares: the mean share of the true
 -- k nearest chunks that is found, with its 95 % interval after Wilson, each query counted as one trial: wider than need be,
--- never narrower. Median time of a search; by_index: how many went by the index.
+-- never narrower. Median time of a search; by_index: how many went by the index, and no further.
 declare
     c_z      constant double precision := 1.96;
     v_plan   _search_plan;
+    v_run    record;
     v_ids    uuid[];
     v_start  timestamptz;
     v_found  double precision[];
@@ -4615,11 +4622,12 @@ begin
         v_start := clock_timestamp();
         v_plan := _plan_search(scope, r.query, measure_recall.model, k, null, null, null, null, null, target_recall);
         v_plan.k := k + 1;  -- the query itself is among them; the path is that of k
-        v_found := array(select h.distance from _run_search(v_plan, r.query, true) s cross join unnest(s.hits) h where h.chunk_id <> r.chunk_id limit k);
+        v_run := _run_search(v_plan, r.query, true);
+        v_found := array(select h.distance from unnest(v_run.hits) h where h.chunk_id <> r.chunk_id limit k);
         v_times := v_times || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
         v_true := array(select h.distance from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);
         asked := asked + 1;
-        by_index := by_index + (v_plan.path = 'index')::integer;
+        by_index := by_index + (v_plan.path = 'index' and not v_run.topped_up)::integer;
         -- By distance: of vectors equally near, as duplicates are, one is as right as the other.
         v_sum := v_sum + coalesce(least(1, (select count(*) from unnest(v_found) f (distance) where f.distance <= v_true[cardinality(v_true)])
                                            / nullif(cardinality(v_true), 0)::double precision), 1);
@@ -4849,17 +4857,22 @@ CREATE FUNCTION kompanion.purge(batch integer DEFAULT 1000) RETURNS TABLE(items 
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Removes for good, up to batch of each kind, what is past its retention: items deleted or expired long ago, superseded
--- revisions, deleted namespaces once they are empty. Rows another purge holds are skipped, so many may run at once.
+-- revisions, deleted namespaces once they are empty. Rows another purge holds are skipped, so many may run at once; a namespace
+-- that is being restored is left, and restoring one waits for what is being removed of it.
 declare
     v_deleted timestamptz := now() - (setting('retention_deleted') #>> '{}')::interval;
     v_expired timestamptz := now() - (setting('retention_expired') #>> '{}')::interval;
 begin
     perform _check_batch(batch);
-    with gone as materialized (
+    with spaces as materialized (
+        select n.namespace_id from kompanion.namespaces n
+        where n.deleted_at < v_deleted and exists (select 1 from memory_items i where i.namespace_id = n.namespace_id)
+        limit batch
+        for share skip locked
+    ), gone as materialized (
         select i.namespace_id, i.item_id
         from memory_items i
-        where i.deleted_at < v_deleted or i.expires_at < v_expired
-           or i.namespace_id = any (array(select n.namespace_id from kompanion.namespaces n where n.deleted_at < v_deleted))
+        where i.deleted_at < v_deleted or i.expires_at < v_expired or i.namespace_id = any (array(select s.namespace_id from spaces s))
         limit batch
         for update of i skip locked
     )

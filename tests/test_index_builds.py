@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 
 import clusters
 import psycopg
@@ -95,9 +97,26 @@ def test_an_index_that_was_replaced_but_not_dropped_is_dropped_by_the_same_state
         left = conn.execute("select step, statement from kompanion.index_statements('m')").fetchall()
         assert left == [(1, "drop index concurrently if exists kompanion.embeddings_ann_1_old")]
         advice = conn.execute("select statement from kompanion.index_advice('m') where advice ~ 'replaced'").fetchall()
-        assert advice == [("select statement from kompanion.index_statements('m') \\gexec",)]
+        assert advice == [("drop index concurrently if exists kompanion.embeddings_ann_1_old",)]
     assert database.psql(BUILD).returncode == 0
     assert _indexes(database) == [("embeddings_ann_1", "hnsw", True)]
+
+
+def test_nobody_is_told_to_drop_what_another_session_is_building(database: servers.Database) -> None:
+    statements = "select statement from kompanion.index_statements('m', kind => 'hnsw')"
+    with database.connect() as conn, database.connect(autocommit=False) as other, database.connect() as builder:
+        create = next(s for (s,) in conn.execute(statements) if s.startswith("create index"))
+        other.execute("update kompanion.embeddings set tags = tags")  # a build waits for those who write
+        building = threading.Thread(target=builder.execute, args=(create,))
+        building.start()
+        while not conn.execute(
+            "select index_relid::regclass from pg_stat_progress_create_index where index_relid <> 0"
+        ).fetchall():
+            time.sleep(0.01)
+        assert conn.execute(statements).fetchall() == []
+        other.rollback()
+        building.join()
+        assert conn.execute(statements).fetchall() != []
 
 
 def test_searches_go_by_the_new_index_at_once(database: servers.Database) -> None:

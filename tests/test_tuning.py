@@ -135,6 +135,20 @@ def test_an_outgrown_index_is_named_its_loss_is_measured_and_the_statement_repai
     assert not [a for a in pg_store.index_advice("m") if "learned its lists" in a.advice]
 
 
+def test_memory_for_a_build_is_asked_for_only_while_there_is_something_to_build(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(pg_store, range(1500))
+    asked = "select statement from kompanion.index_advice('m') where advice ~ 'needs about .* MB'"
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
+        conn.execute("set maintenance_work_mem = '1MB'")
+        conn.execute("select kompanion.ensure_index('m', 'hnsw')")
+        assert conn.execute(asked).fetchall() == []
+        conn.execute("update pg_index set indisvalid = false where indexrelid = 'kompanion.embeddings_ann_1'::regclass")
+        assert [statement for (statement,) in conn.execute(asked)] == ["set maintenance_work_mem = '2MB'"]
+
+
 def test_vectors_of_3000_dimensions_go_by_an_index_in_half_precision_or_are_searched_exactly(
     pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:

@@ -56,12 +56,12 @@ create function kompanion._look_statement(
     stable
     set search_path from current
 as $_look_statement$
--- The statement of a look around, which gives a _sight: its places in the order of the scan, its matches sorted again as those
--- of _index_statement are, since they may be the answer. No further than to $9 of the matches, the tenth of all and the last:
--- where matches lie dense it soon has seen enough.
+-- The statement of a look around, which gives a _sight: its matches sorted again as those of _index_statement are, since they
+-- may be the answer, and their places in that order too, or they would be sorted twice. No further than to $9 of the matches,
+-- the tenth of all and the last: where matches lie dense it soon has seen enough.
 begin
     return format('select array_agg((s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit order by s.d + 0, s.chunk_id) filter (where s.ok), '
-                  'max(s.n), coalesce(max(s.d) filter (where s.n = 10), max(s.d) filter (where s.last)), array_agg(s.n order by s.n) filter (where s.ok) '
+                  'max(s.n), coalesce(max(s.d) filter (where s.n = 10), max(s.d) filter (where s.last)), array_agg(s.n order by s.d + 0, s.chunk_id) filter (where s.ok) '
                   'from (select * from (select h.*, row_number() over () as n, lead(false, 1, true) over () as last from (%s limit $2) h) w '
                   'where w.n = 10 or w.ok or w.last limit $9) s',
                   _index_scan(plan, _conditions() || ' as ok, ', extra));

@@ -42,7 +42,7 @@ create function kompanion.index_statements(
 as $index_statements$
 -- The statements that give a model the vector index it should have; none when it has it. Under psql: \gexec runs them.
 -- The new index is built beside the old one, which serves until the new one has its place; leftovers go first. psql goes on after
--- an error: should the build fail, swap_index fails too, and nothing of the old one is dropped.
+-- an error: should the build fail, swap_index fails too, and nothing of the old one is dropped. None while another session builds.
 declare
     v_model   record;
     v_current record;
@@ -69,6 +69,10 @@ begin
             hint    = 'kind is none, ivfflat or hnsw; lists is 1 to 32768.';
     end if;
 
+    if exists (select 1 from pg_stat_progress_create_index p where p.index_relid = to_regclass(format('kompanion.%I', v_name || '_new'))) then
+        raise notice 'index_statements: another session is building the index of % just now', v_model.model;
+        return;
+    end if;
     v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
     if v_model.dim > (case when v_half then 4000 else 2000 end) then
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
