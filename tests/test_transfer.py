@@ -212,6 +212,24 @@ def test_a_model_that_is_known_with_another_dimension_is_refused(one_home: engin
             store.import_documents([{"kind": "model", "name": "small", "dim": 4, "metric": "cosine"}])
 
 
+def test_a_model_in_use_stays_in_use_though_the_export_says_it_is_retired(
+    one_home: engines.Home, one_other: engines.Home
+) -> None:
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(one_other.url) as target:
+        for store in (source, target):
+            store.register_model("default", 3)
+            store.register_model("second", 2)
+        source.register_model("third", 2)
+        source.retire_model("second")
+        source.retire_model("third")
+        target.upsert_item("acme", "k", "text", vectors=[[1, 0]], model="second")
+        target.import_documents(source.export_registry())
+        assert {m.model: m.retired_at is None for m in target.list_models()} == {
+            "default": True, "second": True, "third": False,
+        }  # fmt: skip
+        assert [hit.key for hit in target.search("acme", [1, 0], model="second")] == ["k"]
+
+
 def test_documents_that_are_no_list_are_refused(one_home: engines.Home) -> None:
     with kompanion_db.connect(one_home.url) as store:
         for documents in (5, "x", {"kind": "item"}, None, [5], ["x"], [None], [[]], [object()]):

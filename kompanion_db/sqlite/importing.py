@@ -80,6 +80,7 @@ def _settings(session: Session, documents: list[Document]) -> None:
 
 
 def _models(session: Session, documents: list[Document]) -> None:
+    new = set()
     for document in documents:
         name, dim, metric = name_of(document, "name"), whole_of(document, "dim"), text_of(document, "metric")
         same = session.one(
@@ -91,6 +92,7 @@ def _models(session: Session, documents: list[Document]) -> None:
                 "update embedding_models set created_at = coalesce(?, created_at) where name = ?",
                 (time_of(document, "created_at"), name),
             )
+            new.add(name)
         if document.get("is_default"):
             session.run(
                 "update embedding_models set is_default = 0 where is_default = 1 and name <> ? "
@@ -105,7 +107,7 @@ def _models(session: Session, documents: list[Document]) -> None:
     # Last: until the default has had its turn, the first model is the default, and may be a retired one.
     for document in documents:
         retired = time_of(document, "retired_at")
-        if retired is not None:
+        if retired is not None and document["name"] in new:
             session.run(
                 "update embedding_models set retired_at = ? where name = ? and is_default = 0",
                 (retired, document["name"]),

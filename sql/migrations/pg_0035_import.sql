@@ -14,6 +14,7 @@ as $_import_registry$
 declare
     v_count bigint := 0;
     v_rows  bigint;
+    v_new   text[] := '{}';
     r       record;
 begin
     -- A store that holds items has its own settings.
@@ -32,6 +33,7 @@ begin
         if not exists (select 1 from embedding_models m where m.name = r.name and m.dim = r.dim and m.metric = r.metric) then
             perform register_model(r.name, r.dim, r.metric);
             update embedding_models m set created_at = coalesce(r.created_at, m.created_at) where m.name = r.name;
+            v_new := v_new || r.name;
         end if;
         v_count := v_count + 1;
         if r.is_default then
@@ -45,7 +47,7 @@ begin
     update embedding_models m set retired_at = d.retired_at
     from jsonb_array_elements(documents) e
     cross join lateral jsonb_to_record(e) as d (kind text, name text, retired_at timestamptz)
-    where d.kind = 'model' and d.retired_at is not null and m.name = d.name and not m.is_default;
+    where d.kind = 'model' and d.retired_at is not null and m.name = d.name and m.name = any (v_new) and not m.is_default;
 
     insert into namespaces (namespace_id, path, segments, created_at, deleted_at)
     select namespace_id(d.path), d.path, namespace_segments(d.path), d.created_at, d.deleted_at
