@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -117,6 +118,17 @@ def test_a_document_that_is_refused_takes_its_whole_page_with_it(one_home: engin
             store.import_documents(broken)
         assert hand.contents() == before
         assert store.import_documents(page).items == 3
+
+
+def test_of_a_document_that_comes_twice_the_first_is_kept(one_home: engines.Home, one_other: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(one_other.url) as target:
+        samples.fill(source)
+        registry, (page, _) = source.export_registry(), source.export_items()
+        again = [document | {"content": "another"} for document in page]
+        namesakes = [document | {"item_id": str(uuid.uuid4())} for document in again]
+        done = target.import_documents([*registry, *page, *again, *namesakes])
+        assert (done.items, done.skipped) == (len(page), 2 * len(page))
+        assert by_name(samples.exported(target)) == by_name(samples.exported(source))
 
 
 def test_an_export_of_a_scope_holds_that_scope_and_nothing_else(

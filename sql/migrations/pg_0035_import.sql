@@ -148,12 +148,15 @@ begin
     select count(*) into v_given from jsonb_array_elements(documents) e where e ->> 'kind' = 'item';
 
     with given as materialized (
-        select e as d, namespace_id(e ->> 'namespace') as space, i.*
-        from jsonb_array_elements(documents) e
-        cross join lateral jsonb_to_record(e) as i (
+        -- What joins this further down must find one document an item; of two, the first.
+        select distinct on (space, i.item_id)
+               l.e as d, l.n, namespace_id(l.e ->> 'namespace') as space, i.*
+        from jsonb_array_elements(documents) with ordinality as l (e, n)
+        cross join lateral jsonb_to_record(l.e) as i (
             item_id uuid, key text, content text, metadata jsonb, tags text[], thread text, user_key text, actor text, revision integer,
             content_revision integer, created_at timestamptz, updated_at timestamptz, expires_at timestamptz, deleted_at timestamptz)
-        where e ->> 'kind' = 'item'
+        where l.e ->> 'kind' = 'item'
+        order by space, i.item_id, l.n
     ), fresh as materialized (
         insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, revision,
                                        content_revision, created_at, updated_at, expires_at, deleted_at)
@@ -162,7 +165,7 @@ begin
         from given g
         left join threads t on t.namespace_id = g.space and t.key = g.thread
         left join users u on u.namespace_id = g.space and u.key = g.user_key
-        order by g.space, g.key
+        order by g.space, g.key, g.n
         on conflict do nothing
         returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at, i.deleted_at
     ), history as (
