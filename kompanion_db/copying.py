@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from .digests import Digest, digest_of
 from .errors import BadArgument
 from .requests import rows_of
-from .snapshots import Mark, Snapshot, batches, snapshot_of
+from .snapshots import Mark, Pages, Snapshot, batches, snapshot_of
 from .store import Store
 
 PAGE = 500
-"""Items of a page. A page is looked at first, and read only when the other store does not hold it yet."""
+"""Items looked at together; they are read, in as many pages as they need, only when the other store lacks some."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,20 @@ def _items(there: Snapshot, target: Store, digest: Digest | None, tell: Callable
     """Copy the items; how many were written, and how many there are."""
     written = seen = 0
     after: str | None = None
+    pages = Pages(there, "*", PAGE)
     while marks := there.marks("*", PAGE, after):
         missing = _marks(target, len(marks), after) != marks
         if missing or digest is not None:
-            documents = [document for document, _ in there.items("*", len(marks), after)]
-            for batch in batches(documents) if missing else ():
-                written += _write(target, batch)
-            if digest is not None:
-                digest.add_all(documents)
-        seen += len(marks)
-        tell("copied", seen)
+            for documents in pages.read(after, len(marks)):
+                for batch in batches(documents) if missing else ():
+                    written += _write(target, batch)
+                if digest is not None:
+                    digest.add_all(documents)
+                seen += len(documents)
+                tell("copied", seen)
+        else:
+            seen += len(marks)
+            tell("copied", seen)
         after = marks[-1][0]
     return written, seen
 

@@ -38,7 +38,7 @@ from .errors import DamagedStore
 from .snapshots import Snapshot, every_item
 
 PAGE = 200
-"""Items read at a time."""
+"""Items read at a time, at most."""
 
 _SAFE_DIGITS = 15
 _TIME = re.compile(r"(.{19})(?:\.(\d{1,6}))?(.*)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,9 @@ Mark = tuple[Any, ...]
 # The database reads a batch as one JSON text, which may not be larger than 256 MB.
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 500, 8 << 20
 
+# A page is whole in memory, here and on a server, and an item may be anything from a line to 256 MB.
+FIRST_PAGE, PAGE_CHARACTERS = 20, 64 << 20
+
 
 class Snapshot(Protocol):
     """What a store held when this was opened; nothing that is written meanwhile. Methods raise BadNamespace."""
@@ -41,15 +45,26 @@ def snapshot_of(store: Store) -> AbstractContextManager[Snapshot]:
     return store._snapshot()
 
 
+class Pages:
+    """Items of a scope by pages of at most ``page_size``, and of as many as PAGE_CHARACTERS hold of those just read."""
+
+    def __init__(self, found: Snapshot, scope: str, page_size: int) -> None:
+        self._found, self._scope, self._most = found, scope, page_size
+        self._size = min(FIRST_PAGE, page_size)
+
+    def read(self, after: str | None = None, count: int = sys.maxsize) -> Iterator[list[str]]:
+        """The next ``count`` items, or all there are."""
+        while count and (page := self._found.items(self._scope, min(self._size, count), after)):
+            documents = [document for document, _ in page]
+            mean = sum(map(len, documents)) // len(documents)
+            self._size = max(1, min(PAGE_CHARACTERS // mean, self._most))
+            after, count = page[-1][1], count - len(page)
+            yield documents
+
+
 def every_item(found: Snapshot, scope: str, page_size: int) -> Iterator[list[str]]:
-    """The items of a scope, a page at a time."""
-    after = None
-    while True:
-        page = found.items(scope, page_size, after)
-        yield [document for document, _ in page]
-        if len(page) < page_size:
-            return
-        after = page[-1][1]
+    """The items of a scope, a page of at most ``page_size`` at a time, fewer when they are large."""
+    return Pages(found, scope, page_size).read()
 
 
 def batches(documents: Iterable[str]) -> Iterator[list[str]]:

@@ -16,7 +16,7 @@ import servers
 from cli import cli, process
 
 import kompanion_db
-from kompanion_db import NewItem
+from kompanion_db import NewItem, snapshots
 from kompanion_db.copying import copy
 from kompanion_db.errors import BadArgument
 
@@ -116,6 +116,35 @@ def test_a_target_that_holds_something_of_its_own_is_told_from_the_source(one_ho
         assert target.get_item("mine", "k") is not None
         with pytest.raises(BadArgument, match="is the source"):
             copy(target, target)
+
+
+def test_what_is_large_is_copied_compared_and_exported_few_at_a_time(
+    one_home: engines.Home, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "PAGE_CHARACTERS", 1 << 20)
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(file) as target:
+        source.upsert_items(NewItem("acme", "x" * 100_000, key=f"large-{n}") for n in range(40))
+        told: dict[str, list[int]] = {"copied": [0], "compared": [0]}
+        done = copy(source, target, progress=lambda what, count: told[what].append(count))
+        assert done.items == 40
+        for counts in told.values():
+            first, *others = np.diff(counts)
+            assert first == 20
+            assert others
+            assert max(others) <= 10
+            assert counts[-1] == 40
+        with snapshots.snapshot_of(source) as found:
+            _, *pages = snapshots.every_item(found, "*", 100)
+            assert sum(map(len, pages)) == 20
+            assert max(sum(map(len, page)) for page in pages) <= 1.1 * (1 << 20)
+
+
+def test_what_is_small_is_read_in_large_pages(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as source:
+        source.register_model("small", 3)
+        source.upsert_items(samples.bulk_item(n) for n in range(160))
+        with snapshots.snapshot_of(source) as found:
+            assert [len(page) for page in snapshots.every_item(found, "*", 100)] == [20, 100, 40]
 
 
 def test_the_command_line_copies_and_says_so(one_home: engines.Home, file: str) -> None:

@@ -29,7 +29,9 @@ BATCH_LINES, BATCH_BYTES = 200, 8 << 20
 def export_documents(
     file: Annotated[Path, typer.Argument(help="The file to write; '-' for stdout.")] = Path("-"),
     scope: Annotated[str, typer.Option("--scope", help="A namespace with all below it.")] = "*",
-    page_size: Annotated[int, typer.Option("--page-size", help="Items read at a time.")] = 100,
+    page_size: Annotated[
+        int, typer.Option("--page-size", min=1, max=10_000, help="Items read at a time, fewer when they are large.")
+    ] = 100,
     url: UrlOption = None,
 ) -> None:
     """Write a scope as NDJSON: settings, models, namespaces, users, threads, and items with all they have.
