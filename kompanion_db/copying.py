@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,10 +34,11 @@ def copy(
 ) -> Copied:
     """Write all that ``source`` holds at this moment into ``target``, as it is, also what is deleted or expired.
 
-    Each batch is kept when it is written. Broken off, it is simply run again: pages that are there are passed over.
-    With ``verify`` the digests of both are compared at the end. ``progress`` is told "copied" or "compared" with the
-    number of items so far. Memory: a page of items at a time.
-    Raises BadArgument when the stores are one, or differ in the end; ModelConflict.
+    Each batch is kept when it is written. Broken off, it is simply run again: what is there is passed over, and an item
+    that has changed since is refused by name, for nothing in ``target`` is written over. With ``verify`` the digests of
+    both are compared at the end; without, what came later and makes no revision, such as vectors, is not seen.
+    ``progress`` is told "copied" or "compared" with the number of items so far. Memory: a page of items at a time.
+    Raises BadArgument when the stores are one, hold an item in two states, or differ in the end; ModelConflict.
     """
     if source.url == target.url:
         raise BadArgument("target: is the source", hint="Name two stores.")
@@ -57,7 +59,8 @@ def copy(
         raise BadArgument(
             "target: differs from the source after the copy",
             detail=f"Digest of the source: {wanted}, of the target: {found}.",
-            hint="It held something of its own, or somebody wrote to it meanwhile: copy into an empty store.",
+            hint="It held something of its own, somebody wrote to it meanwhile, or the source has changed since an "
+            "earlier copy, if only by vectors: copy into an empty store.",
         )
     return Copied(items, seen - items, wanted)
 
@@ -68,7 +71,11 @@ def _items(there: Snapshot, target: Store, digest: Digest | None, tell: Callable
     after: str | None = None
     pages = Pages(there, "*", PAGE)
     while marks := there.marks("*", PAGE, after):
-        missing = _marks(target, len(marks), after) != marks
+        held = _held(target, after, marks[-1][0])
+        for before, mark in zip([after, *(cursor for cursor, *_ in marks)], marks, strict=False):
+            if held.get(mark[0], mark) != mark:
+                raise _changed(there, before)
+        missing = any(mark[0] not in held for mark in marks)
         if missing or digest is not None:
             for documents in pages.read(after, len(marks)):
                 for batch in batches(documents) if missing else ():
@@ -84,9 +91,27 @@ def _items(there: Snapshot, target: Store, digest: Digest | None, tell: Callable
     return written, seen
 
 
-def _marks(target: Store, page_size: int, after: str | None) -> list[Mark]:
-    rows = target.run(rows_of("export_marks", scope="*", page_size=page_size, after=after))
-    return [(row["cursor"], row["revision"], row["updated_at"]) for row in rows]
+def _held(target: Store, after: str | None, last: str) -> dict[str, Mark]:
+    """The marks of what the target holds after one cursor up to another, and perhaps of more, by cursor."""
+    held: dict[str, Mark] = {}
+    while after is None or after < last:  # the text of a cursor sorts as its ids do
+        rows = target.run(rows_of("export_marks", scope="*", page_size=PAGE, after=after))
+        held |= {row["cursor"]: (row["cursor"], row["revision"], row["updated_at"]) for row in rows}
+        if len(rows) < PAGE:
+            break
+        after = rows[-1]["cursor"]
+    return held
+
+
+def _changed(there: Snapshot, before: str | None) -> BadArgument:
+    """The error for the item of the source that comes after a cursor."""
+    ((document, _),) = there.items("*", 1, before)
+    item = json.loads(document)
+    return BadArgument(
+        f"target: item {item['key']!r} in {item['namespace']!r} is there in another state",
+        detail="It has changed in the source since an earlier copy, or was written to in the target.",
+        hint="A copy writes nothing over: copy into an empty store.",
+    )
 
 
 def _write(target: Store, documents: list[str]) -> int:

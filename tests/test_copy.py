@@ -16,7 +16,7 @@ import servers
 from cli import cli, process
 
 import kompanion_db
-from kompanion_db import NewItem, snapshots
+from kompanion_db import NewItem, copying, snapshots
 from kompanion_db.copying import copy
 from kompanion_db.errors import BadArgument
 
@@ -116,6 +116,40 @@ def test_a_target_that_holds_something_of_its_own_is_told_from_the_source(one_ho
         assert target.get_item("mine", "k") is not None
         with pytest.raises(BadArgument, match="is the source"):
             copy(target, target)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_an_item_that_changed_since_an_earlier_copy_is_refused_by_name(
+    one_home: engines.Home, file: str, verify: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "PAGE", 7)
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(file) as target:
+        samples.fill(source)
+        # So many of its own that none of its pages ends where one of the source does.
+        target.register_model("small", 3)
+        target.upsert_items(samples.bulk_item(n) for n in range(20))
+        assert copy(source, target, verify=False).items == 15
+        assert copy(source, target, verify=False).items == 0
+        for change in (
+            lambda: source.upsert_item("acme:ann", "note-7", "revised"),
+            lambda: source.delete_item("acme:ann", "note-7"),
+        ):
+            change()
+            before = target.digest()
+            with pytest.raises(BadArgument, match=r"'note-7' in 'acme:ann'.* changed in the source since") as caught:
+                copy(source, target, verify=verify)
+            assert "empty store" in (caught.value.hint or "")
+            assert target.digest() == before
+
+
+def test_vectors_that_came_after_an_earlier_copy_are_seen_by_the_digests(one_home: engines.Home, file: str) -> None:
+    with kompanion_db.connect(one_home.url) as source, kompanion_db.connect(file) as target:
+        samples.fill(source)
+        copy(source, target)
+        waiting = source.pending_embeddings("large")
+        source.put_embeddings(waiting, np.ones((len(waiting), 4)), model="large")
+        with pytest.raises(BadArgument, match=r"differs.*changed since an earlier copy, if only by vectors"):
+            copy(source, target)
 
 
 def test_what_is_large_is_copied_compared_and_exported_few_at_a_time(

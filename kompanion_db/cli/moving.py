@@ -21,14 +21,15 @@ def copy(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The store to read, as --url elsewhere.")],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The store to write, best an empty one.")],
     no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Do not read the target again to compare the digests.")
+        bool, typer.Option("--no-verify", help="Do not compare the digests, which alone see vectors that came later.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Move a store into another one, of either engine: all it holds, with ids, revisions, vectors, queue and times.
 
-    It copies what was there when it began. Broken off, it is simply run again, and goes on where it was. In the end the
-    digests of both are compared; exit code 1 when they differ. The target has to be migrated, unless it is a file.
+    It copies what was there when it began. Broken off, it is simply run again, and goes on where it was; an item that
+    has changed in the source since is refused. In the end the digests of both are compared; exit code 1 when they
+    differ. The target has to be migrated, unless it is a file.
     """
     with ExitStack() as stack:
         there, here = stack.enter_context(open_store(source)), stack.enter_context(open_store(target, make=True))
