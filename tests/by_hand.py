@@ -96,7 +96,7 @@ class PostgresByHand(ByHand):
 
     def set_setting(self, name: str, value: Any) -> None:
         if isinstance(value, timedelta):
-            value = f"{value.total_seconds()} seconds"
+            value = f"{value.days} days {(value % timedelta(days=1)).total_seconds()} seconds"
         self.conn.execute("select kompanion.set_setting(%s, %s)", (name, Jsonb(value)))
 
     def below(self, view: str, scope: str) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import copier
@@ -59,6 +60,22 @@ def test_a_store_that_went_into_a_file_and_back_holds_the_same(
             assert found is not None
             assert found.tobytes() == np.array([-0.0, 1e-40, 3e38, 0.1], np.float32).tobytes()
         assert copy(first, last).items == 0
+
+
+def test_a_retention_of_any_length_goes_into_a_file_and_back(home: engines.Home, back: engines.Home, file: str) -> None:
+    with home.by_hand() as hand:
+        lite = home.key == "sqlite"
+        hand.set_setting("retention_deleted", timedelta(days=365_250) if lite else "1000 years")
+        hand.set_setting("retention_expired", timedelta(days=361_597.5) if lite else "990 years")
+        hand.set_setting("retention_revisions", timedelta(days=360_001))
+    with (
+        kompanion_db.connect(home.url) as first,
+        kompanion_db.connect(file) as between,
+        kompanion_db.connect(back.url) as last,
+    ):
+        assert copy(first, between).digest == copy(between, last).digest
+        assert last.purge() == kompanion_db.Purged(0, 0, 0)
+        assert copy(last, first).digest == first.digest()
 
 
 def test_a_copy_that_is_killed_again_and_again_ends_equal(one_home: engines.Home, file: str) -> None:

@@ -152,6 +152,21 @@ def test_purge_removes_what_is_past_its_retention_and_nothing_else(by_hand: ByHa
     assert by_hand.count("memory_chunks") == 2
 
 
+def test_a_retention_is_1000_years_of_365_days_and_a_quarter_at_most(
+    by_hand: ByHand, store: kompanion_db.Store
+) -> None:
+    longest = timedelta(days=365_250)
+    _write(store, "a", "b")
+    for name in ("retention_deleted", "retention_expired", "retention_revisions"):
+        by_hand.set_setting(name, longest)
+        with pytest.raises((psycopg.Error, apsw.Error), match="no value for setting"):
+            by_hand.set_setting(name, longest + timedelta(seconds=1))
+    assert store.purge() == kompanion_db.Purged(items=0, revisions=0, namespaces=0)
+    assert store.trim_history() == store.trim_history(keep_for=longest) == 0
+    with pytest.raises(BadArgument, match="keep_for"):
+        store.trim_history(keep_for=longest + timedelta(seconds=1))
+
+
 def test_purge_takes_no_more_than_a_batch_of_each_kind(by_hand: ByHand, store: kompanion_db.Store) -> None:
     by_hand.set_setting("retention_deleted", timedelta(0))
     for n in range(5):

@@ -149,7 +149,8 @@ begin
                 then (set_setting.value #>> '{}')::integer between 1 and 1000000000
             when set_setting.name = 'indexed_metadata' then jsonb_typeof(set_setting.value) = 'object'
             when set_setting.name = 'retention_revisions' and set_setting.value = 'null' then true
-            else (set_setting.value #>> '{}')::interval between interval '0' and interval '1000 years'
+            -- By seconds, as an export has them: a comparison of intervals takes 1000 years for 360,000 days.
+            else extract(epoch from (set_setting.value #>> '{}')::interval) between 0 and extract(epoch from interval '1000 years')
         end;
     exception when data_exception then
         v_good := false;

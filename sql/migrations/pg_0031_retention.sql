@@ -19,7 +19,7 @@ declare
     v_count    bigint;
 begin
     perform _check_batch(batch);
-    if keep_last is null or keep_last < 0 or v_keep_for not between interval '0' and interval '1000 years' then
+    if keep_last is null or keep_last < 0 or extract(epoch from v_keep_for) not between 0 and extract(epoch from interval '1000 years') then
         raise exception using
             errcode = 'KM007', message = 'keep_for, keep_last: are negative, or keep_for is over 1000 years', hint = 'Give a duration and a number from 0 up.';
     end if;
