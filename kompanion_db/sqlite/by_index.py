@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..sidecar.ann import Allowed, AnnFile
+from ..sidecar.ann import AnnFile
 from ..sidecar.part import Part
 from .candidates import Candidates
 from .exact import Doubles, Query, Ranking, Rows
@@ -34,11 +34,11 @@ class Visits:
     vectors: int = 0
 
 
-def usual_probes(ann: AnnFile, allowed: Allowed | None, rows: int) -> float:
-    """Into how many lists to look before anything was measured, where ``rows`` rows may be found."""
-    if allowed is None:
+def usual_probes(ann: AnnFile, lists: int | None, rows: float) -> float:
+    """Into how many lists to look before anything was measured, where ``rows`` rows, in ``lists``, may be found."""
+    if lists is None:
         return ann.default_probes
-    return max(SCANNED * allowed.lists / max(1, rows), ann.default_probes * allowed.lists / ann.lists)
+    return max(SCANNED * lists / max(1, rows), ann.default_probes * lists / ann.lists)
 
 
 def depth_of(ann: AnnFile, k: int, effort: float) -> int:
@@ -70,7 +70,7 @@ class IndexRanking:
                 continue
             allowed = None if candidates is None or rows is None else candidates.allowed(part, rows)
             lists, count = (ann.lists, len(part.ids)) if rows is None or allowed is None else (allowed.lists, len(rows))
-            usual = usual_probes(ann, allowed, count)
+            usual = usual_probes(ann, None if allowed is None else lists, count)
             probes = max(1, min(lists, math.ceil(effort * usual - _ROUNDING)))
             found = ann.nearest(query.vector, depth, probes, allowed)
             chosen.append((part, np.sort(found)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ SHARES = (1.0, 0.3, 0.1, 0.03, 0.01)
 
 EFFORTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Multiples of the lists that a search looks into by default."""
+
+Table = list[list[list[float] | None]]
+"""By target and share: effort, recall and milliseconds of what reaches it, None where nothing does."""
 
 _LEAST_EXACT, _MOST_EXACT = 2000, 50_000
 _SURELY = 4
@@ -38,16 +42,25 @@ class Knobs:
         self.row_us: float = stored["row_us"]
         self.exact_rows: int = stored["exact_rows"]
         self.rows: int = stored["rows"]
-        self._table: list[list[list[float] | None]] = stored["table"]
+        self._table: Table = stored["table"]
+        self._strewn: Table = stored["strewn"]
 
     def choose(self, target: float, share: float) -> Knob | None:
         """The effort that reaches the target where matches have this share; None where none is known to."""
+        return self._chosen(self._table, target, share)
+
+    def choose_near(self, target: float, density: float) -> Knob | None:
+        """The same where this share of what is near the query matches; its effort is a share of all lists."""
+        return self._chosen(self._strewn, target, density)
+
+    @staticmethod
+    def _chosen(table: Table, target: float, share: float) -> Knob | None:
         row = next((n for n, aim in enumerate(TARGETS) if aim >= target), None)
         far = next((n for n, measured in enumerate(SHARES) if measured <= share), None)
         if row is None or far is None:
             return None
         near = max(far - 1, 0)
-        first, last = self._table[row][near], self._table[row][far]
+        first, last = table[row][near], table[row][far]
         if first is None or last is None:
             return None
         weight = math.log(SHARES[near] / share) / math.log(SHARES[near] / SHARES[far]) if far > near else 0.0
@@ -79,6 +92,12 @@ class Cell:
     def count(self) -> int:
         """Queries measured."""
         return sum(self.runs)
+
+    def of(self, kinds: Sequence[int], unit: float) -> Cell:
+        """Of these kinds of filter alone, at the mean time and effort of all, an effort being so many units."""
+        runs = [self.runs[kind] for kind in kinds]
+        part = sum(runs) / max(1, self.count)
+        return Cell([self.hits[kind] for kind in kinds], runs, self.milliseconds * part, self.efforts * part * unit)
 
     @property
     def effort(self) -> float:
@@ -113,7 +132,7 @@ def reach(curve: list[Cell], aim: float) -> list[float] | None:
     return None
 
 
-def knob_table(cells: list[list[Cell]]) -> list[list[list[float] | None]]:
+def knob_table(cells: list[list[Cell]]) -> Table:
     """By target and share, what reaches it. A sample may flatter: it aims a fifth and half a standard error beyond."""
     table = []
     for target in TARGETS:
@@ -127,7 +146,7 @@ def knob_table(cells: list[list[Cell]]) -> list[list[list[float] | None]]:
     return table
 
 
-def exact_rows(table: list[list[list[float] | None]], row_us: float) -> int:
+def exact_rows(table: Table, row_us: float) -> int:
     """Matches up to which looking at all costs little more than an index does that reaches 0.95 at a tenth of the rows.
 
     An exact search is right wherever they lie, and a search by index has more to do than is measured here: of 10,000

@@ -193,21 +193,38 @@ def _cheaply(session: Session, plan: Plan) -> tuple[Candidates | None, Condition
 
 
 def _look_around(session: Session, plan: Plan, asked: Conditions | None) -> None:
-    """Ask SQLite about the vectors nearest to the query, whatever the scope: many of them may be in it."""
-    question = plan.ask.question
+    """Ask SQLite about the vectors nearest to the query, whatever the scope: many of them may be in it.
+
+    The fewer of them match, the farther lie the nearest that do. So where it was measured, it looks again, into as many
+    lists as reach the target at the density it has seen, and is not enough where none do.
+    """
+    question, knobs = plan.ask.question, plan.knobs
+    knob = knobs.choose(plan.target_recall, 1.0) if knobs else None
+    if knobs and knob is None:
+        return
     if question.by_item and asked is None:
         asked = conditions_of(session, question)
-    knob = plan.knobs.choose(plan.target_recall, 1.0) if plan.knobs else None
-    effort = max(1.0, knob.effort if knob else 1.0)
+    ranking, hits = _seen(session, plan, asked, max(1.0, knob.effort if knob else 1.0))
+    if knobs and len(hits) >= plan.k:
+        knob = knobs.choose_near(plan.target_recall, plan.density or 0.0)
+        if knob is None:
+            return
+        effort = knob.effort * ranking.visits.lists / (ranking.visits.usual or 1.0)
+        if effort > ranking.effort:
+            ranking, hits = _seen(session, plan, asked, effort)
+    if len(hits) >= plan.k:
+        plan.ranking, plan.hits, plan.effort = ranking, hits[: plan.k], ranking.effort
+        plan.recall = knob.recall if knob else None
+
+
+def _seen(session: Session, plan: Plan, asked: Conditions | None, effort: float) -> tuple[IndexRanking, list[Hit]]:
+    """What a look around sees, and which of it match; how many those are goes to the plan."""
     ranking = IndexRanking(plan.query, plan.parts, None, plan.k, effort, wide=2)
     ids, distances = ranking.nearest(max(LOOKED_AT, 10 * plan.k))
-    matching = matching_hits(session, ids, distances, question, asked)
+    matching = matching_hits(session, ids, distances, plan.ask.question, asked)
     plan.looked_at = len(ids)
     plan.density = len(matching) / max(1, len(ids))
-    hits = matching if plan.ask.per_chunk else best_of_items(matching)
-    if len(hits) >= plan.k:
-        plan.ranking, plan.hits, plan.effort = ranking, hits[: plan.k], effort
-        plan.recall = knob.recall if knob else None
+    return ranking, matching if plan.ask.per_chunk else best_of_items(matching)
 
 
 def _indexed(plan: Plan, share: float, reason: str) -> Plan:

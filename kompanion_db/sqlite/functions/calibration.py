@@ -13,8 +13,9 @@ import numpy as np
 from ...errors import BadArgument
 from ...requests import Row
 from ...types import Vector
+from ..by_index import usual_probes
 from ..calibrating import RANDOM, RANDOM_MIXED, Field, Measurement
-from ..curves import EFFORTS, SHARES, exact_rows, knob_table
+from ..curves import EFFORTS, SHARES, Cell, exact_rows, knob_table
 from ..models import Model, find_model
 from ..registry import function
 from ..sampling import check_queries, live, sample_queries
@@ -78,6 +79,7 @@ def calibrate(
             "row_us": done.row_us,
             "rows": rows,
             "table": table,
+            "strewn": knob_table(_strewn(done)),
             "exact_rows": exact_rows(table, done.row_us),
         },
     }
@@ -124,6 +126,20 @@ def _ask(session: Session, done: Measurement, end: float, sample: int, queries: 
             session.notice(f"calibrate: {done.queries} of {len(asked)} queries, {max(0, math.ceil(end - now))} s left")
         done.ask(vector, own, mixed)
     return True
+
+
+def _strewn(done: Measurement) -> list[list[Cell]]:
+    """What was measured where matches lie everywhere, near the query too; efforts as shares of all lists.
+
+    An effort is a multiple of what is usual for so many rows: between two shares only lists can be weighed.
+    """
+    indexes = [part.ann for part in done.field.parts if part.ann is not None]
+    lists = sum(ann.lists for ann in indexes)
+    found = []
+    for share, curve in zip(SHARES, done.cells, strict=True):
+        usual = sum(usual_probes(ann, None if share == 1 else ann.lists, share * ann.rows) for ann in indexes)
+        found.append([cell.of((RANDOM, RANDOM_MIXED), usual / lists) for cell in curve])
+    return found
 
 
 def _points(done: Measurement) -> list[Row]:

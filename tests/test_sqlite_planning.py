@@ -1,0 +1,89 @@
+"""What a search of a file relies on: what a look around has seen, as far as it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clusters import DIM
+
+import kompanion_db
+from kompanion_db.sqlite.curves import TARGETS
+from kompanion_db.sqlite.store import SqliteStore
+
+_numbers = count()
+ENOUGH = "what a look around has seen is enough"
+ROWS = 4000
+_rng = np.random.default_rng(11)
+VECTORS = _rng.standard_normal((ROWS, DIM), dtype=np.float32)
+STREWN = _rng.standard_normal((40, DIM), dtype=np.float32)
+"""Queries among vectors that lie anywhere: the nearest are in many lists of an index."""
+PARTS = {"sixth": _rng.random(ROWS) < 1 / 6, "third": _rng.random(ROWS) < 1 / 3, "half": _rng.random(ROWS) < 1 / 2}
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
+    """Vectors with an index, calibrated; exact search is made to look dear, so that the index is used."""
+    with kompanion_db.connect(f"sqlite:///{tmp_path_factory.mktemp('planning') / 'x.db'}") as store:
+        assert isinstance(store, SqliteStore)
+        store.register_model("m", DIM)
+        store.upsert_items(
+            {"namespace": "acme:ann", "key": str(n), "content": "text", "vectors": [v],
+             "tags": [name for name, held in PARTS.items() if held[n]]}
+            for n, v in enumerate(VECTORS)
+        )  # fmt: skip
+        store.ensure_index("m", lists=200)
+        assert store.calibrate("m", sample=100)
+        with store.database.session(write=True) as session:
+            session.run("""
+                update embedding_models set calibration =
+                    jsonb_set(calibration, '$.knobs.exact_rows', 10, '$.knobs.row_us', 1000)
+            """)
+        yield store
+
+
+ASKED: list[dict[str, Any]] = [{"scope": "*"}, {"scope": "acme"}, *({"scope": "acme", "tags_all": [p]} for p in PARTS)]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_a_target_beyond_all_that_was_measured_is_reached_by_looking_at_everything(
+    calibrated: SqliteStore, asked: dict[str, Any]
+) -> None:
+    told = calibrated.explain_search(query=STREWN[0], target_recall=0.9999, **asked)
+    assert (told["path"], told["expected_recall"]) == ("exact", 1.0)
+
+
+def test_no_answer_is_expected_to_have_less_than_was_asked_for(calibrated: SqliteStore) -> None:
+    reasons = set()
+    for target in (0.5, *TARGETS, 0.9999):
+        for asked in ASKED:
+            for query in STREWN[:5]:
+                _commit(calibrated)
+                told = calibrated.explain_search(query=query, target_recall=target, **asked)
+                assert told["expected_recall"] >= target
+                assert told["expected_recall_from"] == ("exact search" if told["path"] == "exact" else "calibration")
+                reasons.add(told["reason"])
+    assert ENOUGH in reasons
+
+
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.98])
+@pytest.mark.parametrize("part", PARTS)
+def test_what_a_look_around_has_seen_reaches_the_target_though_only_a_part_of_it_matches(
+    calibrated: SqliteStore, part: str, target: float
+) -> None:
+    matches, recalls = np.flatnonzero(PARTS[part]), []
+    for query in STREWN:
+        _commit(calibrated)
+        found = {int(hit.key) for hit in calibrated.search("acme", query, tags_all=[part], target_recall=target)}
+        far = -(VECTORS[matches] @ query) / np.linalg.norm(VECTORS[matches], axis=1)
+        recalls.append(len(found & set(matches[np.argsort(far)[:10]].tolist())) / 10)
+    assert np.mean(recalls) >= target
+
+
+def _commit(store: SqliteStore) -> None:
+    """Something is committed, so that what matches is not known."""
+    store.upsert_item("other", f"k{next(_numbers)}", "text")
