@@ -1,17 +1,23 @@
-"""What a search of a file relies on: what a look around has seen, as far as it was measured."""
+"""What a search of a file relies on: what a look around has seen, as far as it was measured, and what was found before."""
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import clusters
 import numpy as np
 import pytest
-from clusters import DIM
+from clusters import DIM, QUERIES
 
 import kompanion_db
+from kompanion_db.arguments import json_filter
+from kompanion_db.sqlite import candidates
+from kompanion_db.sqlite.candidates import Question, memory_of
 from kompanion_db.sqlite.curves import TARGETS
 from kompanion_db.sqlite.store import SqliteStore
 
@@ -87,3 +93,41 @@ def test_what_a_look_around_has_seen_reaches_the_target_though_only_a_part_of_it
 def _commit(store: SqliteStore) -> None:
     """Something is committed, so that what matches is not known."""
     store.upsert_item("other", f"k{next(_numbers)}", "text")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with kompanion_db.connect(f"sqlite:///{tmp_path / 'x.db'}") as opened:
+        assert isinstance(opened, SqliteStore)
+        opened.register_model("m", DIM)
+        opened.upsert_items(clusters.items(range(300)))
+        yield opened
+
+
+def test_what_was_found_before_keeps_no_file_and_no_block_of_the_log_that_is_gone(store: SqliteStore) -> None:
+    held = []
+    for _ in range(2):
+        store.search("acme:main", QUERIES[0], filter={"third": 1})
+        with store.database.session(write=False) as session:
+            held += [weakref.ref(part) for part in session.vectors.parts(1, DIM)]
+        store.checkpoint(compact=True)
+        store.upsert_item("acme:main", "new", "text", vectors=[QUERIES[1]])
+    store.search("acme:side", QUERIES[0])
+    gc.collect()
+    assert len(held) >= 2
+    assert [part for part in held if part() is not None] == []
+
+
+def test_what_is_remembered_stays_within_its_bounds_and_the_latest_is_known(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "KEPT_BYTES", 3000)
+    for n in range(50):
+        asked = {"topic": n % 4, "third": n % 3, "n": {"$gte": 5 * (n % 13)}}
+        hits = store.search("acme", QUERIES[n], filter=asked)
+        assert [hit.key for hit in hits] == [hit.key for hit in store.search("acme", QUERIES[n], filter=asked)]
+        with store.database.session(write=False) as session:
+            kept = memory_of(session)._kept
+            assert sum(each.candidates.bytes for each in kept.values()) <= 3000
+            latest = next(reversed(kept))[1]
+        assert latest == Question("acme", filter=json_filter("filter", asked))

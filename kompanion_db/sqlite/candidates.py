@@ -29,6 +29,9 @@ from .session import Session
 KEPT_BYTES = 64 << 20
 """Of numbers that a connection keeps."""
 
+_KEPT = 1000
+"""Questions that a connection remembers."""
+
 _FOREVER = 1 << 62
 
 
@@ -77,48 +80,72 @@ class Candidates:
         return sum(rows.nbytes for _, rows in self.rows or ()) + sum(len(part.ids) // 8 for part, _ in self.rows or ())
 
 
-@dataclass
+@dataclass(frozen=True)
+class Former:
+    """How much was found the last time, and how long that took: what can be relied on when something was committed."""
+
+    count: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
 class _Kept:
-    state: tuple[int, ...]
     since: int
     until: int
     candidates: Candidates
 
 
+_Key = tuple[int, Question]
+
+
 class Memory:
-    """What a connection remembers between searches; dropped piece by piece as it is no longer true."""
+    """What a connection remembers between searches; ``state``: of the file when all but former was true."""
 
     def __init__(self) -> None:
         self.state: tuple[int, ...] = ()
         self.models: dict[str | None, Any] = {}
         self.spread: dict[int, float] = {}
-        self._kept: OrderedDict[tuple[int, Question], _Kept] = OrderedDict()
+        self._former: OrderedDict[_Key, Former] = OrderedDict()
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._bytes = 0
 
-    def get(self, state: tuple[int, ...], now: int, key: tuple[int, Question]) -> Candidates | None:
+    def at(self, state: tuple[int, ...]) -> None:
+        """Forget what was true of another state: rows would keep files mapped and blocks of the log that are gone."""
+        if state != self.state or not state:
+            self.state = state
+            self.models.clear()
+            self._kept.clear()
+            self._bytes = 0
+
+    def get(self, state: tuple[int, ...], now: int, key: _Key) -> Candidates | None:
         """What was found for a question, if it is what would be found now."""
         kept = self._kept.get(key)
-        if kept is None or not state or kept.state != state or not kept.since <= now < kept.until:
+        if kept is None or state != self.state or not kept.since <= now < kept.until:
             return None
         self._kept.move_to_end(key)
         return kept.candidates
 
-    def former(self, key: tuple[int, Question]) -> Candidates | None:
-        """What was found the last time: only how much it was and how long it took can be relied on."""
-        kept = self._kept.get(key)
-        return kept.candidates if kept else None
+    def former(self, key: _Key) -> Former | None:
+        """What was found the last time."""
+        return self._former.get(key)
 
-    def put(self, key: tuple[int, Question], kept: _Kept) -> None:
-        """Keep what was found, and let go of what was not asked for longest."""
+    def put(self, state: tuple[int, ...], key: _Key, kept: _Kept) -> None:
+        """Keep what was found, where it may be asked for again, and let go of what was not for longest."""
+        found = kept.candidates
+        self._former[key] = Former(found.count, found.milliseconds)
+        self._former.move_to_end(key)
+        if len(self._former) > _KEPT:
+            self._former.popitem(last=False)
+        if not state or state != self.state:
+            return
+        self._drop(self._kept.pop(key, None))
         self._kept[key] = kept
-        self._kept.move_to_end(key)
-        room = KEPT_BYTES
-        for number, (_, other) in enumerate(reversed(list(self._kept.items()))):
-            room -= other.candidates.bytes
-            if room < 0 and number:
-                other.candidates = Candidates(other.candidates.count, None, other.candidates.milliseconds)
-                other.state = ()
-        while len(self._kept) > 1000:
-            self._kept.popitem(last=False)
+        self._bytes += found.bytes
+        while len(self._kept) > 1 and (self._bytes > KEPT_BYTES or len(self._kept) > _KEPT):
+            self._drop(self._kept.popitem(last=False)[1])
+
+    def _drop(self, kept: _Kept | None) -> None:
+        self._bytes -= kept.candidates.bytes if kept else 0
 
 
 _memories: WeakKeyDictionary[Session, Memory] = WeakKeyDictionary()
@@ -165,11 +192,11 @@ def find(
     found = Candidates(count, rows, (time.perf_counter() - start) * 1000)
     # While nothing is committed, what matches is the same until one of them expires; what is expired stays so.
     until = _FOREVER if until is None else until
-    memory_of(session).put((model.model_id, question), _Kept(state, session.now, until, found))
+    memory_of(session).put(state, (model.model_id, question), _Kept(session.now, until, found))
     return found
 
 
-def former(session: Session, model: Model, question: Question) -> Candidates | None:
+def former(session: Session, model: Model, question: Question) -> Former | None:
     """What was found the last time: how much, and how long it took."""
     return memory_of(session).former((model.model_id, question))
 

@@ -124,9 +124,7 @@ def plan_search(session: Session, ask: Ask) -> Plan:
 
 def _facts(session: Session, model: str | None, state: tuple[int, ...]) -> Facts:
     memory = memory_of(session)
-    if memory.state != state or not state:
-        memory.state = state
-        memory.models.clear()
+    memory.at(state)
     facts: Facts | None = memory.models.get(model)
     if facts is None:
         found = find_model(session, model)
