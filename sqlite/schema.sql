@@ -302,6 +302,26 @@ begin
     delete from embedding_queue where chunk_id = new.chunk_id and model_id = new.model_id;
 end;
 
+CREATE TRIGGER memory_chunks_900_after_delete after delete on memory_chunks
+begin
+    delete from embeddings where chunk_id = old.chunk_id;
+    delete from embedding_queue where chunk_id = old.chunk_id;
+end;
+
+CREATE TRIGGER memory_items_900_after_delete after delete on memory_items
+begin
+    delete from memory_chunks where item_no = old.item_no;
+    delete from item_tags where item_no = old.item_no;
+    delete from memory_item_revisions where item_no = old.item_no;
+end;
+
+CREATE TRIGGER namespaces_900_after_delete after delete on namespaces
+begin
+    delete from memory_items where namespace_no = old.namespace_no;
+    delete from threads where namespace_no = old.namespace_no;
+    delete from users where namespace_no = old.namespace_no;
+end;
+
 CREATE TRIGGER vec_segments_900_after_insert after insert on vec_segments
 begin
     update vec_state set generation = generation + 1;

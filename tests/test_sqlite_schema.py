@@ -113,6 +113,31 @@ def test_what_is_deleted_or_expired_is_in_no_live_view(conn: apsw.Connection) ->
     assert conn.execute("select key from live_items").fetchall() == []
 
 
+@pytest.mark.parametrize(("statement", "left"), [
+    ("delete from memory_items where key < 'k2'", 200),
+    ("delete from memory_chunks where content < 'k2'", 200),
+    ("delete from namespaces where path = 'acme:ann'", 150),
+])  # fmt: skip
+def test_a_plain_delete_takes_along_what_hangs_on_the_row_though_foreign_keys_are_off(
+    url: str, statement: str, left: int
+) -> None:
+    with kompanion_db.connect(url) as store:
+        store.register_model("m", 2)
+        for revision in ("first", "second"):
+            store.upsert_items(
+                {"namespace": "acme:ann" if n % 2 else "acme:bob", "key": f"k{n}", "content": f"k{n}", "tags": ["a"],
+                 "thread": "daily", "user_key": "ann", "metadata": {revision: 1}, "vectors": [[1.0, n]]}
+                for n in range(100, 400)
+            )  # fmt: skip
+        with closing(apsw.Connection(str(place_of(url).path))) as theirs:
+            assert theirs.execute("pragma foreign_keys").fetchall() == [(0,)]
+            theirs.execute(statement)
+            assert theirs.execute("pragma foreign_key_check").fetchall() == []
+        assert len(store.search("acme", [1.0, 0.0], 1000)) == left
+        assert len(store.search("acme", [1.0, 0.0], 1000, tags_all=["a"])) == left
+        assert store.doctor() == []
+
+
 @pytest.mark.parametrize(("statement", "code"), [
     ("insert into embedding_vectors (chunk_id, model, vector) values (1, 'other', zeroblob(8))", "KM005"),
     ("insert into embedding_vectors (chunk_id, model, vector) values (9, 'm', zeroblob(8))", "KM003"),

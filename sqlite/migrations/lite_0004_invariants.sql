@@ -98,6 +98,28 @@ begin
     delete from embedding_queue where chunk_id = new.chunk_id and model_id = new.model_id;
 end;
 
+-- What hangs on a row goes with it, also where foreign keys are not enforced: other tools leave them off. Where they are, the
+-- cascade has been here before, and these find nothing.
+create trigger memory_chunks_900_after_delete after delete on memory_chunks
+begin
+    delete from embeddings where chunk_id = old.chunk_id;
+    delete from embedding_queue where chunk_id = old.chunk_id;
+end;
+
+create trigger memory_items_900_after_delete after delete on memory_items
+begin
+    delete from memory_chunks where item_no = old.item_no;
+    delete from item_tags where item_no = old.item_no;
+    delete from memory_item_revisions where item_no = old.item_no;
+end;
+
+create trigger namespaces_900_after_delete after delete on namespaces
+begin
+    delete from memory_items where namespace_no = old.namespace_no;
+    delete from threads where namespace_no = old.namespace_no;
+    delete from users where namespace_no = old.namespace_no;
+end;
+
 -- Whoever changes which files count, and from whatever tool: readers notice, and no file is forgotten that has to go.
 create trigger vec_segments_900_after_insert after insert on vec_segments
 begin
