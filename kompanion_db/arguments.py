@@ -163,17 +163,22 @@ def _dump(name: str, value: Any, limit: int | None = METADATA_MAX_BYTES) -> str:
         raise BadArgument(
             f"{name}: cannot be written as JSON: {exc}", hint="Use text, finite numbers, lists and dicts."
         ) from None
-    if "u0000" in dumped and _NUL.search(dumped):
-        raise BadArgument(
-            f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."
-        )
+    characters(name, dumped)
     if limit is not None and len(dumped) > limit:
         raise TooLarge(
             f"{name}: has {len(dumped)} characters, at most {limit} bytes are allowed",
             hint="Put long text into content and keep in metadata what filters ask about.",
         )
-    text(name, dumped)
     return dumped
+
+
+def characters(name: str, dumped: str) -> None:
+    """JSON text, as ``ensure_ascii=False`` writes it, of characters that text can hold; BadArgument otherwise."""
+    if "u0000" in dumped and _NUL.search(dumped):
+        raise BadArgument(
+            f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."
+        )
+    text(name, dumped)
 
 
 def vector(name: str, value: Any) -> Vector:

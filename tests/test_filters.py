@@ -99,6 +99,18 @@ def test_an_index_on_a_key_changes_no_answer(library: Library) -> None:
             hand.set_setting("indexed_metadata", {})
 
 
+def test_null_is_no_tag_that_any_item_could_have(one_home: engines.Home) -> None:
+    """Only SQL can ask so: Python refuses it."""
+    call = "list_items('acme', {} => array['a', null])"
+    if one_home.key == "sqlite":
+        call = """list_items where scope = 'acme' and {} = '["a", null]'"""
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
+        store.upsert_item("acme", "tagged", "text", tags=["a"])
+        store.upsert_item("acme", "plain", "text")
+        found = {asked: hand.rows(call.format(asked), "key") for asked in ("tags_any", "tags_all", "tags_none")}
+    assert found == {"tags_any": [("tagged",)], "tags_all": [], "tags_none": [("plain",)]}
+
+
 def test_any_filter_and_any_document_agree_with_the_laws(db: servers.Database, figure: Callable[[str], None]) -> None:
     count = {"pairs": 0, "matches": 0}
     with db.connect() as conn:

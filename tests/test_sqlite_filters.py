@@ -217,6 +217,13 @@ def test_no_item_has_a_tag_of_none_and_every_item_has_all_of_none(library: kompa
     assert library.list_items("acme", thread="nobody") == []
 
 
+def test_a_filter_of_what_is_no_text_is_refused(library: kompanion_db.Store) -> None:
+    for text in ("\\u0000", "\\ud800"):
+        for filter in (f'{{"a": "{text}"}}', f'{{"{text}": 1}}'):
+            with pytest.raises(BadArgument, match="filter: holds a"):
+                compile_filter(filter)
+
+
 def test_a_key_that_cannot_be_indexed_is_refused(library: kompanion_db.Store) -> None:
     with pytest.raises(BadArgument, match="type: 'date' is unknown"):
         library.index_metadata_key("n", type="date")

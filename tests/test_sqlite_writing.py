@@ -147,11 +147,19 @@ def test_a_name_given_twice_in_metadata_counts_once_the_last(store: SqliteStore)
 
 @pytest.mark.parametrize(("text", "word"), [
     ('{"a":' * 1001 + "1" + "}" * 1001, "too deep"), ('{"a":' * 200_000, "too deep|no JSON"), ("[1]", "array"),
-    ("null", "null"), ("{a: 1}", "no JSON"), ('{"a": NaN}', "no JSON"), ("", "no JSON"),
+    ("null", "null"), ("{a: 1}", "no JSON"), ('{"a": NaN}', "no JSON"), ("", "no JSON"), ('{"a": "\\u0000"}', "NUL"),
+    ('{"a": ["\\\\\\u0000"], "b": 1}', "NUL"), ('{"a": "\\ud800"}', "surrogate"), ('{"a": {"\\uDE00\\uD83D": 1}}', "surrogate"),
 ])  # fmt: skip
 def test_metadata_that_sqlite_could_not_keep_as_it_is_is_refused_by_name(text: str, word: str) -> None:
     with pytest.raises(BadArgument, match=f"metadata: .*({word})"):
         object_text(text, "metadata")
+
+
+def test_escapes_that_stand_for_characters_are_kept(store: SqliteStore) -> None:
+    text = '{"a": "\\ud83d\\ude00 \\u00e9", "\\\\u0000": "\\\\ud800"}'
+    assert object_text(text, "metadata") == text
+    store.upsert_item("acme", "k", "a", metadata={"a": "\x01\\u0000"})
+    assert store.list_items("acme", filter={"a": "\x01\\u0000"})[0].metadata == {"a": "\x01\\u0000"}
 
 
 def test_a_refused_write_inside_a_transaction_undoes_itself_alone(store: SqliteStore) -> None:

@@ -131,7 +131,9 @@ def _tag_terms(
     if tags_any is not None:
         parameters["tags_any"] = _dumped(tags_any)
         tests.append("in (select value from json_each(:tags_any))")
-    for n, tag in enumerate(sorted(set(tags_all or ()))):
+    wanted = set(tags_all or ())
+    # NULL is no tag: nothing has it, as in PostgreSQL; of tags_any and tags_none it is no part.
+    for n, tag in enumerate([None] if None in wanted else sorted(wanted)):
         parameters[f"tag{n}"] = tag
         tests.append(f"= :tag{n}")
     terms = []

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+from ..arguments import characters
 from ..errors import BadArgument
 from .functions.checks import check_metadata, dumped
 
@@ -47,6 +48,7 @@ def object_text(text: str, argument: str) -> str:
     try:
         try:
             value = _PLAIN.decode(text)
+            check_escapes(text, value, argument)
             # A flat object with a colon for each of its names has none twice. So most are; looking closer takes longer.
             if type(value) is dict and len(value) == text.count(":") and text.count("{") + text.count("[") <= 1:
                 return text
@@ -67,6 +69,12 @@ def object_text(text: str, argument: str) -> str:
             hint='Give an object, such as {"topic": "x"}.',
         )
     return text
+
+
+def check_escapes(text: str, value: Any, argument: str) -> None:
+    r"""Of JSON text and what it says: no \u0000, no half of a pair, as in PostgreSQL. Raises BadArgument."""
+    if "\\u" in text:
+        characters(argument, dumped(value))
 
 
 def same_document(one: str, other: str) -> bool:

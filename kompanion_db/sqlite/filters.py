@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 
 from ..errors import BadFilter
+from .documents import check_escapes
 
 MAX_DEPTH = 32
 MAX_PARTS = 5000
@@ -35,11 +36,12 @@ class Filter:
 
 
 def compile_filter(filter: str | None) -> Filter | None:
-    """A filter, JSON text, as SQL; None when it asks for nothing. Raises BadFilter that names what is wrong."""
+    """A filter, JSON text, as SQL; None when it asks for nothing. Raises BadFilter; BadArgument for a character."""
     if filter is None:
         return None
     try:
         found = json.loads(filter)
+        check_escapes(filter, found, "filter")
     except RecursionError:
         raise bad_filter(f"it is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as exc:
