@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import engines
@@ -203,6 +203,31 @@ def test_a_document_of_the_wrong_form_is_refused(
         assert type(caught.value) is error, caught.value
         assert caught.value.hint
         assert hand.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("written", "offset"),
+    [
+        ("1890-01-01T00:00:00.25+00:19:32", timedelta(minutes=19, seconds=32)),
+        ("1880-06-01 12:00:00-00:01:15", -timedelta(minutes=1, seconds=15)),
+        ("1999-06-01T12:00:00+05:30", timedelta(hours=5, minutes=30)),
+        ("1999-06-01 12:00:00-03", -timedelta(hours=3)),
+    ],
+)
+def test_a_time_is_what_it_was_whatever_offset_it_is_written_with(
+    one_home: engines.Home, written: str, offset: timedelta
+) -> None:
+    """A server in Amsterdam writes moments before 1937 with seconds in the offset."""
+    day = datetime.fromisoformat(written.replace("T", " ")[:19]).replace(tzinfo=timezone.utc)
+    part = timedelta(seconds=0.25) if ".25" in written else timedelta()
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
+        samples.fill(store)
+        document = next(d for d in store.export_items()[0] if d["key"] == "long")
+        hand.delete("memory_items", key="long")
+        store.import_documents([document | {"created_at": written}])
+        item = store.get_item("acme:ann", "long")
+        assert item is not None
+        assert item.created_at == day + part - offset
 
 
 @pytest.mark.parametrize("vector", [[1, 0], [0, 0, 0], [], "x", None, [1, "a", 0], [1e60, 0, 0]])

@@ -23,7 +23,7 @@ Document = dict[str, Any]
 T = TypeVar("T")
 
 _KINDS = ("export", "setting", "model", "namespace", "user", "thread", "item")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?(Z|[+-]\d\d(?::\d\d)?)")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?(Z|[+-]\d\d(?::\d\d(?::\d\d)?)?)")
 _SAFE_DIGITS = 18
 
 
