@@ -246,6 +246,17 @@ def test_what_tuning_found_best_is_what_is_built(store: SqliteStore) -> None:
     assert store.list_models()[0].index_lists == best.lists
 
 
+def test_tuning_goes_by_what_lives_though_the_largest_file_is_of_the_dead(store: SqliteStore) -> None:
+    items = [{"namespace": "acme", "content": "text", "vectors": [v]} for v in clusters.VECTORS]
+    store.upsert_items({**item, "key": f"dead {n}"} for n, item in enumerate(items[:1100]))
+    store.checkpoint()
+    for n in range(1100):
+        store.delete_item("acme", f"dead {n}")
+    store.upsert_items({**item, "key": f"{n}"} for n, item in enumerate(items[:1000]))
+    tried = store.tune_index("m", target_recall=0.9, sample=20, apply=False)
+    assert [candidate.recall >= 0.9 for candidate in tried if candidate.chosen and candidate.recall] == [True]
+
+
 @pytest.mark.parametrize(
     ("call", "given", "word"),
     [

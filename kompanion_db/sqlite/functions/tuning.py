@@ -47,22 +47,20 @@ def tune_index(
 ) -> list[Row]:
     """Find the number of lists that reaches a target fastest, and remember it; what was tried, fastest first.
 
-    Candidates are built of the largest file of the model, in a temporary folder, and asked with the least effort that
-    reaches the target where matches have the given share. ``knob``: that effort, in percent of the default.
+    Candidates are built of the file with the most live vectors of the model, in a temporary folder, and asked with the
+    least effort that reaches the target where matches have the given share. ``knob``: it, in percent of the default.
     """
     with session.transaction(write=False):
         found = find_model(session, model)
         target = session.setting("target_recall") if target_recall is None else target_recall
         _check(target, seconds, kinds, share, sample)
         check_queries(queries, found)
-        parts = session.vectors.parts(found.model_id, found.dim)
-        part = max(parts, key=lambda each: len(each.ids), default=None)
-        within = live(session, found)
-        if part is None or within.count < LEAST_ROWS:
-            session.notice(f"tune_index: {within.count} vectors are searched exactly faster than by any index")
-            return []
-        rows = len(part.ids)
-    alive = next((ids for each, ids in within.rows or () if each is part), np.empty(0, dtype=np.int64))
+        within = live(session, found).rows or []
+    most = max((len(rows) for _, rows in within), default=0)
+    if most < LEAST_ROWS:
+        session.notice(f"tune_index: {most} vectors are searched exactly faster than by any index")
+        return []
+    part, alive = next(each for each in within if len(each[1]) == most)
     rng = np.random.default_rng(1)
     asked = sample_queries(Candidates(len(alive), [(part, alive)], 0.0), sample, rng, queries)
     kept = np.sort(rng.permutation(alive)[: max(_K, round(share * len(alive)))])
@@ -71,11 +69,12 @@ def tune_index(
     best = next((row for row in tried if row["milliseconds"] is not None), None)
     if best is not None:
         best["chosen"] = True
-        choice = {"kind": KINDS[0], "lists": best["lists"], "rows": rows, "target_recall": target, "share": share}
+        built = {"kind": KINDS[0], "lists": best["lists"], "rows": len(part.ids)}
+        choice = built | {"target_recall": target, "share": share, "by": "tune_index"}
         with session.transaction(write=True):
             session.run(
                 "update embedding_models set index_choice = jsonb(?) where model_id = ?",
-                (json.dumps(choice | {"by": "tune_index"}), found.model_id),
+                (json.dumps(choice), found.model_id),
             )
     return tried
 
