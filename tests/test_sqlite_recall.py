@@ -269,6 +269,7 @@ def test_tuning_goes_by_what_lives_though_the_largest_file_is_of_the_dead(store:
         ("calibrate", {"sample": 0}, "sample"),
         ("calibrate", {"queries": []}, "queries"),
         ("measure_recall", {"k": 0}, "k:"),
+        ("measure_recall", {"target_recall": 5}, "target_recall"),
     ],
 )
 def test_what_cannot_be_done_here_is_refused_with_the_way_out(

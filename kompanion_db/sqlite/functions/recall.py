@@ -50,6 +50,11 @@ def measure_recall(
             f"k: {'NULL' if k is None else k} is not between 1 and 1000",
             hint="Recall is measured at the k that users ask for, usually 10.",
         )
+    if target_recall is not None and not 0.01 <= target_recall <= 1:
+        raise BadArgument(
+            f"target_recall: {target_recall:g} is not between 0.01 and 1",
+            hint="Give the share of the true nearest that searches aim at; without it, the setting target_recall.",
+        )
     found = find_model(session, model)
     check_queries(queries, found)
     within = live(session, found, scope)
