@@ -1114,6 +1114,7 @@ CREATE FUNCTION kompanion._import_registry(documents jsonb) RETURNS bigint
 declare
     v_count bigint := 0;
     v_rows  bigint;
+    v_new   text[] := '{}';
     r       record;
 begin
     -- A store that holds items has its own settings.
@@ -1132,6 +1133,7 @@ begin
         if not exists (select 1 from embedding_models m where m.name = r.name and m.dim = r.dim and m.metric = r.metric) then
             perform register_model(r.name, r.dim, r.metric);
             update embedding_models m set created_at = coalesce(r.created_at, m.created_at) where m.name = r.name;
+            v_new := v_new || r.name;
         end if;
         v_count := v_count + 1;
         if r.is_default then
@@ -1145,7 +1147,7 @@ begin
     update embedding_models m set retired_at = d.retired_at
     from jsonb_array_elements(documents) e
     cross join lateral jsonb_to_record(e) as d (kind text, name text, retired_at timestamptz)
-    where d.kind = 'model' and d.retired_at is not null and m.name = d.name and not m.is_default;
+    where d.kind = 'model' and d.retired_at is not null and m.name = d.name and m.name = any (v_new) and not m.is_default;
 
     insert into namespaces (namespace_id, path, segments, created_at, deleted_at)
     select namespace_id(d.path), d.path, namespace_segments(d.path), d.created_at, d.deleted_at
@@ -4057,12 +4059,15 @@ begin
     select count(*) into v_given from jsonb_array_elements(documents) e where e ->> 'kind' = 'item';
 
     with given as materialized (
-        select e as d, namespace_id(e ->> 'namespace') as space, i.*
-        from jsonb_array_elements(documents) e
-        cross join lateral jsonb_to_record(e) as i (
+        -- What joins this further down must find one document an item; of two, the first.
+        select distinct on (space, i.item_id)
+               l.e as d, l.n, namespace_id(l.e ->> 'namespace') as space, i.*
+        from jsonb_array_elements(documents) with ordinality as l (e, n)
+        cross join lateral jsonb_to_record(l.e) as i (
             item_id uuid, key text, content text, metadata jsonb, tags text[], thread text, user_key text, actor text, revision integer,
             content_revision integer, created_at timestamptz, updated_at timestamptz, expires_at timestamptz, deleted_at timestamptz)
-        where e ->> 'kind' = 'item'
+        where l.e ->> 'kind' = 'item'
+        order by space, i.item_id, l.n
     ), fresh as materialized (
         insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, revision,
                                        content_revision, created_at, updated_at, expires_at, deleted_at)
@@ -4071,7 +4076,7 @@ begin
         from given g
         left join threads t on t.namespace_id = g.space and t.key = g.thread
         left join users u on u.namespace_id = g.space and u.key = g.user_key
-        order by g.space, g.key
+        order by g.space, g.key, g.n
         on conflict do nothing
         returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at, i.deleted_at
     ), history as (
@@ -5326,7 +5331,8 @@ begin
                 then (set_setting.value #>> '{}')::integer between 1 and 1000000000
             when set_setting.name = 'indexed_metadata' then jsonb_typeof(set_setting.value) = 'object'
             when set_setting.name = 'retention_revisions' and set_setting.value = 'null' then true
-            else (set_setting.value #>> '{}')::interval between interval '0' and interval '1000 years'
+            -- By seconds, as an export has them: a comparison of intervals takes 1000 years for 360,000 days.
+            else extract(epoch from (set_setting.value #>> '{}')::interval) between 0 and extract(epoch from interval '1000 years')
         end;
     exception when data_exception then
         v_good := false;
@@ -5503,7 +5509,7 @@ declare
     v_count    bigint;
 begin
     perform _check_batch(batch);
-    if keep_last is null or keep_last < 0 or v_keep_for not between interval '0' and interval '1000 years' then
+    if keep_last is null or keep_last < 0 or extract(epoch from v_keep_for) not between 0 and extract(epoch from interval '1000 years') then
         raise exception using
             errcode = 'KM007', message = 'keep_for, keep_last: are negative, or keep_for is over 1000 years', hint = 'Give a duration and a number from 0 up.';
     end if;
