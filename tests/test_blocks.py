@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextvars import copy_context
 
 import engines
 import pytest
+from sharing import Undone, hurry, started
 
 import kompanion_db
 from kompanion_db import AsyncStore, connect, connect_async, errors
-
-
-class Undone(Exception):
-    """What a block raises that is to be undone."""
-
-
-def started(work: Callable[[], object]) -> threading.Thread:
-    """A thread that works in a copy of the caller's context, as those of asyncio.to_thread do."""
-    thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
-    thread.start()
-    return thread
 
 
 async def test_a_task_that_outlives_its_transaction_writes_in_none_of_anybody_elses(one_home: engines.Home) -> None:
@@ -143,7 +131,8 @@ def test_nested_blocks_of_threads_undo_nothing_of_each_other(one_home: engines.H
 
 
 async def test_a_nested_block_that_waits_for_a_task_outside_of_it_is_told_so(one_home: engines.Home) -> None:
-    async with await connect_async(one_home.url, timeout=0.5) as store:
+    async with await connect_async(one_home.url) as store:
+        hurry(store)
 
         async def write() -> None:
             await store.upsert_item("acme", "k", "text")
@@ -168,7 +157,8 @@ async def _endless(store: AsyncStore, begun: asyncio.Event, go: asyncio.Event) -
 async def test_a_block_that_is_left_with_another_open_inside_is_undone_and_lends_nobody_its_connection(
     one_home: engines.Home,
 ) -> None:
-    async with await connect_async(one_home.url, max_size=1, timeout=0.5) as store:
+    async with await connect_async(one_home.url, max_size=1) as store:
+        hurry(store)
         begun, go = asyncio.Event(), asyncio.Event()
         with pytest.raises(errors.ConnectionFailed, match="no turn in the transaction"):  # noqa: PT012
             async with store.transaction():
@@ -184,7 +174,8 @@ async def test_a_block_that_is_left_with_another_open_inside_is_undone_and_lends
 
 
 def test_a_block_of_threads_that_is_left_with_another_open_inside_is_undone(one_home: engines.Home) -> None:
-    with connect(one_home.url, max_size=1, timeout=0.5) as store:
+    with connect(one_home.url, max_size=1) as store:
+        hurry(store)
         begun, go = threading.Event(), threading.Event()
         said: list[type] = []
 
