@@ -40,7 +40,7 @@ async def in_time(turn: asyncio.Lock | asyncio.Semaphore, seconds: float) -> boo
     try:
         await asyncio.wait([waiting], timeout=seconds)
     except asyncio.CancelledError:
-        if not waiting.cancel():
+        if not waiting.cancel() and not waiting.cancelled():
             turn.release()
         raise
-    return not waiting.cancel()
+    return not waiting.cancel() and not waiting.cancelled()  # whoever cancels all tasks of a loop cancels this one too

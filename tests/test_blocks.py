@@ -199,3 +199,26 @@ def test_a_block_of_threads_that_is_left_with_another_open_inside_is_undone(one_
             store.upsert_item("acme", "after", "text")
         assert said == [errors.ConnectionFailed]
         assert [item.key for item in store.list_items("acme")] == ["after"]
+
+
+async def test_where_all_tasks_are_cancelled_nobody_loses_a_turn_that_it_has(one_home: engines.Home) -> None:
+    async with await connect_async(one_home.url) as store:
+        go = asyncio.Event()
+
+        async def write() -> None:
+            await go.wait()
+            await store.upsert_item("acme", "waiting", "text")
+
+        async with store.transaction():
+            waiting = asyncio.create_task(write())
+            async with store.transaction():
+                await store.upsert_item("acme", "k", "text")
+                before = asyncio.all_tasks()
+                go.set()
+                while not (helpers := asyncio.all_tasks() - before):
+                    await asyncio.sleep(0)
+                for task in (*helpers, waiting):
+                    task.cancel()
+                await asyncio.wait([waiting], timeout=60)
+        assert waiting.cancelled()
+        assert [item.key for item in await store.list_items("acme")] == ["k"]
