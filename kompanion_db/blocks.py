@@ -54,8 +54,8 @@ class _Blocks(Generic[C]):
         try:
             yield block
         finally:
-            self._entered.reset(token)
             block.open = False
+            self._entered.reset(token)  # raises in another context: where a task ends the block that another began
 
     def _late(self) -> ConnectionFailed:
         return ConnectionFailed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import AsyncExitStack
 
 import engines
 import pytest
@@ -222,3 +223,27 @@ async def test_where_all_tasks_are_cancelled_nobody_loses_a_turn_that_it_has(one
                 await asyncio.wait([waiting], timeout=60)
         assert waiting.cancelled()
         assert [item.key for item in await store.list_items("acme")] == ["k"]
+
+
+async def test_a_block_that_another_task_ends_is_over_for_the_one_that_began_it(one_home: engines.Home) -> None:
+    async with await connect_async(one_home.url, max_size=1) as store:
+        stack = AsyncExitStack()
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def begin() -> str:
+            await stack.enter_async_context(store.transaction())
+            begun.set()
+            await go.wait()
+            return (await store.upsert_item("acme", "later", "text")).status
+
+        task = asyncio.create_task(begin())
+        await begun.wait()
+        with pytest.raises(ValueError, match="different Context"):
+            await stack.aclose()
+        with pytest.raises(Undone):  # noqa: PT012 - the block is what raises
+            async with store.transaction():  # on the connection that the one before had
+                go.set()
+                await asyncio.wait([task], timeout=0.3)
+                raise Undone
+        assert await asyncio.wait_for(task, 60) == "inserted"
+        assert await store.get_item("acme", "later") is not None
