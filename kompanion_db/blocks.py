@@ -29,6 +29,8 @@ class Block(Generic[C]):
     outer: Block[C] | None
     lock: Any
     open: bool = True
+    turns: int = 0
+    """How many there were. As long as others get theirs, whoever waits goes on waiting."""
 
 
 class _Blocks(Generic[C]):
@@ -73,8 +75,7 @@ class Blocks(_Blocks[C]):
     def turn(self) -> Iterator[Block[C] | None]:
         """The block that the caller is in, with nobody else at work in it; None outside. Raises ConnectionFailed."""
         while (block := self.innermost) is not None:
-            if not block.lock.acquire(timeout=self.timeout):
-                raise self._late()
+            self._take(block)
             if block.open:
                 break
             block.lock.release()
@@ -94,11 +95,21 @@ class Blocks(_Blocks[C]):
             try:
                 yield
             finally:
-                if not block.lock.acquire(timeout=self.timeout):
+                try:
+                    self._take(block)
+                except ConnectionFailed:
                     give_up()
-                    raise self._late()
+                    raise
                 block.open = False
                 block.lock.release()
+
+    def _take(self, block: Block[C]) -> None:
+        seen = block.turns
+        while not block.lock.acquire(timeout=self.timeout):
+            if block.turns == seen:
+                raise self._late()
+            seen = block.turns
+        block.turns += 1
 
 
 class AsyncBlocks(_Blocks[C]):
@@ -110,8 +121,7 @@ class AsyncBlocks(_Blocks[C]):
     async def turn(self) -> AsyncIterator[Block[C] | None]:
         """As ``Blocks.turn``."""
         while (block := self.innermost) is not None:
-            if not await in_time(block.lock, self.timeout):
-                raise self._late()
+            await self._take(block)
             if block.open:
                 break
             block.lock.release()
@@ -132,8 +142,15 @@ class AsyncBlocks(_Blocks[C]):
                     await to_its_end(self._end(block, give_up))
 
     async def _end(self, block: Block[C], give_up: Callable[[], Awaitable[object]]) -> None:
-        if not await in_time(block.lock, self.timeout):
+        try:
+            await self._take(block)
+        except ConnectionFailed:
             await give_up()
-            raise self._late()
+            raise
         block.open = False
         block.lock.release()
+
+    async def _take(self, block: Block[C]) -> None:
+        if not await in_time(block.lock, self.timeout, lambda: block.turns):
+            raise self._late()
+        block.turns += 1

@@ -34,11 +34,17 @@ async def to_its_end(
     raise cancelled
 
 
-async def in_time(turn: asyncio.Lock | asyncio.Semaphore, seconds: float) -> bool:
-    """Acquire a turn, unless it takes too long; whether it was. A task that is cancelled meanwhile does not have it."""
+async def in_time(turn: asyncio.Lock | asyncio.Semaphore, seconds: float, turns: Callable[[], int] = lambda: 0) -> bool:
+    """Acquire a turn, unless it takes too long; whether it was. A task that is cancelled meanwhile does not have it.
+
+    While the number of ``turns`` grows, the place in the queue is kept and the time begins anew.
+    """
     waiting = asyncio.ensure_future(turn.acquire())
     try:
-        await asyncio.wait([waiting], timeout=seconds)
+        seen = -1
+        while not waiting.done() and turns() != seen:
+            seen = turns()
+            await asyncio.wait([waiting], timeout=seconds)
     except asyncio.CancelledError:
         if not waiting.cancel() and not waiting.cancelled():
             turn.release()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import engines
 import pytest
 from sharing import Undone, hurry, started
 
 import kompanion_db
-from kompanion_db import AsyncStore, connect, connect_async, errors
+from kompanion_db import AsyncStore, HashEmbedder, connect, connect_async, errors
 
 
 async def test_a_task_that_outlives_its_transaction_writes_in_none_of_anybody_elses(one_home: engines.Home) -> None:
@@ -200,6 +203,37 @@ def test_a_block_of_threads_that_is_left_with_another_open_inside_is_undone(one_
             store.upsert_item("acme", "after", "text")
         assert said == [errors.ConnectionFailed]
         assert [item.key for item in store.list_items("acme")] == ["after"]
+
+
+class _Slow(HashEmbedder):
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        time.sleep(0.3)
+        return super().embed_documents(texts)
+
+
+async def test_a_queue_of_tasks_in_a_transaction_may_be_longer_than_the_limit_for_one_turn(
+    one_home: engines.Home,
+) -> None:
+    async with await connect_async(one_home.url, embedder=_Slow()) as store:
+        hurry(store, 1.2)
+        async with store.transaction():
+            await asyncio.gather(*(store.upsert_item("acme", str(n), f"text {n}") for n in range(8)))
+        assert len(await store.list_items("acme")) == 8
+
+
+def test_a_queue_of_threads_in_a_transaction_may_be_longer_than_the_limit_for_one_turn(one_home: engines.Home) -> None:
+    with connect(one_home.url) as store:
+        hurry(store, 1.2)
+
+        def write() -> None:
+            with store.transaction():
+                store.upsert_item("acme", None, "text")
+                time.sleep(0.3)
+
+        with store.transaction():
+            for thread in [started(write) for _ in range(8)]:
+                thread.join(60)
+        assert len(store.list_items("acme")) == 8
 
 
 async def test_where_all_tasks_are_cancelled_nobody_loses_a_turn_that_it_has(one_home: engines.Home) -> None:
