@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 
+from .forking import cut_off_by_fork
 from .pg_errors import translated
 from .pg_protocol import connection_kwargs
 
@@ -126,6 +127,7 @@ def postgres_snapshot(url: str) -> Iterator[Snapshot]:
     """A snapshot of a PostgreSQL store, on a connection of its own: it does not see a transaction that is open."""
     with translated():
         conn = psycopg.connect(**connection_kwargs(url, True))
+        cut_off_by_fork(conn)
     with conn:
         with translated():
             conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -142,6 +142,33 @@ def test_a_child_that_ends_as_programs_do_ends_nothing_of_its_parent(one_home: e
     assert (done.returncode, done.stdout) == (0, "[2]\n"), done.stderr
 
 
+LEAVING_AN_EXPORT = """
+import os, sys
+from kompanion_db import connect
+
+def fork(count):
+    if count == 200 and os.fork() == 0:
+        sys.exit()
+    assert count > 200 or os.wait()[1] == 0
+
+store = connect(sys.argv[1])
+store.upsert_items({"namespace": "acme", "key": str(n), "content": "text"} for n in range(300))
+print(len(store.digest(progress=fork)))
+store.close()
+"""
+
+
+def test_a_child_that_ends_in_the_middle_of_an_export_ends_nothing_of_its_parent(one_home: engines.Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING_AN_EXPORT, one_home.url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "64\n"), done.stderr
+
+
 async def test_a_fork_of_an_asyncio_program_gets_a_clear_error_and_does_no_harm(one_home: engines.Home) -> None:
     async def alone(store: AsyncStore) -> None:
         assert in_fork(lambda: asyncio.run(store.list_items("acme"))) == ERROR  # type: ignore[arg-type]
