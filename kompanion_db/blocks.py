@@ -16,9 +16,23 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from .cancelling import in_time, to_its_end
-from .errors import ConnectionFailed
+from .errors import ConnectionFailed, KompanionError
 
 C = TypeVar("C")
+
+
+def check_whole(lost: bool, undone: bool) -> None:
+    """A transaction that is no more takes no further call, nor does its block end as if all were kept.
+
+    Whoever is in it may not know, having caught the error. Raises ConnectionFailed, KompanionError.
+    """
+    if lost:
+        raise ConnectionFailed("the transaction was given up, or its connection lost", hint="Begin it again.")
+    if undone:
+        raise KompanionError(
+            "the transaction is undone, as a call in it had failed",
+            hint="Put a call that may fail in a transaction() of its own, inside.",
+        )
 
 
 @dataclass(eq=False)

@@ -23,6 +23,7 @@ from .migrate import require_installed
 from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
+from .pg_transactions import check_transaction
 from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
@@ -114,9 +115,11 @@ class PostgresStore(Store):
 
         Per thread (or task). Nests as savepoints. Inside, a lost connection is never retried.
         """
-        with self._connection() as conn, translated(), conn.transaction(), self._blocks.inside(conn, conn.close):
-            yield self
+        with self._connection() as conn, translated(), conn.transaction():
+            with self._blocks.inside(conn, conn.close):
+                yield self
             check_process(self._pid)
+            check_transaction(conn)
 
     @contextmanager
     def _connection(self) -> Iterator[Conn]:
@@ -124,6 +127,7 @@ class PostgresStore(Store):
         check_process(self._pid)
         with self._blocks.turn() as block:
             if block is not None:
+                check_transaction(block.conn)
                 yield block.conn
             else:
                 with self._lent() as conn:

@@ -25,6 +25,7 @@ from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
+from .pg_transactions import check_transaction
 from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .snapshots import postgres_snapshot
 from .store import AsyncStore
@@ -114,9 +115,11 @@ class AsyncPostgresStore(AsyncStore):
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
         async with self._connection() as conn:
             with translated():
-                async with conn.transaction(), self._blocks.inside(conn, conn.close):
-                    yield self
+                async with conn.transaction():
+                    async with self._blocks.inside(conn, conn.close):
+                        yield self
                     check_process(self._pid)
+                    check_transaction(conn)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
@@ -124,6 +127,7 @@ class AsyncPostgresStore(AsyncStore):
         check_process(self._pid)
         async with self._blocks.turn() as block:
             if block is not None:
+                check_transaction(block.conn)
                 yield block.conn
             else:
                 async with self._lent() as conn:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from ..blocks import check_whole
 from ..errors import BadArgument
 from ..requests import Row
 from ..sidecar.failpoints import reached
@@ -107,28 +108,39 @@ class Session:
 
     @contextmanager
     def transaction(self, write: bool) -> Iterator[None]:
-        """A transaction, or a savepoint inside one: kept when the block ends, undone when it raises."""
+        """A transaction, or a savepoint inside one: kept when the block ends, undone when it raises.
+
+        Raises ConnectionFailed, KompanionError when the one around it is no more: nothing is to begin in its place.
+        """
+        if self.database.current is self:
+            self._check()
         if self.conn.in_transaction:
             self.conn.execute("savepoint call")
             try:
                 yield
             except BaseException:
-                # Some errors of SQLite undo the whole transaction; in a fork it is the parent's.
-                if self.database.ours and self.conn.in_transaction:
-                    self.conn.execute("rollback to call; release call")
+                self._undo("rollback to call; release call")
                 raise
-            self.database.check_process()
+            self._check()
             self.conn.execute("release call")
             return
         self.conn.execute("begin immediate" if write else "begin")
         self.now = values.clock()
         try:
             yield
-            self.database.check_process()
+            self._check()
             reached("commit.ready")
             self.conn.execute("commit")
             reached("commit.done")
         except BaseException:
-            if self.database.ours and self.conn.in_transaction:
-                self.conn.execute("rollback")
+            self._undo("rollback")
             raise
+
+    def _check(self) -> None:
+        self.database.check_process()
+        check_whole(self.given_up, not self.given_up and not self.conn.in_transaction)
+
+    def _undo(self, sql: str) -> None:
+        # Some errors of SQLite undo the whole transaction; so does giving it up. In a fork it is the parent's.
+        if self.database.ours and not self.given_up and self.conn.in_transaction:
+            self.conn.execute(sql)

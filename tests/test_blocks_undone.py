@@ -1,0 +1,139 @@
+"""A block of a transaction ends well only when all of it is kept, whatever was caught inside; else it says so."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any, cast
+
+import engines
+import pytest
+import servers
+from sharing import hurry, started
+
+import kompanion_db
+from kompanion_db import connect, connect_async, errors
+from kompanion_db.sqlite.store import SqliteStore
+
+
+def test_where_a_nested_block_was_given_up_the_one_around_it_keeps_nothing_and_says_so(one_home: engines.Home) -> None:
+    with connect(one_home.url, max_size=1) as store:
+        hurry(store)
+        begun, go = threading.Event(), threading.Event()
+
+        def endless() -> None:
+            with pytest.raises(errors.ConnectionFailed), store.transaction():  # noqa: PT012 - the block is what raises
+                store.upsert_item("acme", "endless", "text")
+                begun.set()
+                go.wait(60)
+
+        with pytest.raises(errors.ConnectionFailed, match="was given up"), store.transaction():  # noqa: PT012
+            store.upsert_item("acme", "a", "text")
+            with pytest.raises(errors.ConnectionFailed, match="no turn in the transaction"), store.transaction():  # noqa: PT012
+                store.upsert_item("acme", "b", "text")
+                thread = started(endless)
+                begun.wait(60)
+            with pytest.raises(errors.ConnectionFailed, match="was given up"):
+                store.upsert_item("acme", "c", "text")
+        go.set()
+        thread.join(60)
+        assert store.list_items("acme") == []
+
+
+async def test_where_a_nested_block_of_tasks_was_given_up_the_one_around_it_says_so(one_home: engines.Home) -> None:
+    async with await connect_async(one_home.url, max_size=1) as store:
+        hurry(store)
+        begun = asyncio.Event()
+
+        async def endless() -> None:
+            async with store.transaction():
+                await store.upsert_item("acme", "endless", "text")
+                begun.set()
+                await asyncio.Event().wait()
+
+        with pytest.raises(errors.ConnectionFailed, match="was given up"):  # noqa: PT012
+            async with store.transaction():
+                await store.upsert_item("acme", "a", "text")
+                with pytest.raises(errors.ConnectionFailed, match="no turn in the transaction"):  # noqa: PT012
+                    async with store.transaction():
+                        await store.upsert_item("acme", "b", "text")
+                        task = asyncio.create_task(endless())
+                        await begun.wait()
+                with pytest.raises(errors.ConnectionFailed, match="was given up"):
+                    await store.upsert_item("acme", "c", "text")
+        task.cancel()
+        await asyncio.wait([task], timeout=60)
+        assert await store.list_items("acme") == []
+
+
+def test_an_error_caught_in_a_nested_block_undoes_nothing_else(one_home: engines.Home) -> None:
+    with connect(one_home.url) as store:
+        with store.transaction():
+            store.upsert_item("acme", "a", "text")
+            with pytest.raises(errors.RevisionConflict), store.transaction():
+                store.upsert_item("acme", "b", "text", expected_revision=7)
+            with pytest.raises(kompanion_db.KompanionError), store.transaction():  # noqa: PT012
+                store.upsert_item("acme", "c", "text")
+                with pytest.raises(errors.RevisionConflict):
+                    store.upsert_item("acme", "b", "text", expected_revision=7)
+                if one_home.key == "sqlite":
+                    raise kompanion_db.KompanionError("on a server the block raises it of itself")
+            store.upsert_item("acme", "d", "text")
+        assert {item.key for item in store.list_items("acme")} == {"a", "d"}
+
+
+def test_an_error_caught_in_the_block_itself_is_not_the_end_of_a_file_s_transaction(tmp_path: Path) -> None:
+    with connect(f"sqlite:///{tmp_path / 'x.db'}") as store:
+        with store.transaction():
+            store.upsert_item("acme", "a", "text")
+            with pytest.raises(errors.RevisionConflict):
+                store.upsert_item("acme", "b", "text", expected_revision=7)
+            store.upsert_item("acme", "c", "text")
+        assert {item.key for item in store.list_items("acme")} == {"a", "c"}
+
+
+def test_on_a_server_a_block_whose_call_failed_says_that_it_is_undone(one_db: servers.Database) -> None:
+    with connect(one_db.url) as store:
+        with pytest.raises(kompanion_db.KompanionError, match="the transaction is undone") as told, store.transaction():  # noqa: PT012
+            store.upsert_item("acme", "a", "text")
+            with pytest.raises(errors.RevisionConflict):
+                store.upsert_item("acme", "b", "text", expected_revision=7)
+            with pytest.raises(kompanion_db.KompanionError, match="the transaction is undone"):
+                store.upsert_item("acme", "c", "text")
+        assert told.value.hint == "Put a call that may fail in a transaction() of its own, inside."
+        assert store.list_items("acme") == []
+
+
+async def test_on_a_server_a_block_of_tasks_whose_call_failed_says_that_it_is_undone(one_db: servers.Database) -> None:
+    async with await connect_async(one_db.url) as store:
+        with pytest.raises(kompanion_db.KompanionError, match="the transaction is undone"):  # noqa: PT012
+            async with store.transaction():
+                await store.upsert_item("acme", "a", "text")
+                with pytest.raises(errors.RevisionConflict):
+                    await store.upsert_item("acme", "b", "text", expected_revision=7)
+        assert await store.list_items("acme") == []
+
+
+def test_a_block_whose_connection_was_lost_says_so(one_db: servers.Database) -> None:
+    with connect(one_db.url) as store:
+        with pytest.raises(errors.ConnectionFailed, match="its connection lost"), store.transaction():  # noqa: PT012
+            store.upsert_item("acme", "a", "text")
+            pid = cast(Any, store)._blocks.innermost.conn.info.backend_pid
+            one_db.server.run(f"select pg_terminate_backend({pid}, 10000)")
+            with pytest.raises(errors.ConnectionFailed):
+                store.upsert_item("acme", "b", "text")
+        assert store.list_items("acme") == []
+
+
+def test_where_sqlite_undid_the_whole_transaction_nothing_is_written_in_its_place(tmp_path: Path) -> None:
+    with connect(f"sqlite:///{tmp_path / 'x.db'}") as store:
+        assert isinstance(store, SqliteStore)
+        with pytest.raises(kompanion_db.KompanionError, match="the transaction is undone"), store.transaction():  # noqa: PT012
+            store.upsert_item("acme", "a", "text")
+            with pytest.raises(errors.BadArgument), store.database.session(write=True) as session:
+                session.run("insert or rollback into settings select * from settings")
+            with pytest.raises(kompanion_db.KompanionError, match="the transaction is undone"):
+                store.upsert_item("acme", "b", "text")
+        assert store.list_items("acme") == []
+        assert store.upsert_item("acme", "c", "text").status == "inserted"
