@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -13,3 +15,16 @@ from .blocks import check_whole
 def check_transaction(conn: psycopg.BaseConnection[Any]) -> None:
     """As ``check_whole``. Where a call failed the server answers COMMIT with ROLLBACK, which psycopg lets pass."""
     check_whole(conn.closed, conn.info.transaction_status == TransactionStatus.INERROR)
+
+
+def hang_up(conn: psycopg.BaseConnection[Any]) -> None:
+    """Before a connection is taken from those who will not let go of it: whoever waits for an answer gets an error.
+
+    Were it only closed they would wait for ever. The server undoes the transaction, after the statement it is at.
+    """
+    with suppress(psycopg.Error, OSError):  # it is lost already
+        line = socket.socket(fileno=conn.fileno())
+        try:
+            line.shutdown(socket.SHUT_RDWR)
+        finally:
+            line.detach()

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -23,7 +24,7 @@ from .migrate import require_installed
 from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
-from .pg_transactions import check_transaction
+from .pg_transactions import check_transaction, hang_up
 from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
@@ -34,6 +35,12 @@ Conn = psycopg.Connection[DictRow]
 
 def _closed() -> ConnectionFailed:
     return ConnectionFailed("the store is closed", hint="connect(url) again.")
+
+
+def _take_away(conn: Conn) -> None:
+    hang_up(conn)
+    with conn.lock:  # by now whoever was inside a statement is out of it
+        conn.close()
 
 
 class PostgresStore(Store):
@@ -116,7 +123,7 @@ class PostgresStore(Store):
         Per thread (or task). Nests as savepoints. Inside, a lost connection is never retried.
         """
         with self._connection() as conn, translated(), conn.transaction():
-            with self._blocks.inside(conn, conn.close):
+            with self._blocks.inside(conn, partial(_take_away, conn)):
                 yield self
             check_process(self._pid)
             check_transaction(conn)

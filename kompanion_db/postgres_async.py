@@ -25,13 +25,19 @@ from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
-from .pg_transactions import check_transaction
+from .pg_transactions import check_transaction, hang_up
 from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
 from .snapshots import postgres_snapshot
 from .store import AsyncStore
 from .turns import PATIENCE, AsyncMerging
 
 Conn = psycopg.AsyncConnection[DictRow]
+
+
+async def _take_away(conn: Conn) -> None:
+    hang_up(conn)
+    async with conn.lock:  # by now whoever was inside a statement is out of it
+        await conn.close()
 
 
 class AsyncPostgresStore(AsyncStore):
@@ -116,7 +122,7 @@ class AsyncPostgresStore(AsyncStore):
         async with self._connection() as conn:
             with translated():
                 async with conn.transaction():
-                    async with self._blocks.inside(conn, conn.close):
+                    async with self._blocks.inside(conn, partial(_take_away, conn)):
                         yield self
                     check_process(self._pid)
                     check_transaction(conn)

@@ -13,8 +13,81 @@ import servers
 from sharing import hurry, started
 
 import kompanion_db
-from kompanion_db import connect, connect_async, errors
+from kompanion_db import connect, connect_async, errors, pg_errors
+from kompanion_db.sqlite.errors import translated
+from kompanion_db.sqlite.session import Session
 from kompanion_db.sqlite.store import SqliteStore
+from kompanion_db.sqlite.store_async import AsyncSqliteStore
+
+WITHOUT_END = """
+delete from settings
+where (with recursive n(i) as (select begun() union all select 1 from n) select count(*) from n) > 0
+"""
+
+
+def _long_statement(store: Any, begun: threading.Event) -> None:
+    """Be inside a statement, in the block that the caller is in."""
+    if isinstance(store, SqliteStore):
+        session = cast(Session, store.database.current)
+        session.conn.create_scalar_function("begun", begun.set)
+        with translated():
+            session.run(WITHOUT_END)
+    else:
+        begun.set()
+        with pg_errors.translated():
+            store._blocks.innermost.conn.execute("select pg_sleep(3)")
+
+
+def test_a_block_left_while_a_thread_is_inside_a_statement_is_undone_and_lends_nobody_its_connection(
+    one_home: engines.Home,
+) -> None:
+    with connect(one_home.url, max_size=1) as store:
+        hurry(store)
+        begun = threading.Event()
+        said: list[BaseException] = []
+
+        def endless() -> None:
+            try:
+                with store.transaction():
+                    _long_statement(store, begun)
+            except kompanion_db.KompanionError as exc:
+                said.append(exc)
+
+        with pytest.raises(errors.ConnectionFailed, match="no turn in the transaction"), store.transaction():  # noqa: PT012
+            store.upsert_item("acme", "k", "text")
+            thread = started(endless)
+            begun.wait(60)
+        thread.join(60)
+        assert list(map(type, said)) == [errors.ConnectionFailed]
+        store.upsert_item("acme", "after", "text")
+        assert [item.key for item in store.list_items("acme")] == ["after"]
+
+
+async def test_a_block_left_while_a_task_is_inside_a_statement_is_undone_and_lends_nobody_its_connection(
+    one_home: engines.Home,
+) -> None:
+    async with await connect_async(one_home.url, max_size=1) as store:
+        hurry(store)
+        begun = threading.Event()
+
+        async def endless() -> None:
+            async with store.transaction():
+                if isinstance(store, AsyncSqliteStore):
+                    await store.turns.run(lambda: _long_statement(store.store, begun))
+                else:
+                    begun.set()
+                    with pg_errors.translated():
+                        await cast(Any, store)._blocks.innermost.conn.execute("select pg_sleep(3)")
+
+        with pytest.raises(errors.ConnectionFailed, match="no turn in the transaction"):  # noqa: PT012
+            async with store.transaction():
+                await store.upsert_item("acme", "k", "text")
+                task = asyncio.create_task(endless())
+                await asyncio.to_thread(begun.wait, 60)
+        with pytest.raises(errors.ConnectionFailed):
+            await asyncio.wait_for(task, 60)
+        await store.upsert_item("acme", "after", "text")
+        assert [item.key for item in await store.list_items("acme")] == ["after"]
 
 
 def test_where_a_nested_block_was_given_up_the_one_around_it_keeps_nothing_and_says_so(one_home: engines.Home) -> None:

@@ -141,9 +141,11 @@ class Database:
             keep = not (self.ours and (self._closed or session.given_up or session.conn.in_transaction))
             if keep:
                 self._free.append(session)
-        if not keep:
-            session.conn.close()
-        self._places.release()
+        try:
+            if not keep:
+                session.conn.close()
+        finally:
+            self._places.release()
 
     @contextmanager
     def lent(self) -> Iterator[Session]:

@@ -26,6 +26,8 @@ _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
     (apsw.BusyError, ConnectionFailed, "Another process has been writing for long: look what it does, then try again."),
     (apsw.LockedError, ConnectionFailed, "Another connection has been writing for long; try again."),
     (apsw.ConnectionClosedError, ConnectionFailed, "Its transaction was given up, or the store closed; begin again."),
+    (apsw.CursorClosedError, ConnectionFailed, "Its transaction was given up; begin again."),
+    (apsw.InterruptError, ConnectionFailed, "Its transaction was given up; begin again."),
     (apsw.FullError, StorageFull, "Make room on the disk, then write again."),
     (apsw.ReadOnlyError, PermissionDenied, "Make the file and its folder writable, or only read."),
     (apsw.PermissionsError, PermissionDenied, "Make the file and its folder readable and writable."),

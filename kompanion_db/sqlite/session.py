@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -36,8 +37,16 @@ class Session:
         self.vectors: VectorReader = database.folder.reader(self)
 
     def give_up(self) -> None:
-        """Somebody will not let go of it: when it is given back it is closed, and lent to nobody else."""
+        """Take it from those who will not let go of it: closed, which undoes all, and lent to nobody any more."""
         self.given_up = True
+        while True:
+            try:
+                self.conn.close(force=True)
+            except apsw.ThreadingViolationError:  # they are inside a statement, which is to end
+                self.conn.interrupt()
+                time.sleep(0.001)
+            else:
+                return
 
     def all(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Every row of a statement."""

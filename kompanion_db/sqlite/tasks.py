@@ -70,11 +70,7 @@ class Turns:
 
     def inside(self, session: Session) -> AbstractAsyncContextManager[None]:
         """Let the caller, and the tasks it starts, take turns at its transaction; at the end they are waited for."""
-
-        async def give_up() -> None:
-            session.give_up()
-
-        return self._blocks.inside(session, give_up)
+        return self._blocks.inside(session, lambda: self.run(session.give_up))
 
     async def run(
         self, work: Callable[[], T], undo: Callable[[T], object] | None = None, stop: Callable[[], object] | None = None
