@@ -199,7 +199,12 @@ class PostgresStore(Store):
         tries = self._pool.max_size + 1 if call.reads and self._pool and self._blocks.innermost is None else 1
         while True:
             tries -= 1
-            with self._connection() as conn, translated(), pg_protocol.told(conn, call.progress):
+            with (
+                self._connection() as conn,
+                translated(),
+                pg_protocol.told(conn, call.progress),
+                conn.transaction() if call.may_fail else nullcontext(),
+            ):
                 try:
                     return conn.execute(statement, arguments, binary=True).fetchall()
                 except psycopg.OperationalError:

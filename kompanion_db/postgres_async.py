@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -219,11 +219,12 @@ class AsyncPostgresStore(AsyncStore):
             tries -= 1
             async with self._connection() as conn:
                 with translated(), pg_protocol.told(conn, call.progress):
-                    try:
-                        return await (await conn.execute(statement, arguments, binary=True)).fetchall()
-                    except psycopg.OperationalError:
-                        if tries == 0 or not conn.broken:
-                            raise
+                    async with conn.transaction() if call.may_fail else nullcontext():
+                        try:
+                            return await (await conn.execute(statement, arguments, binary=True)).fetchall()
+                        except psycopg.OperationalError:
+                            if tries == 0 or not conn.broken:
+                                raise
 
     async def _merge_in_turn(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
         if not turn.kept:

@@ -28,13 +28,15 @@ class Call:
     """Call one SQL function by name with named arguments; the answer is its rows.
 
     ``reads``: the function changes nothing, so it may be sent again when a pool connection was lost.
-    ``progress`` is told the server's notices as they come.
+    ``progress`` is told the server's notices as they come. ``may_fail``: whoever asks goes on after an error, which is
+    to undo nothing else of the transaction it is in.
     """
 
     function: str
     arguments: Mapping[str, Any]
     reads: bool = True
     progress: Progress | None = None
+    may_fail: bool = False
 
 
 @dataclass(frozen=True)

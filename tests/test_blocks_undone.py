@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ import servers
 from sharing import hurry, started
 
 import kompanion_db
-from kompanion_db import connect, connect_async, errors, pg_errors
+from kompanion_db import HashEmbedder, connect, connect_async, errors, pg_errors
 from kompanion_db.sqlite.errors import translated
 from kompanion_db.sqlite.session import Session
 from kompanion_db.sqlite.store import SqliteStore
@@ -210,3 +211,28 @@ def test_where_sqlite_undid_the_whole_transaction_nothing_is_written_in_its_plac
                 store.upsert_item("acme", "b", "text")
         assert store.list_items("acme") == []
         assert store.upsert_item("acme", "c", "text").status == "inserted"
+
+
+class _Overtaken(HashEmbedder):
+    """While it embeds an item again, somebody else in the transaction writes it."""
+
+    store: kompanion_db.Store | None = None
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        store, self.store = self.store, None
+        if store is not None:
+            store.upsert_item("acme", "k", "newer", vectors=super().embed_documents(["newer"]), model=self.name)
+        return super().embed_documents(texts)
+
+
+def test_a_revert_that_was_overtaken_in_its_transaction_undoes_nothing_of_it(one_home: engines.Home) -> None:
+    embedder = _Overtaken()
+    with connect(one_home.url, embedder=embedder) as store:
+        store.upsert_item("acme", "k", "first")
+        store.upsert_item("acme", "k", "second")
+        with store.transaction():
+            store.upsert_item("acme", "a", "text")
+            embedder.store = store
+            store.revert_item("acme", "k", 1)
+        assert [r.content for r in store.item_history("acme", "k")] == ["first", "second", "first", "newer"]
+        assert {item.key for item in store.list_items("acme")} == {"a", "k"}

@@ -9,7 +9,7 @@ from typing import Any
 from .. import arguments as check
 from ..chunking import Chunk
 from ..errors import NotFound, StaleChunk
-from ..requests import Steps, rows_of
+from ..requests import Call, Steps, answered, rows_of
 from ..types import Purged, Vector, WriteResult
 from .embedding import Context, chunk_arguments, cut_and_embed, embedder_model
 
@@ -174,14 +174,13 @@ def reembed_item(context: Context, namespace: str, key: str) -> Steps[None]:
     if items and context.embedder is not None:
         ((pieces, found),) = yield from cut_and_embed(context, [(namespace, key, items[0]["content"], None)])
         try:
-            stored = yield from rows_of(
-                "put_chunks",
-                False,
-                namespace=namespace,
-                key=key,
-                content_revision=items[0]["content_revision"],
+            arguments = {
+                "namespace": namespace,
+                "key": key,
+                "content_revision": items[0]["content_revision"],
                 **chunk_arguments("texts", "starts", "ends", pieces or []),
-            )
+            }
+            stored = yield from answered(Call("put_chunks", arguments, reads=False, may_fail=True))
         except (NotFound, StaleChunk):
             return  # whoever wrote the new content has seen to its chunks
         fresh = [(row, v) for row, v in zip(stored, found or [], strict=False) if v is not None]
