@@ -101,7 +101,7 @@ class PostgresStore(Store):
         """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
         if self._pid != os.getpid():  # the pool is the parent's
             return
-        self._merger.shutdown()
+        self._merger.shutdown(wait=False)  # a merge may wait for its turn, which is the caller's to give
         if self._pool is not None:
             self._pool.close()
         if self._server is not None:

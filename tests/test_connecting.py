@@ -88,3 +88,24 @@ def test_a_load_whose_store_is_closed_meanwhile_is_told_so_and_leaves_whole_batc
         left = len(again.list_items("acme", page_size=1000))
     assert left >= 20
     assert left % 10 == 0
+
+
+def test_a_load_that_closes_its_store_from_its_own_progress_is_told_so(one_home: engines.Home) -> None:
+    store = connect(one_home.url)
+    endless = ({"namespace": "acme", "key": str(n), "content": "text"} for n in itertools.count())
+    told: list[errors.KompanionError] = []
+
+    def load() -> None:
+        try:
+            store.upsert_items(endless, batch_size=10, progress=lambda count: store.close() if count == 20 else None)
+        except errors.KompanionError as exc:
+            told.append(exc)
+
+    loading = threading.Thread(target=load, daemon=True)
+    loading.start()
+    loading.join(60)
+    assert list(map(type, told)) == [errors.ConnectionFailed]
+    with connect(one_home.url) as again:
+        left = len(again.list_items("acme", page_size=1000))
+    assert left >= 20
+    assert left % 10 == 0
