@@ -91,7 +91,7 @@ NOT_ON_SQLITE = {
     "test_tuning.py::test_tuning_that_is_cancelled": _PLANS,
     "test_tuning.py::test_vectors_of_3000_dimensions": _PLANS,
     "test_tuning.py::test_vectors_of_more_dimensions": _PLANS,
-    "test_transfer.py::test_an_item_too_large": "a document of a file may be larger",
+    "test_copy.py::test_an_item_too_large": "a document of a file may be larger",
     "test_urls.py::test_a_code_of_ours": _SQL,
     "test_urls.py::test_a_code_of_the_server": _SQL,
     "test_urls.py::test_a_server_out_of_reach": _SERVER,

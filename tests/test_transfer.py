@@ -11,7 +11,6 @@ from typing import Any
 import engines
 import pytest
 import samples
-import servers
 
 import kompanion_db
 from kompanion_db.errors import (
@@ -21,7 +20,6 @@ from kompanion_db.errors import (
     ModelConflict,
     NamespaceDeleted,
     ThreadClosed,
-    TooLarge,
 )
 
 
@@ -285,27 +283,3 @@ def test_an_import_finds_the_threads_and_users_that_are_there_already_by_name(
         item = target.get_item("acme:ann", "note-3")
         assert item is not None
         assert (item.thread, item.user_key) == ("daily", "ann")
-
-
-@pytest.mark.slow  # it takes 256 MB
-def test_an_item_too_large_for_a_document_is_named_and_leaves_when_its_history_is_trimmed(
-    one_db: servers.Database,
-) -> None:
-    with kompanion_db.connect(one_db.url) as store, one_db.connect() as conn:
-        for n in range(9):
-            store.upsert_item("acme", f"small-{n}", "text")
-        # 17 x 16 MB are more than a value of JSON holds; a letter repeated takes no room on the disk.
-        store.upsert_item("acme", "diary", "text")
-        conn.execute(
-            """insert into kompanion.memory_item_revisions
-                   (namespace_id, item_id, revision, key, content, metadata, tags, updated_at, superseded_at)
-               select namespace_id, item_id, n - 17, key, repeat(chr(64 + n), 16000000), '{}', '{}', now() - interval '2 days',
-                      now() - interval '1 day'
-               from kompanion.memory_items, generate_series(1, 17) n where key = 'diary'"""
-        )
-        with pytest.raises(TooLarge, match="'diary' in 'acme'") as caught:
-            store.export_items()
-        assert "trim_history" in (caught.value.hint or "")
-        assert store.trim_history(keep_for=timedelta(0)) == 17
-        documents, _ = store.export_items()
-        assert len(documents) == 10
