@@ -62,6 +62,8 @@ NOT_ON_SQLITE = {
     "test_filter_indexes.py": _PLANS,
     "test_filters.py::test_any_filter_and_any_document": "test_sqlite_filters.py has the law for what SQLite makes of them",
     "test_filters.py::test_deeper_nesting_is_refused_by_sql": _SQL,
+    "test_blocks_undone.py::test_a_block_whose_connection_was_lost": "a file has no connection to lose",
+    "test_blocks_undone.py::test_on_a_server": "a call that fails undoes itself alone in a file",
     "test_forks.py::test_a_child_that_connects_again": "SQLite in a child takes the locks of its parent for its own",
     "test_golden.py": _CATALOG,
     "test_index_builds.py": _PLANS,

@@ -215,7 +215,7 @@ def test_what_is_known_of_a_strewn_scope_steadies_what_is_seen_of_it(strewn: kom
     assert sorted(known.values()) == pytest.approx([0.1, 0.1, 0.8])
     near = 300 / 2700  # of what is near: the topic is not
     off, usually_off = (np.median(np.abs(np.subtract(found, near))) for found in (knowing, not_knowing))
-    assert off < 0.5 * usually_off
+    assert off < 0.75 * usually_off
     assert np.mean(knowing) == pytest.approx(near, abs=0.02)
 
 
