@@ -16,7 +16,9 @@ def _context(embedder: Embedder | None, chunk_characters: int, chunk_overlap: in
     characters = check.integer("chunk_characters", chunk_characters) or 0
     overlap = check.integer("chunk_overlap", chunk_overlap) or 0
     if characters < 1:
-        raise BadArgument(f"chunk_characters: {characters} is less than 1", hint="Give some hundreds, such as 1200.")
+        raise BadArgument(
+            f"chunk_characters: {chunk_characters} is less than 1", hint="Give some hundreds, such as 1200."
+        )
     if not 0 <= overlap < characters:
         raise BadArgument(
             f"chunk_overlap: {overlap} is not between 0 and chunk_characters - 1, which is {characters - 1}",

@@ -5016,6 +5016,12 @@ CREATE FUNCTION kompanion.record_index(model text, index_rows bigint) RETURNS vo
 declare
     v_model integer := (select m.model_id from _model(record_index.model) m);
 begin
+    if index_rows is null or index_rows < 0 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('index_rows: %s is not the number of rows an index was built from', coalesce(index_rows::text, 'NULL')),
+            hint    = 'Give the number of vectors of the model at that time, 0 for no index.';
+    end if;
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now()
     where m.model_id = v_model;
@@ -5440,13 +5446,16 @@ CREATE FUNCTION kompanion.swap_index(model text, index_rows bigint) RETURNS void
     AS $$
 -- Puts the index that index_statements has built beside the old one in its place; the old one is to be dropped afterwards.
 declare
-    v_name text := 'embeddings_ann_' || (select m.model_id from _model(swap_index.model) m);
+    v_model record;
+    v_name  text;
 begin
+    select * into v_model from _model(swap_index.model);
+    v_name := 'embeddings_ann_' || v_model.model_id;
     if not exists (select 1 from pg_index x where x.indexrelid = to_regclass(format('kompanion.%I', v_name || '_new')) and x.indisvalid) then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
-            message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', swap_index.model),
-            hint    = format('Mend what the build said, then again: select statement from kompanion.index_statements(%L) \gexec', swap_index.model);
+            message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', v_model.model),
+            hint    = format('Mend what the build said, then again: select statement from kompanion.index_statements(%L) \gexec', v_model.model);
     end if;
     if to_regclass(format('kompanion.%I', v_name)) is not null then
         execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');

@@ -176,6 +176,8 @@ CASES = [
     ("KM007", "queries", T.format("queries => array[]::vector[]")),
     ("KM005", "model", "select * from kompanion.tune_index('none')"),
     ("KM007", "lists", "select * from kompanion.index_statements('small', 'ivfflat', 0)"),
+    ("KM007", "index_rows", "select kompanion.record_index('small', -5)"),
+    ("KM007", "index_rows", "select kompanion.record_index('small', null)"),
     ("KM007", "kind", "select * from kompanion.ensure_index('small', 'btree')"),
     # documents of the wrong form
     ("KM007", "documents", "select * from kompanion.import_documents('{}')"),

@@ -204,7 +204,7 @@ def test_texts_are_asked_with_through_the_embedder(home: engines.Home) -> None:
         store.ensure_index(kind="hnsw")
         assert max(p.runs for p in store.calibrate(queries=texts)) == 3
         assert store.measure_recall(queries=texts).asked == 3
-        with pytest.raises(errors.BadArgument, match="embeds the queries, not other"):
+        with pytest.raises(errors.BadArgument, match="embeds the queries, not 'other'"):
             store.measure_recall("other", queries=texts)
     with connect(home.url) as plain, pytest.raises(errors.BadArgument, match="no embedder"):
         plain.calibrate(queries=texts)

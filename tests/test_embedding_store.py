@@ -45,9 +45,9 @@ def _models(store: kompanion_db.Store, key: str) -> list[str]:
 
 def test_no_write_takes_what_the_embedder_made_for_a_vector_of_another_model(store: kompanion_db.Store) -> None:
     store.register_model("other", DIM)
-    with pytest.raises(BadArgument, match=r"^model: .* embeds the content, not other"):
+    with pytest.raises(BadArgument, match=r"^model: .* embeds the content, not 'other'"):
         store.upsert_item("acme", "k", "tea", model="other")
-    with pytest.raises(BadArgument, match=r"^model: .* content of items\[1\], not other"):
+    with pytest.raises(BadArgument, match=r"^model: .* content of items\[1\], not 'other'"):
         store.upsert_items(
             [
                 {"namespace": "acme", "key": "j", "content": "tea", "vectors": [[1.0] * DIM]},

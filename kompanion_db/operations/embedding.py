@@ -40,9 +40,9 @@ def embedder_model(context: Context, what: str, model: str | None) -> str:
     Vectors of two models are not to be compared, though they may be of one length.
     """
     name = need_embedder(context, what).name
-    if model not in (None, name):
+    if check.text("model", model) not in (None, name):
         raise BadArgument(
-            f"model: the store's embedder {name} embeds the {what}, not {model}",
+            f"model: the store's embedder {name} embeds the {what}, not {model!r}",
             hint="Leave model out, or give vectors of that model.",
         )
     return name
