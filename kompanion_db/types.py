@@ -203,9 +203,9 @@ class Stats:
 
 @dataclass(frozen=True)
 class Advice:
-    """Something that would make searches better, and the statement that does it."""
+    """Something that would make searches better, and the statement that does it; no ``model`` where it is of all."""
 
-    model: str
+    model: str | None
     advice: str
     statement: str | None
 

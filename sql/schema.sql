@@ -1817,6 +1817,17 @@ $$;
 
 COMMENT ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. The smallest knob with which a candidate index reaches the target, its recall and time.';
 
+-- Name: _metadata_index(text, text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._metadata_index(key text, type text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    RETURN format('memory_items_metadata_%s_%s_ix'::text, type, "left"(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'::text), 12));
+
+-- Name: FUNCTION _metadata_index(key text, type text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._metadata_index(key text, type text) IS 'Internal. The name of the index that index_metadata_key builds for a key.';
+
 -- Name: _model(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text) RETURNS record
@@ -4145,7 +4156,8 @@ CREATE FUNCTION kompanion.index_advice(model text DEFAULT NULL::text) RETURNS TA
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- What would make searches of a model, or of all models, better or safer, each with the statement to run.
+-- What would make searches of a model, or of all models, better or safer, each with the statement to run. Filters on metadata
+-- are of no model, and told last.
 declare
     r        record;
     v_rows   bigint;
@@ -4222,6 +4234,13 @@ begin
             v_dead.dead := 0;  -- once is enough
         end if;
     end loop;
+    return query
+    select null::text, format('the index of metadata key %s is INVALID: a build broke off; filters do not use it, and writers keep it up', k.key),
+           format('select kompanion.index_metadata_key(%L, %L, concurrently => true) \gexec', k.key, k.value)
+    from jsonb_each_text(setting('indexed_metadata')) k
+    join pg_index x on x.indexrelid = to_regclass('kompanion.' || _metadata_index(k.key, k.value))
+    where not x.indisvalid
+      and not exists (select 1 from pg_stat_progress_create_index p where p.index_relid = x.indexrelid);
 end;
 $$;
 
@@ -4240,7 +4259,7 @@ CREATE FUNCTION kompanion.index_metadata_key(key text, type text DEFAULT 'text':
 -- A build that broke off has left an invalid index, which "if not exists" would keep: it is dropped first.
 declare
     v_path      text := string_to_array(key, '.')::text;
-    v_name      text := format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'), 12));
+    v_name      text := _metadata_index(key, type);
     v_how       text := case when index_metadata_key.concurrently then 'concurrently ' else '' end;
     v_broken    text[] := '{}';
     v_statement text;
@@ -7537,6 +7556,13 @@ REVOKE ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan,
 GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
+
+-- Name: FUNCTION _metadata_index(key text, type text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._metadata_index(key text, type text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._metadata_index(key text, type text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._metadata_index(key text, type text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._metadata_index(key text, type text) TO kompanion_admin;
 
 -- Name: FUNCTION _model(name text, OUT model_id integer, OUT model text, OUT dim integer, OUT metric text); Type: ACL; Schema: kompanion; Owner: -
 

@@ -71,6 +71,18 @@ revoke all on function kompanion._indexed_ranges(jsonb) from public;
 comment on function kompanion._indexed_ranges(jsonb) is
     'Internal. The ranges a filter implies for keys that index_metadata_key indexed.';
 
+create function kompanion._metadata_index(
+    key  text,
+    type text
+)
+    returns text
+    language sql
+    immutable parallel safe
+    set search_path from current
+return format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'), 12));
+revoke all on function kompanion._metadata_index(text, text) from public;
+comment on function kompanion._metadata_index(text, text) is 'Internal. The name of the index that index_metadata_key builds for a key.';
+
 create function kompanion.index_metadata_key(
     key          text,
     type         text    default 'text',
@@ -86,7 +98,7 @@ as $index_metadata_key$
 -- A build that broke off has left an invalid index, which "if not exists" would keep: it is dropped first.
 declare
     v_path      text := string_to_array(key, '.')::text;
-    v_name      text := format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'), 12));
+    v_name      text := _metadata_index(key, type);
     v_how       text := case when index_metadata_key.concurrently then 'concurrently ' else '' end;
     v_broken    text[] := '{}';
     v_statement text;
