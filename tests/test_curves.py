@@ -120,7 +120,7 @@ def test_the_mean_of_each_kind_of_query_reaches_the_target_with_room_for_chance(
         reached = [1.0 if knob is None else np.interp(np.log(knob), np.log(LADDER), curve)
                    for knob, curve in zip(chosen, kind, strict=True)]  # fmt: skip
         mean = float(np.mean(reached))
-        chance = 1.64 * np.sqrt(max(mean * (1 - mean), target * (1 - target) / 10) / (LEVELS * runs)) + 0.53 / (
+        chance = 2.33 * np.sqrt(max(mean * (1 - mean), target * (1 - target) / 10) / (LEVELS * runs)) + 0.99 / (
             LEVELS * runs
         )
         assert mean >= target + min(chance, 0.6 * (1 - target)) - 1e-3
