@@ -24,12 +24,12 @@ from . import cases as scopes
 from . import common, data, plans
 from .cases import Case
 from .plans import Hand, K
+from .promises import SEARCH_MS, SEARCH_RATIO
 from .ways import BLOCK, Way, by_hand, by_search, in_turn, run, warm
 
 TARGETS = (0.90, 0.95, 0.99)
 NAME = "filtered_search"
 PILOT = 40
-ALLOWED_RATIO, ALLOWED_MS = 1.3, 0.3
 
 
 def pilot(source: data.Dataset, case: Case, hand: Hand) -> tuple[list[dict[str, Any]], list[Way]]:
@@ -106,7 +106,7 @@ def measure(
         best = min((w for w in theirs if w["recall"] >= target), key=lambda w: w["p50_ms"])
         told = [explained(store, case, n, target) for n in range(min(5, len(case.asks)))]
         mine = way.result()
-        allowed = ALLOWED_RATIO * best["p50_ms"] + ALLOWED_MS
+        allowed = SEARCH_RATIO * best["p50_ms"] + SEARCH_MS
         cell["targets"].append({
             "target": target, "ours": mine, "best": best, "path": Counter(told).most_common(1)[0][0],
             "ratio": mine["p50_ms"] / best["p50_ms"], "allowed_ms": allowed,
@@ -175,7 +175,7 @@ def show(record: dict[str, Any]) -> str:
         lists = f", {one['lists']} lists" if one["lists"] else ""
         parts.append(
             f"\n{common.versions(one['about'])}: {record['data']}, {record['rows']:,} x {record['dim']}, "
-            f"{one['index']}{lists}, k = {record['k']}\nallowed: {ALLOWED_RATIO} x the best hand-written plan that reaches the target + {ALLOWED_MS} ms\n"
+            f"{one['index']}{lists}, k = {record['k']}\nallowed: {SEARCH_RATIO} x the best hand-written plan that reaches the target + {SEARCH_MS} ms\n"
         )
         lines = []
         for cell in one["cells"]:

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 
 from . import picture
 from .picture import COLOURS, MARKERS
+from .promises import GROWTH_RATIO
 
 LABELS = {"ours": "kompanion.search", "exact": "exact by hand", "post-filter": "filter after\nthe index, by hand"}
 
@@ -43,8 +44,8 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
     left.set_ylabel("p50 of a search (ms)")
     left.set_title(f"searching {record['scope_rows']:,} of its vectors")
     right.plot(rows, [p["ratio"] for p in points], color=COLOURS["ours"], marker="o", linewidth=3, markersize=7)
-    right.axhspan(1.3, 100, color="#000000", alpha=0.05, linewidth=0)
-    picture.target_line(right, 1.3, "promised: at most 1.3 x", above=True)
+    right.axhspan(GROWTH_RATIO, 100, color="#000000", alpha=0.05, linewidth=0)
+    picture.target_line(right, GROWTH_RATIO, f"promised: at most {GROWTH_RATIO} x", above=True)
     right.set_ylim(0, max(1.6, 1.1 * max(p["ratio"] for p in points)))
     right.set_ylabel(f"p50 / p50 with {_short(rows[0])} vectors")
     right.set_title("kompanion.search beside a store that did not grow")

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 
 from . import picture
 from .picture import BLACK, BLUE, COLOURS, GREEN, MARKERS, ORANGE, PURPLE, VERMILLION
+from .promises import SEARCH_MS, SEARCH_RATIO
 
 TITLES = {
     "independent": "filter independent of the topic",
@@ -110,7 +111,7 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
         if knobs
         else ""
     )
-    picture.note(figure, usual + "Grey band: up to 1.3 x the best hand-written plan + 0.3 ms.")
+    picture.note(figure, f"{usual}Grey band: up to {SEARCH_RATIO} x the best hand-written plan + {SEARCH_MS} ms.")
     picture.layout(figure, right=1.45, below=0.25)
     for row, lines in last.items():
         ends = [
@@ -162,6 +163,6 @@ def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
             t = at(cells[-1], targets[-1])
             value = t["ours"]["recall"] if row == 0 else t["ours"]["p50_ms"] / t["allowed_ms"]
             ends.append((100 * cells[-1]["share"], value, group, colours[group]))
-        line = (targets[-1], "target") if row == 0 else (1.0, "1.3 x best by hand\n+ 0.3 ms")
+        line = (targets[-1], "target") if row == 0 else (1.0, f"{SEARCH_RATIO} x best by hand\n+ {SEARCH_MS} ms")
         picture.end_labels(axes[row][-1], [*ends, (1, *line, "#444444")])
     return picture.write(figure, f"{record['name']}_{run['server']}_targets")

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 
 from . import picture
 from .picture import BLACK, COLOURS, GREY
+from .promises import COPY_SHARE, UPSERT_RATIO
 
 HAND = "#888888"
 
@@ -24,14 +25,16 @@ def _ingest(record: dict[str, Any], run: dict[str, Any]) -> Path:
             "bare binary COPY of the vectors\ninto one table, no index": "bare_copy"}  # fmt: skip
     figure, axis = plt.subplots(figsize=(9.2, 3.1))
     most = max(run["bare_copy"])
-    aim = 0.2 * statistics.median(run["bare_copy"])
+    aim = COPY_SHARE * statistics.median(run["bare_copy"])
     for place, (label, name) in enumerate(bars.items()):
         median = statistics.median(run[name])
         axis.barh(place, median, color=COLOURS["ours"] if name == "upsert_items" else HAND, height=0.55)
         axis.plot(run[name], [place] * len(run[name]), "o", color=BLACK, markersize=4)
         axis.text(max(*run[name], aim) + 0.02 * most, place, f"{median:,.0f} / s   {label}", va="center", fontsize=9)
     axis.plot([aim, aim], [-0.42, 0.42], color="#444444", linewidth=0.9, linestyle=(0, (5, 3)))
-    axis.text(aim, -0.44, f"promised: 0.2 of COPY, {aim:,.0f} / s", va="top", ha="left", fontsize=8, color="#444444")
+    axis.text(
+        aim, -0.44, f"promised: {COPY_SHARE} of COPY, {aim:,.0f} / s", va="top", ha="left", fontsize=8, color="#444444"
+    )
     axis.set_xlim(0, 1.65 * most)
     axis.set_ylim(-0.75, 1.5)
     axis.set_yticks([])
@@ -83,8 +86,8 @@ def _upsert(record: dict[str, Any], run: dict[str, Any]) -> Path:
             [p["clients"] for p in points], [p["ratio"] for p in points], color=colour, marker=marker, linewidth=2
         )
         ends[-1].append((points[-1]["clients"], points[-1]["ratio"], case, colour))
-    last.axhspan(0, 0.7, color="#000000", alpha=0.05, linewidth=0)
-    picture.target_line(last, 0.7, "promised: at least 0.7")
+    last.axhspan(0, UPSERT_RATIO, color="#000000", alpha=0.05, linewidth=0)
+    picture.target_line(last, UPSERT_RATIO, f"promised: at least {UPSERT_RATIO}")
     last.set_ylim(0, max(1.2, 1.1 * max(p["ratio"] for p in run["points"])))
     last.set_ylabel("upsert_item / by hand")
     last.set_title("ratio, median of the rounds")

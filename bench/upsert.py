@@ -23,9 +23,9 @@ from tqdm import tqdm
 import kompanion_db
 
 from . import common
+from .promises import UPSERT_RATIO
 
 NAME = "upsert"
-LEAST = 0.7
 CLIENTS = (1, 2, 4, 8, 16)
 # pgbench takes a colon for a variable, in text too: the namespace has one segment.
 NAMESPACE = "bench"
@@ -167,9 +167,9 @@ def show(record: dict[str, Any]) -> str:
     for run in record["runs"]:
         lines = [
             (p["case"], str(p["clients"]), f"{p['ours']:,.0f}", f"{p['by_hand']:,.0f}", f"{p['ratio']:.2f}",
-             "ok" if p["ratio"] >= LEAST else "MISSED") for p in run["points"]
+             "ok" if p["ratio"] >= UPSERT_RATIO else "MISSED") for p in run["points"]
         ]  # fmt: skip
-        headers = ("", "clients", "upsert_item / s", "by hand / s", "ratio", f">= {LEAST}")
+        headers = ("", "clients", "upsert_item / s", "by hand / s", "ratio", f">= {UPSERT_RATIO}")
         parts.append(
             f"\n{common.versions(run['about'])}: single upserts, {record['seconds']} s each, median of {record['rounds']} rounds; "
             f"{record['hot_keys']} hot keys\n{common.table(headers, lines)}\n"
