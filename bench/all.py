@@ -68,7 +68,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--url", help="measure this server instead; needs the right to create databases")
     parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
     parser.add_argument(
-        "--data", type=Path, help="data of your own for those that search, instead of generated vectors"
+        "--data",
+        type=Path,
+        help="data of your own for those that search: filtered_search takes it instead of generated vectors, ivfflat_lists beside them",
     )
     args = parser.parse_args(argv)
     names = [name.strip() for name in args.only.split(",")] if args.only else list(SCRIPTS)

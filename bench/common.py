@@ -23,8 +23,6 @@ from typing import Any
 import psycopg
 from tqdm import tqdm
 
-from .data import clustered as clustered  # noqa: PLC0414 - bench.ingest and bench.upsert take it from here
-
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = {
     "shared_buffers": "1GB",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,17 +126,17 @@ def clean(data: Dataset) -> Dataset:
         f"{data.name}: left out {int((~rows).sum())} vectors and {int((~asked).sum())} queries that are zero or not finite",
         file=sys.stderr,
     )
-    return Dataset(
-        data.name,
-        data.vectors[rows],
-        data.queries[asked],
-        data.metric,
-        data.namespaces and [v for v, keep in zip(data.namespaces, rows, strict=True) if keep],
-        data.tags and [v for v, keep in zip(data.tags, rows, strict=True) if keep],
-        None if data.topics is None else data.topics[rows],
-        data.draw,
-        {level: [v for v, keep in zip(asks, asked, strict=True) if keep] for level, asks in data.filters.items()},
-        data.neighbors[asked] if data.neighbors is not None and rows.all() else None,
+    return replace(
+        data,
+        vectors=data.vectors[rows],
+        queries=data.queries[asked],
+        namespaces=data.namespaces and [v for v, keep in zip(data.namespaces, rows, strict=True) if keep],
+        tags=data.tags and [v for v, keep in zip(data.tags, rows, strict=True) if keep],
+        topics=None if data.topics is None else data.topics[rows],
+        filters={
+            level: [v for v, keep in zip(asks, asked, strict=True) if keep] for level, asks in data.filters.items()
+        },
+        neighbors=data.neighbors[asked] if data.neighbors is not None and rows.all() else None,
     )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from .data import Dataset, Floats, Ints
 
 METRICS = {"angular": "cosine", "euclidean": "l2", "ip": "inner_product", "dot": "inner_product"}
-K_CHECK = 10
 
 
 def read(args: argparse.Namespace) -> Dataset:
