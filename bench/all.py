@@ -16,7 +16,7 @@ from kompanion_db.urls import display_url
 
 from . import common
 
-# Which arguments each takes of ours, beside --small and --url. Searching is measured on the floor version too.
+# Which arguments each takes of ours, beside --small and --url.
 SCRIPTS: dict[str, set[str]] = {
     "filtered_search": {"servers", "seed", "data"},
     "ivfflat_lists": {"servers", "seed", "data"},
@@ -25,7 +25,6 @@ SCRIPTS: dict[str, set[str]] = {
     "upsert": {"servers", "seed"},
     "embedded": {"seed"},
 }
-SERVERS = {"filtered_search": "pg18,floor"}
 
 
 class Both(io.TextIOBase):
@@ -50,8 +49,8 @@ def arguments_of(name: str, args: argparse.Namespace) -> list[str]:
     line = ["--small"] if args.small else []
     if args.url and "servers" in taken:
         line += ["--url", args.url]
-    elif "servers" in taken:
-        line += ["--servers", args.servers or SERVERS.get(name, "pg18")]
+    elif args.servers and "servers" in taken:
+        line += ["--servers", args.servers]
     if "seed" in taken:
         line += ["--seed", str(args.seed)]
     if "data" in taken and args.data:
@@ -61,6 +60,7 @@ def arguments_of(name: str, args: argparse.Namespace) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run them all; one that fails does not keep the others from running, but the exit status tells."""
+    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog="python -m bench.all", description=__doc__)
     parser.add_argument("--small", action="store_true", help="small sets: less than ten minutes on two cores in all")
     parser.add_argument("--only", help=f"of {', '.join(SCRIPTS)}; default: all of them")
@@ -92,7 +92,9 @@ def main(argv: list[str] | None = None) -> None:
             start = time.perf_counter()
             try:
                 importlib.import_module(f".{name}", __package__).main(line)
-            except (Exception, SystemExit):
+            except (Exception, SystemExit) as exc:
+                if isinstance(exc, SystemExit) and exc.code == common.TERMINATED:  # it is meant for all of them
+                    raise
                 failed.append(name)
                 print(traceback.format_exc(limit=-3))
             seconds[name] = f"{time.perf_counter() - start:.0f}"

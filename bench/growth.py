@@ -153,6 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run on each server, print tables, write JSON and PNG."""
     from . import pictures_growth
 
+    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     parser.add_argument("--max-rows", type=int, default=SIZES[-1], help="how far the store grows; default %(default)s")
@@ -183,10 +184,12 @@ def main(argv: list[str] | None = None) -> None:
     if not args.scope_rows < SIZES[0] <= args.max_rows:
         parser.error(f"--scope-rows must be below {SIZES[0]:,}, and --max-rows at least that")
     record: dict[str, Any] = common.settings_of(args) | {"data": f"clustered, seed {args.seed}", "k": K, "runs": []}
+    name = common.record_name(NAME, args)
     for key, url in common.servers(args):
         record["runs"].append({"server": key} | one_server(url, args))
+        common.save(name, record)  # what is measured is kept, whatever becomes of the next server
     print(show(record))
-    print(common.save(common.record_name(NAME, args), record), *pictures_growth.draw(record))
+    print(common.save(name, record), *pictures_growth.draw(record))
 
 
 if __name__ == "__main__":

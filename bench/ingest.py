@@ -119,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run on each server, print tables, write JSON and PNG."""
     from . import pictures_writing
 
+    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     parser.add_argument("--items", type=int, default=100_000, help="how many are loaded; default %(default)s")
@@ -133,10 +134,12 @@ def main(argv: list[str] | None = None) -> None:
         args.items = min(args.items, 20_000)
     vectors, _ = data.clustered(args.items, args.dim, args.seed)
     record: dict[str, Any] = common.settings_of(args) | {"runs": []}
+    name = common.record_name(NAME, args)
     for key, url in common.servers(args):
         record["runs"].append({"server": key} | one_server(url, args, vectors))
+        common.save(name, record)  # what is measured is kept, whatever becomes of the next server
     print(show(record))
-    print(common.save(common.record_name(NAME, args), record), *pictures_writing.ingest(record))
+    print(common.save(name, record), *pictures_writing.ingest(record))
 
 
 if __name__ == "__main__":

@@ -215,6 +215,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run for each data set on each server, print tables, write JSON and PNG."""
     from . import pictures_lists
 
+    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     data.add_arguments(parser, rows=100_000)
@@ -252,10 +253,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.data:
         sets.append(data.chosen(args))
     record: dict[str, Any] = common.settings_of(args) | {"k": K, "runs": []}
+    name = common.record_name(NAME, args)
     for key, url in common.servers(args):
-        record["runs"] += [{"server": key} | one_set(url, source, args) for source in sets]
+        for source in sets:
+            record["runs"].append({"server": key} | one_set(url, source, args))
+            common.save(name, record)  # what is measured is kept, whatever becomes of the next one
     print(show(record))
-    print(common.save(common.record_name(NAME, args), record), *pictures_lists.draw(record))
+    print(common.save(name, record), *pictures_lists.draw(record))
 
 
 if __name__ == "__main__":

@@ -182,6 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run on each server, print tables, write JSON and PNG."""
     from . import pictures_writing
 
+    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS), help="default: 1 2 4 8 16")
@@ -197,10 +198,12 @@ def main(argv: list[str] | None = None) -> None:
         args.clients, args.seconds, args.rounds = [1, 8], min(args.seconds, 2), min(args.rounds, 3)
     record: dict[str, Any] = common.settings_of(args) | {"runs": []}
     record.pop("pgbench")
+    name = common.record_name(NAME, args)
     for key, url in common.servers(args):
         record["runs"].append({"server": key} | one_server(key, url, args))
+        common.save(name, record)  # what is measured is kept, whatever becomes of the next server
     print(show(record))
-    print(common.save(common.record_name(NAME, args), record), *pictures_writing.upsert(record))
+    print(common.save(name, record), *pictures_writing.upsert(record))
 
 
 if __name__ == "__main__":

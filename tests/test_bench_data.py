@@ -1,16 +1,19 @@
-"""What the benchmarks read and ask: every kind of file gives the same data set, and right answers are right."""
+"""What the benchmarks read, ask and run on: every kind of file gives the same data set, and right answers are right."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import cases, data
+from bench import all as bench_all
+from bench import cases, common, data
 
 RNG = np.random.default_rng(5)
 VECTORS = RNG.standard_normal((400, 8)).astype(np.float32)
@@ -130,3 +133,31 @@ def test_generated_scopes_have_their_shares_and_queries_of_their_topics_or_of_ot
     for case, expected in ((planned[5], True), (planned[9], False)):
         nearest = data.distances(case.queries, source.vectors, "cosine").argmin(axis=1)
         assert (inside[nearest] == expected).mean() > 0.9
+
+
+def test_a_server_that_is_not_installed_is_told_before_any_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "SERVERS", {"pg18": ("json", 18), "floor": ("no_such_package", None)})
+    parser = argparse.ArgumentParser()
+    common.add_server_arguments(parser, "pg18,floor")
+    assert parser.parse_args([]).servers == "pg18"
+    with pytest.raises(SystemExit, match=r"floor comes with the package no_such_package.*--servers pg18 does without"):
+        next(common.servers(parser.parse_args(["--servers", "pg18,floor"])))
+
+
+@pytest.mark.parametrize("end", [SystemExit(common.TERMINATED), KeyboardInterrupt(), SystemExit("--data: missing")])
+def test_what_ends_a_run_from_outside_ends_all_of_it_and_an_error_only_one_benchmark(
+    end: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun = []
+
+    def main(line: list[str]) -> None:
+        begun.append(line)
+        raise end
+
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(common, "end_on_sigterm", lambda: None)
+    for name in ("growth", "upsert"):
+        monkeypatch.setitem(sys.modules, f"bench.{name}", SimpleNamespace(main=main))
+    with pytest.raises(type(end)):
+        bench_all.main(["--small", "--only", "growth,upsert"])
+    assert len(begun) == (2 if end.args == ("--data: missing",) else 1)
