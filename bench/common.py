@@ -15,7 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,28 +133,44 @@ def database(url: str, purpose: str) -> Iterator[str]:
 
 
 @contextmanager
-def on_one_core(url: str) -> Iterator[None]:
-    """Keep this thread, and the connections that a database has now, on one core, where the system lets.
+def on_one_core(*urls: str) -> Iterator[bool]:
+    """Keep this thread, and the connections that these databases have now, on one core, where the system lets; whether it does.
 
     A client that asks and a server that answers take turns. Left to itself the system has them on one core or on two, as it
     happens for each connection, and to wake the other core takes up to 0.1 ms: more than some of what is compared.
     """
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    backends = [pid for url in urls for pid in _backends(url)]
+    pinned = bool(backends) and hasattr(os, "sched_setaffinity")
+    before: dict[int, set[int]] = {}
+    try:
+        for pid in [0, *backends] if pinned else []:
+            before[pid] = os.sched_getaffinity(pid)
+            os.sched_setaffinity(pid, {min(before[0])})
+    except OSError as exc:
+        print(f"client and server are left on the cores they are on: {exc}", file=sys.stderr)
+        pinned = False
+        _put_back(before)  # or some of them would be on one core, and the rest not
+    try:
+        yield pinned
+    finally:
+        _put_back(before)
+
+
+def _backends(url: str) -> list[int]:
+    """Processes of the server, as far as it is on this machine, that serve connections to a database."""
     with psycopg.connect(url) as conn:
         found = conn.execute(
             "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
             " and backend_type = 'client backend' and inet_server_addr() is null"  # by a socket: on this machine
         ).fetchall()
-    try:
-        for pid in [0, *(row[0] for row in found)] if cores and found else []:
-            os.sched_setaffinity(pid, {min(cores)})
-    except OSError as exc:
-        print(f"client and server are left on the cores they are on: {exc}", file=sys.stderr)
-    try:
-        yield
-    finally:
-        if cores:
-            os.sched_setaffinity(0, cores)
+    return [pid for (pid,) in found]
+
+
+def _put_back(cores: dict[int, set[int]]) -> None:
+    """Processes to the cores they were on, but for those that are over."""
+    for pid, some in cores.items():
+        with suppress(OSError):
+            os.sched_setaffinity(pid, some)
 
 
 def cpu() -> str:
@@ -175,11 +191,13 @@ def memory_gb() -> float | None:
 
 
 def machine(conn: psycopg.Connection[Any]) -> dict[str, Any]:
-    """What a figure must be read with: machine, versions, settings of the server, commit, date."""
+    """What a figure must be read with: machine (of the client, and whether it is the server's too), versions, settings, commit, date."""
     row = conn.execute("select extversion from pg_extension where extname = 'vector'").fetchone()
     version = conn.execute("show server_version").fetchone()
+    beside = conn.execute("select inet_server_addr() is null or inet_server_addr() = inet_client_addr()").fetchone()
     settings = {name: conn.execute(f"show {name}").fetchone() for name in SETTINGS}
     return {
+        "machine": "client and server" if beside and beside[0] else "client",
         "cpu": cpu(),
         "cores": os.cpu_count(),
         "memory_gb": memory_gb(),

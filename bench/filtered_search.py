@@ -156,14 +156,14 @@ def one_server(url: str, source: data.Dataset, args: argparse.Namespace) -> dict
             psycopg.connect(target, autocommit=True) as conn,
             kompanion_db.connect(target, max_size=1) as store,
             Hand(target, source, namespaces) as hand,
-            common.on_one_core(target),
+            common.on_one_core(target) as pinned,
             common.progress(sum(-(-len(case.asks) // BLOCK) for case in planned), "measuring", " blocks") as bar,
         ):
             model = store.list_models()[0]
             usual = unfiltered_knobs(source, planned[0], hand, 0.95)
             cells = [measure(source, case, store, hand, usual, bar) for case in planned]
             return {
-                "about": common.machine(conn),
+                "about": common.machine(conn), "pinned": pinned,
                 "index": model.index_kind, "lists": model.index_lists, "usual_knobs": usual, "cells": cells,
             }  # fmt: skip
 

@@ -117,6 +117,8 @@ def titled(figure: Figure, title: str, about: dict[str, Any], more: str = "") ->
     cores = (
         f"{about['cores']} cores, {about['memory_gb']:.0f} GB" if about.get("memory_gb") else f"{about['cores']} cores"
     )
+    if about.get("machine") == "client":  # the server is on another, of which we know nothing
+        cores += ", of the client"
     height = figure.get_figheight()
     figure.text(0.012, 1 - 0.10 / height, title, ha="left", va="top", fontsize=12, fontweight="bold")
     small = [common.versions(about), about["cpu"], cores, more, when]
