@@ -98,27 +98,28 @@ def of(
     data = _with_topics(data, rng)
     assert data.topics is not None
     n = len(data.vectors)
+    cuts = [(share, max(1, round(n * share))) for share in shares]
+    least = (3 if contiguous else 2) * sum(size for _, size in cuts)
+    if n < least:
+        raise SystemExit(f"{data.name}: {n} rows are too few, the scopes of all shares take {least}")
     namespaces = np.full(n, "rest", dtype=object)
     order = rng.permutation(n)
     rank = rng.permutation(int(data.topics.max()) + 1)
     scattered = []
     if contiguous:
         taken = 0
-        for share in shares:
-            size = max(1, round(n * share))
+        for share, size in cuts:
             scattered.append(("contiguous", share, np.arange(taken, taken + size)))
             taken += size
         order = order[order >= taken]
     taken = 0
-    for share in shares:
-        size = max(1, round(n * share))
+    for share, size in cuts:
         scattered.append(("independent", share, np.sort(order[taken : taken + size])))
         taken += size
     order = order[taken:]
     order, taken = order[np.argsort(rank[data.topics[order]], kind="stable")], 0
     topical = []
-    for share in shares:
-        size = max(1, round(n * share))
+    for share, size in cuts:
         topical.append((share, np.sort(order[taken : taken + size])))
         taken += size
     cases = [everything]

@@ -75,6 +75,17 @@ def server(key: str) -> Iterator[str]:
         yield running.get_uri()
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, as a type of arguments."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return value
+
+
 def installed(key: str) -> bool:
     """Whether the package is there that brings an embedded server."""
     return importlib.util.find_spec(SERVERS[key][0]) is not None
@@ -245,13 +256,16 @@ def record_name(name: str, args: argparse.Namespace) -> str:
     return "_".join([name, *([own.name.split(".")[0]] if own else []), *(["small"] if args.small else [])])
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A record written before; ``name`` is that of its file."""
+def read(path: Path, benchmark: str = "") -> dict[str, Any]:
+    """A record written before, by this benchmark; its ``name``, which its pictures bear, is that of the file it is in now."""
     try:
         record: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as exc:
-        raise SystemExit(f"--draw: {path}: {exc}") from exc
-    return record
+        name = str(record["name"])
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise SystemExit(f"--draw: {path} is no record of a benchmark: {exc!r}") from exc
+    if not name.startswith(benchmark):
+        raise SystemExit(f"--draw: {path} is a record of {name}, not of {benchmark}")
+    return record | {"name": path.stem}
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

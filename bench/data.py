@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .common import positive
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -82,13 +84,13 @@ def generated(
 def add_arguments(parser: argparse.ArgumentParser, rows: int, dim: int = 384, count: int = 200) -> None:
     """The arguments chosen() reads."""
     parser.add_argument(
-        "--rows", type=int, default=None, help=f"vectors; {rows:,} generated, or all of --data, by default"
+        "--rows", type=positive, default=None, help=f"vectors; {rows:,} generated, or all of --data, by default"
     )
-    parser.add_argument("--dim", type=int, default=dim, help="of generated vectors; default %(default)s")
+    parser.add_argument("--dim", type=positive, default=dim, help="of generated vectors; default %(default)s")
     parser.add_argument(
         "--spread", type=float, default=0.8, help="of generated clusters, above 1 they overlap; default %(default)s"
     )
-    parser.add_argument("--query-count", type=int, default=count, help="queries; default %(default)s")
+    parser.add_argument("--query-count", type=positive, default=count, help="queries; default %(default)s")
     parser.add_argument(
         "--data", type=Path, help="ann-benchmarks .hdf5, .fvecs, .bvecs, .npy, or a folder (see bench/README.md)"
     )

@@ -231,7 +231,7 @@ def main(argv: list[str] | None = None) -> None:
         choices=["auto", "none", "ivfflat", "hnsw"],
         help="default: what ensure_index decides",
     )
-    parser.add_argument("--lists", type=int, help="of ivfflat; default: what ensure_index decides")
+    parser.add_argument("--lists", type=common.positive, help="of ivfflat; default: what ensure_index decides")
     parser.add_argument("--threshold", type=int, help="set exact_threshold, to see the index at work in small sets")
     parser.add_argument(
         "--calibrate",
@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     if args.draw:
-        print(*pictures_search.draw(common.read(args.draw)))
+        print(*pictures_search.draw(common.read(args.draw, NAME)))
         return
     if args.small:
         args.default_rows, args.dim = 30_000, min(args.dim, 64)

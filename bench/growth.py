@@ -165,12 +165,16 @@ def main(argv: list[str] | None = None) -> None:
     common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
-    parser.add_argument("--max-rows", type=int, default=SIZES[-1], help="how far the store grows; default %(default)s")
-    parser.add_argument("--scope-rows", type=int, default=1000, help="rows of the scope; default %(default)s")
-    parser.add_argument("--dim", type=int, default=384, help="of the vectors; default %(default)s")
-    parser.add_argument("--query-count", type=int, default=200, help="queries; default %(default)s")
     parser.add_argument(
-        "--rounds", type=int, default=3, help="how often each query is asked at a size; default %(default)s"
+        "--max-rows", type=common.positive, default=SIZES[-1], help="how far the store grows; default %(default)s"
+    )
+    parser.add_argument(
+        "--scope-rows", type=common.positive, default=1000, help="rows of the scope; default %(default)s"
+    )
+    parser.add_argument("--dim", type=common.positive, default=384, help="of the vectors; default %(default)s")
+    parser.add_argument("--query-count", type=common.positive, default=200, help="queries; default %(default)s")
+    parser.add_argument(
+        "--rounds", type=common.positive, default=3, help="how often each query is asked at a size; default %(default)s"
     )
     parser.add_argument(
         "--calibrate",
@@ -182,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--target", type=float, default=0.95, help="target recall; default %(default)s")
     args = parser.parse_args(argv)
     if args.draw:
-        print(*pictures_growth.draw(common.read(args.draw)))
+        print(*pictures_growth.draw(common.read(args.draw, NAME)))
         return
     if args.small:
         args.max_rows, args.dim, args.calibrate = (
@@ -192,6 +196,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     if not args.scope_rows < SIZES[0] <= args.max_rows:
         parser.error(f"--scope-rows must be below {SIZES[0]:,}, and --max-rows at least that")
+    if not 0.01 <= args.target <= 1:
+        parser.error("--target must be 0.01 to 1")
     record: dict[str, Any] = common.settings_of(args) | {"data": f"clustered, seed {args.seed}", "k": K, "runs": []}
     name = common.record_name(NAME, args)
     for key, url in common.servers(args):

@@ -122,13 +122,19 @@ def main(argv: list[str] | None = None) -> None:
     common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
-    parser.add_argument("--items", type=int, default=100_000, help="how many are loaded; default %(default)s")
-    parser.add_argument("--dim", type=int, default=384, help="of the vectors; default %(default)s")
-    parser.add_argument("--batch", type=int, default=2000, help="items of a transaction; default %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; default %(default)s")
+    parser.add_argument(
+        "--items", type=common.positive, default=100_000, help="how many are loaded; default %(default)s"
+    )
+    parser.add_argument("--dim", type=common.positive, default=384, help="of the vectors; default %(default)s")
+    parser.add_argument(
+        "--batch", type=common.positive, default=2000, help="items of a transaction; default %(default)s"
+    )
+    parser.add_argument(
+        "--rounds", type=common.positive, default=3, help="how often each is measured; default %(default)s"
+    )
     args = parser.parse_args(argv)
     if args.draw:
-        print(*pictures_writing.ingest(common.read(args.draw)))
+        print(*pictures_writing.ingest(common.read(args.draw, NAME)))
         return
     if args.small:
         args.items = min(args.items, 20_000)

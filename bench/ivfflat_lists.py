@@ -220,13 +220,16 @@ def main(argv: list[str] | None = None) -> None:
     common.add_server_arguments(parser)
     data.add_arguments(parser, rows=100_000)
     parser.add_argument(
-        "--lists", type=int, nargs="+", help="values to sweep; default: 1/4 to 4 x the square root of the rows"
+        "--lists",
+        type=common.positive,
+        nargs="+",
+        help="values to sweep; default: 1/4 to 4 x the square root of the rows",
     )
     parser.add_argument("--target", type=float, default=0.95, help="target recall; default %(default)s")
     parser.add_argument("--tuner-seconds", type=float, default=300, help="time tune_index gets; default %(default)s")
     parser.add_argument(
         "--duels",
-        type=int,
+        type=common.positive,
         default=2,
         help="how often the tuner's choice and the best are built and measured; default %(default)s",
     )
@@ -240,8 +243,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only-data", action="store_true", help="only --data, without the two generated sets")
     args = parser.parse_args(argv)
     if args.draw:
-        print(*pictures_lists.draw(common.read(args.draw)))
+        print(*pictures_lists.draw(common.read(args.draw, NAME)))
         return
+    if not 0.01 <= args.target <= 0.999 or args.tuner_seconds <= 0:
+        parser.error("--target must be 0.01 to 0.999, and --tuner-seconds above 0")
     if args.small:
         args.default_rows, args.dim, args.query_count = 20_000, min(args.dim, 64), min(args.query_count, 50)
         args.tuner_seconds, args.duels = min(args.tuner_seconds, 30), 1

@@ -185,14 +185,20 @@ def main(argv: list[str] | None = None) -> None:
     common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
-    parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS), help="default: 1 2 4 8 16")
-    parser.add_argument("--seconds", type=int, default=6, help="of each run of pgbench; default %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; default %(default)s")
-    parser.add_argument("--hot-keys", type=int, default=1000, help="how many keys are hot; default %(default)s")
+    parser.add_argument("--clients", type=common.positive, nargs="+", default=list(CLIENTS), help="default: 1 2 4 8 16")
+    parser.add_argument(
+        "--seconds", type=common.positive, default=6, help="of each run of pgbench; default %(default)s"
+    )
+    parser.add_argument(
+        "--rounds", type=common.positive, default=5, help="how often each is measured; default %(default)s"
+    )
+    parser.add_argument(
+        "--hot-keys", type=common.positive, default=1000, help="how many keys are hot; default %(default)s"
+    )
     parser.add_argument("--pgbench", help="path of pgbench; default: the embedded server's, or what PATH finds")
     args = parser.parse_args(argv)
     if args.draw:
-        print(*pictures_writing.upsert(common.read(args.draw)))
+        print(*pictures_writing.upsert(common.read(args.draw, NAME)))
         return
     if args.small:
         args.clients, args.seconds, args.rounds = [1, 8], min(args.seconds, 2), min(args.rounds, 3)

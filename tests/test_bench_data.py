@@ -161,3 +161,31 @@ def test_what_ends_a_run_from_outside_ends_all_of_it_and_an_error_only_one_bench
     with pytest.raises(type(end)):
         bench_all.main(["--small", "--only", "growth,upsert"])
     assert len(begun) == (2 if end.args == ("--data: missing",) else 1)
+
+
+def test_a_record_is_drawn_under_the_name_of_its_file_by_the_benchmark_that_wrote_it(tmp_path: Path) -> None:
+    monday, other = tmp_path / "monday.json", tmp_path / "other.json"
+    monday.write_text(json.dumps({"name": "growth_small", "runs": []}))
+    other.write_text(json.dumps([1]))
+    assert common.read(monday, "growth") == {"name": "monday", "runs": []}
+    for path, message in (
+        (monday, "is a record of growth_small, not of ingest"),
+        (other, "is no record of a benchmark"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            common.read(path, "ingest")
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "1.5", "many"])
+def test_a_number_of_rows_or_rounds_is_a_whole_number_from_1_on(text: str, tmp_path: Path) -> None:
+    assert common.positive("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match="is no whole number from 1 on"):
+        common.positive(text)
+    with pytest.raises(SystemExit):
+        arguments(tmp_path, rows=text)
+
+
+def test_too_few_rows_for_the_scopes_of_all_shares_are_told() -> None:
+    with pytest.raises(SystemExit, match="5 rows are too few, the scopes of all shares take 8"):
+        cases.of(data.generated(5, 16, 30, seed=3), 30, 10, seed=3)
+    assert len(cases.of(data.generated(8, 16, 30, seed=3), 30, 10, seed=3)[1]) == 13
