@@ -85,7 +85,7 @@ def of(
 
     A data set with namespaces or tags of its own is asked by those. Any other is cut up: into random rows
     ("independent") and into neighbouring topics, asked by queries of these topics ("own topic") and of others
-    ("foreign topic"). With ``contiguous`` also into rows that were written one after the other ("contiguous").
+    ("foreign topic"), where there are enough. With ``contiguous`` also into rows that were written one after the other ("contiguous").
     """
     rng = np.random.default_rng(seed)
     whole = Ask()
@@ -122,6 +122,7 @@ def of(
     for share, size in cuts:
         topical.append((share, np.sort(order[taken : taken + size])))
         taken += size
+    nearest = None if data.draw else _nearest_rows(data)
     cases = [everything]
     for group, share, rows in scattered:
         ask = Ask(f"{'any' if group == 'independent' else 'run'}-{100 * share:g}", None, rows)
@@ -131,8 +132,9 @@ def of(
         for share, rows in topical:
             ask = Ask(f"topic-{100 * share:g}", None, rows)
             namespaces[rows] = ask.scope
-            queries = _queries_about(data, rows, group == "own topic", count, rng)
-            cases.append(case(data, group, share, queries, [ask] * len(queries), k))
+            queries = _queries_about(data, rows, group == "own topic", count, rng, nearest)
+            if len(queries) >= min(LEAST_QUERIES, count):
+                cases.append(case(data, group, share, queries, [ask] * len(queries), k))
     return namespaces.tolist(), cases
 
 
@@ -146,19 +148,29 @@ def _with_topics(data: Dataset, rng: np.random.Generator) -> Dataset:
     return replace(data, topics=np.concatenate(near).astype(np.int64))
 
 
-def _queries_about(data: Dataset, rows: Ints, inside: bool, count: int, rng: np.random.Generator) -> Floats:
-    """Queries of the topics of these rows, each topic as often as it has rows; or of all other topics."""
+def _nearest_rows(data: Dataset) -> Ints:
+    """The row nearest to each query."""
+    near = [
+        distances(data.queries[s : s + 50], data.vectors, data.metric).argmin(axis=1)
+        for s in range(0, len(data.queries), 50)
+    ]
+    return np.concatenate(near).astype(np.int64)
+
+
+def _queries_about(
+    data: Dataset, rows: Ints, inside: bool, count: int, rng: np.random.Generator, nearest: Ints | None
+) -> Floats:
+    """Queries of the topics of these rows, each topic as often as it has rows; or of all other topics.
+
+    Those of data that cannot draw any are asked as they are: the ones whose nearest row is of such a topic.
+    """
     topics = data.topics
     assert topics is not None
     here = np.isin(topics, np.unique(topics[rows]))
+    if data.draw is None:
+        return data.queries[:count][here[nearest][:count] == inside]
     pool = rows if inside else np.flatnonzero(~here) if not here.all() else np.arange(len(topics))
-    asked = topics[rng.choice(pool, count)]
-    if data.draw is not None:
-        return data.draw(asked, rng)
-    # No source to draw from: halfway between two rows of the topic, chosen at random.
-    where = {int(t): np.flatnonzero(topics == t) for t in np.unique(asked)}
-    first, second = (np.array([rng.choice(where[int(t)]) for t in asked]) for _ in range(2))
-    return ((data.vectors[first] + data.vectors[second]) / 2).astype(np.float32)
+    return data.draw(topics[rng.choice(pool, count)], rng)
 
 
 def _rows_by_prefix(namespaces: list[str]) -> dict[str, Ints]:
@@ -183,10 +195,7 @@ def _pooled(data: Dataset, namespaces: list[str], rng: np.random.Generator) -> d
 
     A query's own namespace is that of the row nearest to it.
     """
-    n, q = len(data.vectors), len(data.queries)
-    nearest = np.concatenate(
-        [distances(data.queries[s : s + 50], data.vectors, data.metric).argmin(axis=1) for s in range(0, q, 50)]
-    )
+    n, q, nearest = len(data.vectors), len(data.queries), _nearest_rows(data)
     prefixes = _rows_by_prefix(namespaces) if data.namespaces else {}
     tags = _rows_by_tag(data)
     filters: dict[str, list[str | list[str] | None]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -189,3 +190,22 @@ def test_too_few_rows_for_the_scopes_of_all_shares_are_told() -> None:
     with pytest.raises(SystemExit, match="5 rows are too few, the scopes of all shares take 8"):
         cases.of(data.generated(5, 16, 30, seed=3), 30, 10, seed=3)
     assert len(cases.of(data.generated(8, 16, 30, seed=3), 30, 10, seed=3)[1]) == 13
+
+
+def test_vectors_of_ones_own_are_asked_with_their_own_queries_about_a_scope_and_about_others() -> None:
+    source = replace(data.generated(5000, 16, 300, seed=3), draw=None, topics=None)
+    _, planned = cases.of(source, 300, 10, seed=3)
+    topical = [case for case in planned if case.group in ("own topic", "foreign topic")]
+    assert {(case.group, case.share) for case in topical} >= {("own topic", 0.1), ("foreign topic", 0.1)}
+    for case in topical:
+        assert len(case.asks) == len(case.queries) >= cases.LEAST_QUERIES
+        assert (case.queries[:, None] == source.queries).all(axis=2).any(axis=1).all()
+    own, foreign = (next(c for c in topical if (c.group, c.share) == (g, 0.1)) for g in ("own topic", "foreign topic"))
+    assert len(own.queries) + len(foreign.queries) == 300
+    assert own.asks[0].members is not None
+    inside = [
+        np.isin(data.distances(case.queries, source.vectors, "cosine").argmin(axis=1), own.asks[0].members).mean()
+        for case in (own, foreign)
+    ]
+    assert inside[0] > 0.5
+    assert inside[1] == 0.0
