@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -217,7 +217,7 @@ def _pooled(data: Dataset, namespaces: list[str], rng: np.random.Generator) -> d
 def _by_filters(
     data: Dataset, namespaces: list[str], filters: dict[str, list[str | list[str] | None]], count: int, k: int
 ) -> list[Case]:
-    """A case of each level of filters that has queries enough; the shares of a level are rounded to a power of ten."""
+    """A case of each level of filters that has queries enough."""
     prefixes, by_tag = _rows_by_prefix(namespaces), _rows_by_tag(data)
     known: dict[object, Ask] = {}
 
@@ -240,11 +240,19 @@ def _by_filters(
         if len(asked) < min(LEAST_QUERIES, count):
             continue
         share = float(np.mean([len(a.members) for _, a in asked if a.members is not None])) / len(data.vectors)
-        name, _, last = level.rpartition("_")
-        group = LEVELS.get(name, name) if last.endswith("pct") else level
+        group, share = _named(level, share)
         queries = data.queries[[i for i, _ in asked]]
-        cases.append(case(data, group, 10.0 ** round(math.log10(share)), queries, [a for _, a in asked], k))
+        cases.append(case(data, group, share, queries, [a for _, a in asked], k))
     return sorted(cases, key=lambda c: (c.group, -c.share))
+
+
+def _named(level: str, share: float) -> tuple[str, float]:
+    """Group and share of a level, given what its filters keep: ``tag_rand_10pct`` is tags at 10 % when that is about right."""
+    name, _, last = level.rpartition("_")
+    if not re.fullmatch(r"\d+(\.\d+)?pct", last):
+        return level, float(f"{share:.2g}")
+    told = float(last[:-3]) / 100
+    return LEVELS.get(name, name), told if 0.5 * told <= share <= 2 * told else float(f"{share:.2g}")
 
 
 def check_neighbors(data: Dataset, everything: Case) -> float | None:

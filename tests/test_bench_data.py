@@ -92,6 +92,7 @@ def test_a_folder_brings_namespaces_tags_and_filters(tmp_path: Path) -> None:
     assert namespaces[:2] == ["p0:u0", "p1:u1"]
     assert set(found) == {"all", "foreign namespace", "tags"}
     assert found["foreign namespace"].rows == 100
+    assert [found[group].share for group in ("all", "foreign namespace", "tags")] == [1.0, 0.25, 0.5]  # not 10 %
     assert found["tags"].asks[0].tags == ("even",)
 
 
@@ -104,8 +105,9 @@ def test_columns_of_namespaces_and_tags_give_scopes_of_every_share(tmp_path: Pat
         arguments(tmp_path / "v.npy", query_count=30, namespaces=tmp_path / "ns.txt", tags=tmp_path / "tags.jsonl")
     )
     _, planned = cases.of(read, 30, 10, seed=1)
-    assert {(case.group, case.rows) for case in planned if case.group != "all"} == {
-        ("own namespace", 300), ("foreign namespace", 300), ("own namespace", 30), ("foreign namespace", 30), ("tags", 30),
+    assert {(case.group, case.share, case.rows) for case in planned if case.group != "all"} == {
+        ("own namespace", 0.1, 300), ("foreign namespace", 0.1, 300), ("own namespace", 0.01, 30), ("foreign namespace", 0.01, 30),
+        ("tags", 0.01, 30),
     }  # fmt: skip
 
 
