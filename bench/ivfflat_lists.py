@@ -143,7 +143,7 @@ def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[st
     """The record of one data set on one server."""
     asked, source = halves(source) if args.tune_with_queries else (None, source)
     namespaces, found = scopes.of(source, args.query_count, K, args.seed, shares=SHARES)
-    narrow = [c for c in found if c.group in ("independent", "foreign namespace") and c.share in SHARES]
+    narrow = [c for c in found if c.group in ("independent", "foreign namespace") and c.share >= SHARES[-1]]
     planned = [found[0], *narrow]
     with common.database(url, NAME) as target:
         plans.load(target, source, namespaces)

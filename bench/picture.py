@@ -59,13 +59,23 @@ def log_axis(axis: Axes, which: str, least: float | None = None, most: float | N
     axis.grid(which="minor", color="#F1F1F1", linewidth=0.5)
 
 
+def look(n: int, colours: Sequence[str], shapes: str) -> tuple[str, str]:
+    """Colour and shape of the nth line; together they come again only when each colour has had each shape."""
+    return colours[n % len(colours)], shapes[(n + n // len(colours)) % len(shapes)]
+
+
 def share_axis(axis: Axes, shares: Iterable[float], label: bool = True) -> None:
     """Shares in percent, from everything on the left to the narrowest scope on the right."""
     ticks = sorted({100 * s for s in shares}, reverse=True)
     axis.set_xscale("log")
     axis.set_xlim(ticks[0] * 1.5, ticks[-1] / 1.5)
-    axis.set_xticks(ticks, [plain(t) for t in ticks])
+    readable: list[float] = []
+    for tick in ticks:  # what is next to another would be written over it
+        if not readable or readable[-1] >= 2 * tick:
+            readable.append(tick)
+    axis.set_xticks(readable, [plain(t) for t in readable])
     axis.xaxis.set_minor_locator(LogLocator(subs=()))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     if label:
         axis.set_xlabel("share of all vectors in scope (%)")
 

@@ -28,13 +28,15 @@ def draw(record: dict[str, Any]) -> list[Path]:
 def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
     shares = sorted({p["share"] for p in run["points"]}, reverse=True)
     lists = sorted({p["lists"] for p in run["points"]})
-    figure, axes = plt.subplots(1, len(shares), figsize=(4.0 * len(shares) + 1.5, 4.9), sharey=True, squeeze=False)
+    wide = max(4.0 * len(shares) + 1.5, 9.8)  # or the lines below would not fit
+    figure, axes = plt.subplots(1, len(shares), figsize=(wide, 4.9), sharey=True, squeeze=False)
     for axis, share in zip(axes[0], shares, strict=True):
         there = [p for p in run["points"] if p["share"] == share]
         for n, value in enumerate(lists):
             line = [p for p in there if p["lists"] == value]
-            axis.plot([p["p50_ms"] for p in line], [_misses(p["recall"]) for p in line], color=COLOURS[n % 7],
-                      marker=SHAPES[n % 7], markersize=4, linewidth=1.3, zorder=2)  # fmt: skip
+            colour, shape = picture.look(n, COLOURS, SHAPES)
+            axis.plot([p["p50_ms"] for p in line], [_misses(p["recall"]) for p in line], color=colour,
+                      marker=shape, markersize=4, linewidth=1.3, zorder=2)  # fmt: skip
         front = _front(there)
         axis.plot([p["p50_ms"] for p in front], [_misses(p["recall"]) for p in front], color=BLACK, alpha=0.13, linewidth=9,
                   solid_capstyle="round", zorder=1)  # fmt: skip
@@ -61,9 +63,8 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
     labels = []
     for n, value in enumerate(lists):
         line = [p for p in run["points"] if p["share"] == shares[-1] and p["lists"] == value]
-        labels.append(
-            (line[-1]["p50_ms"], _misses(line[-1]["recall"]), f"{SIGNS[n % 7]} {value} lists", COLOURS[n % 7])
-        )
+        colour, sign = picture.look(n, COLOURS, SIGNS)
+        labels.append((line[-1]["p50_ms"], _misses(line[-1]["recall"]), f"{sign} {value} lists", colour))
     labels.append((1, _misses(record["target"]), f"target {record['target']:g}", "#444444"))
     picture.end_labels(axes[0][-1], labels)
     named = re.sub(r"[^a-z0-9]+", "_", run["data"].lower()).strip("_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ TITLES = {
     "tags": "tags",
 }
 SHOWN = 0.95
+GROUP_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, BLACK)
 
 
 def draw(record: dict[str, Any]) -> list[Path]:
@@ -72,7 +74,7 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
     """Recall and p50 over the share of a scope, a column for each kind of filter."""
     groups = groups_of(run)
     figure, axes = plt.subplots(
-        2, len(groups), figsize=(3.7 * len(groups) + 1.6, 6.6), sharex="col", sharey="row", squeeze=False
+        2, len(groups), figsize=(max(3.7 * len(groups) + 1.6, 9.0), 6.6), sharex="col", sharey="row", squeeze=False
     )
     knobs = " and ".join(sorted({str(k) for k in run["usual_knobs"].values()}))
     named = {
@@ -124,8 +126,7 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
 def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
     """What each target gave: recall, and p50 beside what is allowed; a column for each target."""
     groups = groups_of(run)
-    colours = dict(zip(groups, [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, BLACK], strict=False))
-    shapes = dict(zip(groups, "os^DvP", strict=False))
+    looks = {group: picture.look(n, GROUP_COLOURS, "os^DvP") for n, group in enumerate(groups)}
     targets = [t["target"] for t in run["cells"][0]["targets"]]
     figure, axes = plt.subplots(
         2, len(targets), figsize=(3.7 * len(targets) + 1.5, 6.0), sharex="all", sharey="row", squeeze=False
@@ -134,8 +135,11 @@ def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
     lowest = min(min(at(c, t)["ours"]["recall"] for c in run["cells"]) for t in targets)
     highest = max(at(c, t)["ours"]["p50_ms"] / at(c, t)["allowed_ms"] for c in run["cells"] for t in targets)
     for column, target in enumerate(targets):
-        for (group, cells), aside in zip(groups.items(), (1.1, 1, 0.9, 1.2, 0.8, 1.3), strict=False):  # side by side
-            look = {"color": colours[group], "marker": shapes[group], "linewidth": 1.6, "markersize": 5}
+        for (group, cells), aside in zip(
+            groups.items(), cycle((1.1, 1, 0.9, 1.2, 0.8, 1.3)), strict=False
+        ):  # side by side
+            colour, shape = looks[group]
+            look = {"color": colour, "marker": shape, "linewidth": 1.6, "markersize": 5}
             x = [100 * c["share"] * aside for c in cells]
             axes[0][column].plot(x, [at(c, target)["ours"]["recall"] for c in cells], **look)
             axes[1][column].plot(
@@ -162,7 +166,7 @@ def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
         for group, cells in groups.items():
             t = at(cells[-1], targets[-1])
             value = t["ours"]["recall"] if row == 0 else t["ours"]["p50_ms"] / t["allowed_ms"]
-            ends.append((100 * cells[-1]["share"], value, group, colours[group]))
+            ends.append((100 * cells[-1]["share"], value, group, looks[group][0]))
         line = (targets[-1], "target") if row == 0 else (1.0, f"{SEARCH_RATIO} x best by hand\n+ {SEARCH_MS} ms")
         picture.end_labels(axes[row][-1], [*ends, (1, *line, "#444444")])
     return picture.write(figure, f"{record['name']}_{run['server']}_targets")

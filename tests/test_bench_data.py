@@ -211,3 +211,11 @@ def test_vectors_of_ones_own_are_asked_with_their_own_queries_about_a_scope_and_
     ]
     assert inside[0] > 0.5
     assert inside[1] == 0.0
+
+
+def test_lines_of_a_picture_differ_in_colour_or_in_shape() -> None:
+    pytest.importorskip("matplotlib")
+    from bench import picture
+
+    assert [picture.look(n, ("red", "blue", "green"), "os^") for n in range(2)] == [("red", "o"), ("blue", "s")]
+    assert len({picture.look(n, ("red", "blue", "green"), "os^") for n in range(9)}) == 9
