@@ -262,3 +262,10 @@ def check_neighbors(data: Dataset, everything: Case) -> float | None:
     k = int(everything.size[0])
     found = [everything.judge(data, n, data.neighbors[n, :k].tolist())[0] for n in range(len(everything.asks))]
     return float(np.mean(found))
+
+
+def tell_misread(data: Dataset, everything: Case) -> None:
+    """Say so when the neighbours a data set brings are not the nearest: then its metric is misread."""
+    agreed = check_neighbors(data, everything)
+    if agreed is not None and agreed < 0.99:
+        print(f"the neighbours that came with {data.name} are {agreed:.3f} of ours: is --metric {data.metric} right?")

@@ -105,13 +105,36 @@ def add_arguments(parser: argparse.ArgumentParser, rows: int, dim: int = 384, co
     parser.set_defaults(default_rows=rows)
 
 
+def rows_of(args: argparse.Namespace) -> int:
+    """How many vectors are generated."""
+    rows: int = args.default_rows if args.rows is None else args.rows
+    return rows
+
+
+def refuse(args: argparse.Namespace, why: str, *names: str) -> None:
+    """Exit when one of these arguments is given: nothing would heed it."""
+    for name in names:
+        if getattr(args, name) is not None:
+            raise SystemExit(f"--{name}: {why}")
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Exit when something is told about --data without it."""
+    if args.data is None:
+        refuse(args, "is about --data, which is not given", "queries", "namespaces", "tags", "metric")
+
+
 def chosen(args: argparse.Namespace) -> Dataset:
     """The data set the arguments ask for, cleaned."""
+    check_arguments(args)
     if args.data is None:
-        return generated(args.rows or args.default_rows, args.dim, args.query_count, args.seed, args.spread)
+        return generated(rows_of(args), args.dim, args.query_count, args.seed, args.spread)
     from . import files
 
-    return clean(files.read(args))
+    found = clean(files.read(args))
+    if not len(found.vectors) or not len(found.queries):
+        raise SystemExit(f"{found.name}: has {len(found.vectors)} vectors and {len(found.queries)} queries")
+    return found
 
 
 def clean(data: Dataset) -> Dataset:

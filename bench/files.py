@@ -6,27 +6,30 @@ import argparse
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .data import Dataset, Floats, Ints
+from .data import Dataset, Floats, refuse
 
 METRICS = {"angular": "cosine", "euclidean": "l2", "ip": "inner_product", "dot": "inner_product"}
 
 
 def read(args: argparse.Namespace) -> Dataset:
     """The data set of --data."""
+    for name in ("data", "queries", "namespaces", "tags"):
+        given: Path | None = getattr(args, name)
+        if given is not None and not given.exists():
+            raise SystemExit(f"--{name}: there is no {given}")
     path: Path = args.data
-    if not path.exists():
-        raise SystemExit(f"--data: there is no {path}")
     if path.is_dir():
-        return folder(path, args.rows, args.query_count)
+        refuse(args, "a folder brings its own, or none", "queries", "namespaces", "tags")
+        return folder(path, args)
     if path.suffix in (".hdf5", ".h5"):
-        return hdf5(path, args)
-    name = path.name
-    columns = {c: column(getattr(args, c)) for c in ("namespaces", "tags") if getattr(args, c)}
+        refuse(args, "an .hdf5 file brings its own", "queries")
+        return scoped(hdf5(path, args), args)
     if args.queries:
         vectors, queries = vectors_of(path, args.rows), vectors_of(args.queries, args.query_count)
     else:  # the last rows are the queries
@@ -35,12 +38,21 @@ def read(args: argparse.Namespace) -> Dataset:
         if cut < args.query_count:
             raise SystemExit(f"--query-count: {args.query_count} queries cannot be held out of {len(both)} rows")
         vectors, queries = both[:cut], both[cut:]
-    for c, values in columns.items():
-        if len(values) < len(vectors):
-            raise SystemExit(f"--{c}: {len(values)} values for {len(vectors)} vectors")
-    namespaces = [str(v) for v in columns["namespaces"][: len(vectors)]] if "namespaces" in columns else None
-    tags = [tag_list(v) for v in columns["tags"][: len(vectors)]] if "tags" in columns else None
-    return Dataset(name, vectors, queries, args.metric or "cosine", namespaces, tags)
+    return scoped(Dataset(path.name, vectors, queries, args.metric or "cosine"), args)
+
+
+def scoped(data: Dataset, args: argparse.Namespace) -> Dataset:
+    """The data set with the namespaces and tags that --namespaces and --tags give its rows."""
+    rows = len(data.vectors)
+    columns = {name: column(getattr(args, name)) for name in ("namespaces", "tags") if getattr(args, name)}
+    for name, values in columns.items():
+        if len(values) < rows:
+            raise SystemExit(f"--{name}: {len(values)} values for {rows} vectors")
+    return replace(
+        data,
+        namespaces=[str(v) for v in columns["namespaces"][:rows]] if "namespaces" in columns else None,
+        tags=[tag_list(v) for v in columns["tags"][:rows]] if "tags" in columns else None,
+    )
 
 
 def vectors_of(path: Path, rows: int | None) -> Floats:
@@ -51,7 +63,7 @@ def vectors_of(path: Path, rows: int | None) -> Floats:
             raise SystemExit(f"{path.name}: an array of shape (rows, dim) is needed, not {array.shape}")
         return np.ascontiguousarray(array[:rows], dtype=np.float32)
     if path.suffix not in (".fvecs", ".bvecs", ".ivecs"):
-        raise SystemExit(f"{path.name}: its kind is none of .hdf5, .fvecs, .bvecs, .npy or a folder")
+        raise SystemExit(f"{path.name}: its kind is none of .fvecs, .bvecs and .npy, or for --data .hdf5 or a folder")
     # Each row: the dimension as int32, then dim float32 (f), uint8 (b) or int32 (i).
     item = np.dtype({".fvecs": "<f4", ".bvecs": "u1", ".ivecs": "<i4"}[path.suffix])
     raw = np.memmap(path, dtype="u1", mode="r")
@@ -84,7 +96,7 @@ def hdf5(path: Path, args: argparse.Namespace) -> Dataset:
     return Dataset(path.name, vectors, queries, metric, neighbors=near)
 
 
-def folder(path: Path, rows: int | None, count: int) -> Dataset:
+def folder(path: Path, args: argparse.Namespace) -> Dataset:
     """base and queries (.npy or .f16.npy), meta.jsonl (ns, tags), queries.jsonl (filters), groundtruth.npz; see README."""
 
     def one(*names: str) -> Path | None:
@@ -93,26 +105,33 @@ def folder(path: Path, rows: int | None, count: int) -> Dataset:
     base, asked = one("base.f16.npy", "base.npy"), one("queries.f16.npy", "queries.npy")
     if base is None or asked is None:
         raise SystemExit(f"{path.name}: needs base.npy and queries.npy (or .f16.npy)")
-    vectors, queries = vectors_of(base, rows), vectors_of(asked, count)
-    namespaces: list[str] | None = None
-    tags: list[list[str]] | None = None
-    filters: dict[str, list[str | list[str] | None]] = {}
+    data = Dataset(path.name, vectors_of(base, args.rows), vectors_of(asked, args.query_count), args.metric or "cosine")
+    rows, count = len(data.vectors), len(data.queries)
     meta = one("meta.jsonl.zst", "meta.jsonl")
     if meta is not None:
-        lines = [line for line, _ in zip(json_lines(meta), range(len(vectors)), strict=False)]
-        namespaces = [line["ns"] for line in lines]
-        tags = [line.get("tags", []) for line in lines]
+        lines = [(line["ns"], line.get("tags", [])) for line in json_lines(meta)]
+        as_long_as(base, meta, len(lines))
+        data.namespaces, data.tags = [ns for ns, _ in lines[:rows]], [tags for _, tags in lines[:rows]]
     told = one("queries.jsonl")
     if told is not None:
-        asks = [line.get("filters", {}) for line, _ in zip(json_lines(told), range(len(queries)), strict=False)]
-        for level in sorted({level for ask in asks for level in ask}):
-            filters[level] = [(ask.get(level) or {}).get("filter") for ask in asks]
-    near: Ints | None = None
+        asks = [line.get("filters", {}) for line in json_lines(told)]
+        as_long_as(asked, told, len(asks))
+        for level in sorted({level for ask in asks[:count] for level in ask}):
+            data.filters[level] = [(ask.get(level) or {}).get("filter") for ask in asks[:count]]
     truth = one("groundtruth.npz")
-    if truth is not None and len(vectors) == len(np.load(base, mmap_mode="r")):
+    if truth is not None and rows == len(np.load(base, mmap_mode="r")):
         with np.load(truth) as answers:
-            near = answers["none_ids"][:count].astype(np.int64)
-    return Dataset(path.name, vectors, queries, "cosine", namespaces, tags, filters=filters, neighbors=near)
+            near = answers["none_ids"].astype(np.int64)
+        as_long_as(asked, truth, len(near))
+        data.neighbors = near[:count]
+    return data
+
+
+def as_long_as(array: Path, other: Path, found: int) -> None:
+    """Exit when a file is not as long as the array it tells about: its lines would be those of other rows."""
+    rows = len(np.load(array, mmap_mode="r"))
+    if found != rows:
+        raise SystemExit(f"{other.name}: is {found} long, for the {rows} rows of {array.name}")
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -145,11 +145,7 @@ def prepare(url: str, source: data.Dataset, namespaces: list[str], args: argpars
 def one_server(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[str, Any]:
     """The record of one server."""
     namespaces, planned = scopes.of(source, args.query_count, K, args.seed)
-    agreed = scopes.check_neighbors(source, planned[0])
-    if agreed is not None and agreed < 0.99:
-        print(
-            f"the neighbours that came with {source.name} are {agreed:.3f} of ours: is --metric {source.metric} right?"
-        )
+    scopes.tell_misread(source, planned[0])
     with common.database(url, NAME) as target:
         prepare(target, source, namespaces, args)
         with (
@@ -245,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         print(*pictures_search.draw(common.read(args.draw, NAME)))
         return
     if args.small:
-        args.default_rows, args.dim = 30_000, min(args.dim, 64)
+        args.rows, args.dim = args.rows or 30_000, min(args.dim, 64)
         args.query_count, args.calibrate = min(args.query_count, 40), min(args.calibrate, 15)
     source = data.chosen(args)
     record: dict[str, Any] = common.settings_of(args) | {

@@ -143,6 +143,7 @@ def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[st
     """The record of one data set on one server."""
     asked, source = halves(source) if args.tune_with_queries else (None, source)
     namespaces, found = scopes.of(source, args.query_count, K, args.seed, shares=SHARES)
+    scopes.tell_misread(source, found[0])
     narrow = [c for c in found if c.group in ("independent", "foreign namespace") and c.share >= SHARES[-1]]
     planned = [found[0], *narrow]
     with common.database(url, NAME) as target:
@@ -245,13 +246,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.draw:
         print(*pictures_lists.draw(common.read(args.draw, NAME)))
         return
+    if args.only_data and not args.data:
+        parser.error("--only-data needs --data")
     if not 0.01 <= args.target <= 0.999 or args.tuner_seconds <= 0:
         parser.error("--target must be 0.01 to 0.999, and --tuner-seconds above 0")
     if args.small:
-        args.default_rows, args.dim, args.query_count = 20_000, min(args.dim, 64), min(args.query_count, 50)
+        args.rows, args.dim, args.query_count = args.rows or 20_000, min(args.dim, 64), min(args.query_count, 50)
         args.tuner_seconds, args.duels = min(args.tuner_seconds, 30), 1
-    rows = args.rows or args.default_rows
-    sets = [] if args.only_data and args.data else [
+    data.check_arguments(args)
+    rows = data.rows_of(args)
+    sets = [] if args.only_data else [
         data.generated(rows, args.dim, args.query_count, args.seed, args.spread),
         data.generated(rows, args.dim, args.query_count, args.seed + 1, 2 * args.spread, clusters=max(16, rows // 1000)),
     ]  # fmt: skip

@@ -33,10 +33,10 @@ def load(url: str, data: Dataset, namespaces: Sequence[str]) -> None:
         store.register_model(MODEL, data.dim, metric=data.metric)
 
         def items() -> Any:
-            for n, namespace in enumerate(namespaces):
+            for n, (namespace, vector) in enumerate(zip(namespaces, data.vectors, strict=True)):
                 bar.update()
                 tags = data.tags[n] if data.tags else []
-                yield kompanion_db.NewItem(namespace, f"row {n}", str(n), tags=tags, vectors=data.vectors[n : n + 1])
+                yield kompanion_db.NewItem(namespace, f"row {n}", str(n), tags=tags, vectors=vector[None])
 
         store.upsert_items(items(), model=MODEL, batch_size=5000)
     analyze(url)

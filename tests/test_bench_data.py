@@ -57,7 +57,9 @@ def test_bvecs_are_bytes(tmp_path: Path) -> None:
     assert np.array_equal(read.queries, rows[50:60].astype(np.float32))
 
 
-def test_the_files_of_ann_benchmarks_tell_their_metric_and_neighbours(tmp_path: Path) -> None:
+def test_the_files_of_ann_benchmarks_tell_their_metric_and_neighbours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     h5py = pytest.importorskip("h5py")
     near = np.argsort(data.distances(QUERIES, VECTORS, "l2"), axis=1)[:, :10]
     with h5py.File(tmp_path / "set.hdf5", "w") as file:
@@ -67,6 +69,9 @@ def test_the_files_of_ann_benchmarks_tell_their_metric_and_neighbours(tmp_path: 
     _, planned = cases.of(read, 30, 10, seed=1)
     assert read.metric == "l2"
     assert cases.check_neighbors(read, planned[0]) == 1.0
+    misread = data.chosen(arguments(tmp_path / "set.hdf5", query_count=30, metric="inner_product"))
+    cases.tell_misread(misread, cases.of(misread, 30, 10, seed=1)[1][0])
+    assert "is --metric inner_product right?" in capsys.readouterr().out
 
 
 def test_zero_vectors_are_left_out_under_cosine_and_duplicates_are_no_loss(tmp_path: Path) -> None:
@@ -219,3 +224,49 @@ def test_lines_of_a_picture_differ_in_colour_or_in_shape() -> None:
 
     assert [picture.look(n, ("red", "blue", "green"), "os^") for n in range(2)] == [("red", "o"), ("blue", "s")]
     assert len({picture.look(n, ("red", "blue", "green"), "os^") for n in range(9)}) == 9
+
+
+def test_rows_of_an_hdf5_file_can_be_given_namespaces_and_tags(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "set.hdf5", "w") as file:
+        file.attrs["distance"] = "angular"
+        file["train"], file["test"] = VECTORS, QUERIES
+    (tmp_path / "ns.txt").write_text("".join(f"p{n % 10}\n" for n in range(len(VECTORS))))
+    read = data.chosen(arguments(tmp_path / "set.hdf5", query_count=30, namespaces=tmp_path / "ns.txt", rows=200))
+    namespaces, planned = cases.of(read, 30, 10, seed=1)
+    assert namespaces == [f"p{n % 10}" for n in range(200)]
+    assert {(case.group, case.rows) for case in planned} >= {("all", 200), ("own namespace", 20)}
+
+
+def test_what_a_kind_of_data_does_not_take_is_refused(tmp_path: Path) -> None:
+    for name in ("base", "queries"):
+        np.save(tmp_path / f"{name}.npy", VECTORS)
+    (tmp_path / "set.hdf5").touch()
+    file = tmp_path / "queries.npy"
+    for path, flag, message in (
+        (tmp_path, "queries", "--queries: a folder brings its own"),
+        (tmp_path, "namespaces", "--namespaces: a folder brings its own"),
+        (tmp_path, "tags", "--tags: a folder brings its own"),
+        (tmp_path / "set.hdf5", "queries", "--queries: an .hdf5 file brings its own"),
+        (tmp_path / "none.npy", "queries", "--data: there is no"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            data.chosen(arguments(path, **{flag: file}))
+    assert data.chosen(arguments(tmp_path, metric="l2")).metric == "l2"
+    for flag in ("queries", "namespaces", "tags", "metric"):
+        given = arguments(tmp_path, **{flag: "l2"})
+        given.data = None
+        with pytest.raises(SystemExit, match=f"--{flag}: is about --data"):
+            data.chosen(given)
+
+
+@pytest.mark.parametrize("short", ["meta.jsonl", "queries.jsonl", "groundtruth.npz"])
+def test_a_folder_whose_files_are_of_other_rows_is_refused(short: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "base.npy", VECTORS)
+    np.save(tmp_path / "queries.npy", QUERIES)
+    near = np.zeros((30 - (short == "groundtruth.npz"), 10), dtype=np.int64)
+    np.savez(tmp_path / "groundtruth.npz", none_ids=near)
+    (tmp_path / "meta.jsonl").write_text('{"ns": "p"}\n' * (400 - (short == "meta.jsonl")))
+    (tmp_path / "queries.jsonl").write_text("{}\n" * (30 - (short == "queries.jsonl")))
+    with pytest.raises(SystemExit, match=f"{short}: is .* long, for the .* rows of"):
+        data.chosen(arguments(tmp_path, query_count=30))
