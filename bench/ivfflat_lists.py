@@ -2,8 +2,9 @@
 
 For each value of lists an index is built; a plain hand-written statement (the index, the filter applied to what it
 returns) is run over a ladder of probes at shares of 100, 10 and 1 %. Then tune_index chooses for the target recall, its
-choice is built, and it is measured with the same statement and queries, in turn with the cheapest points of the sweep
-that reach the target: those are built again beside it, so that all are measured within the same minutes.
+choice is built, and it is measured with the same statement and queries, as are the cheapest points of the sweep that
+reach the target: those are built again, one index after the other and in the other order each round, so that all are
+measured within the same minutes.
 """
 
 from __future__ import annotations
@@ -99,10 +100,13 @@ def duel(
     sides: dict[str, tuple[int, int]],
     rounds: int,
 ) -> dict[str, dict[str, Any]]:
-    """Each side (lists, probes) built and measured in turn, ``rounds`` times; medians, and the mean recall."""
+    """Each side (lists, probes) built and measured, ``rounds`` times, in the other order each time; medians, and the mean recall.
+
+    Sides cannot be asked in turn, as each needs an index of its own: in one order, one would always have the later minutes.
+    """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, (lists, probes) in sides.items():
+    for n in range(rounds):
+        for name, (lists, probes) in list(sides.items())[:: 1 if n % 2 == 0 else -1]:
             # A new index each time: k-means starts from a random sample, so recall differs from build to build.
             plans.build(store, "none")
             plans.build(store, "ivfflat", lists)
@@ -115,13 +119,18 @@ def duel(
     }  # fmt: skip
 
 
-def tuned(store: kompanion_db.Store, target: float, seconds: float, asked: data.Floats | None) -> dict[str, Any]:
-    """What tune_index chooses for unfiltered search, and how long it takes. ``asked``: what it measures with, if given."""
+def tuned(store: kompanion_db.Store, target: float, seconds: float, asked: data.Floats | None) -> dict[str, Any] | None:
+    """What tune_index chooses for unfiltered search, and how long it takes; None where it chooses nothing.
+
+    ``asked``: what it measures with, if given.
+    """
     start = time.perf_counter()
     rows = store.tune_index(
         plans.MODEL, target_recall=target, seconds=seconds, kinds=["ivfflat"], share=1.0, queries=asked, apply=False
     )
-    chosen = next(row for row in rows if row.chosen)
+    chosen = next((row for row in rows if row.chosen), None)
+    if chosen is None:
+        return None
     return {
         "lists": chosen.lists, "probes": chosen.knob, "tuner_recall": chosen.recall, "tuner_ms": chosen.milliseconds,
         "candidates": len(rows), "seconds": time.perf_counter() - start, "own_queries": asked is not None,
@@ -161,21 +170,34 @@ def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[st
                 }  # fmt: skip
                 if args.no_tuner:
                     return record
-                choice = tuned(store, args.target, args.tuner_seconds, asked)
-                sides = {"tuner": (choice["lists"], choice["probes"])} | cheapest(points, args.target)
-                sides_found = duel(source, found[0], store, hand, sides, args.duels)
-                tuner = sides_found.pop("tuner")
-                kept = [side for side in sides_found.values() if side["recall"] >= args.target]
-                best = (
-                    min(kept, key=lambda s: s["p50_ms"])
-                    if kept
-                    else max(sides_found.values(), key=lambda s: s["recall"])
-                )
-                ratio = tuner["p50_ms"] / best["p50_ms"]
-                return record | {
-                    "choice": choice, "duel": {"tuner": tuner, "best": best, "tried": list(sides_found.values())},
-                    "ratio": ratio, "near": tuner["recall"] >= args.target - TUNER_RECALL, "fast": ratio <= TUNER_RATIO,
-                }  # fmt: skip
+                return record | judged(source, found[0], store, hand, points, asked, args)
+
+
+def judged(
+    source: data.Dataset,
+    case: Case,
+    store: kompanion_db.Store,
+    hand: Hand,
+    points: list[dict[str, Any]],
+    asked: data.Floats | None,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """What tune_index chooses, beside the best of the sweep; nothing, and it is said why, where one of them is missing."""
+    rivals = cheapest(points, args.target)
+    choice = tuned(store, args.target, args.tuner_seconds, asked) if rivals else None
+    if choice is None:
+        why = "tune_index chooses no index" if rivals else "no point of the sweep reaches the target"
+        print(f"{source.name}: {why}, so only the sweep is shown")
+        return {}
+    found = duel(source, case, store, hand, {"tuner": (choice["lists"], choice["probes"])} | rivals, args.duels)
+    tuner = found.pop("tuner")
+    kept = [side for side in found.values() if side["recall"] >= args.target]
+    best = min(kept, key=lambda s: s["p50_ms"]) if kept else max(found.values(), key=lambda s: s["recall"])
+    ratio = tuner["p50_ms"] / best["p50_ms"]
+    return {
+        "choice": choice, "duel": {"tuner": tuner, "best": best, "tried": list(found.values())},
+        "ratio": ratio, "near": tuner["recall"] >= args.target - TUNER_RECALL, "fast": ratio <= TUNER_RATIO,
+    }  # fmt: skip
 
 
 def show(record: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
     )
     picture.note(
         figure, "A line is one value of lists, its points are probes 1, 2, 3, 4, 6, 8 ... Up and left is better; grey: the best there is."
-        + (" ★ and ○ were measured again, in turn." if "duel" in run else "")
+        + (" ★ and ○ were measured again, one after the other." if "duel" in run else "")
     )  # fmt: skip
     picture.layout(figure, right=0.85, below=0.48 if "duel" in run else 0.25)
     labels = []
