@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from kompanion_db.urls import display_url
+from kompanion_db.urls import redact
 
 from . import common
 
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         for name in names:
             line = arguments_of(name, args)
-            shown = [display_url(args.url) if part == args.url else part for part in line]  # without its password
+            shown = [redact(part) if part == args.url else part for part in line]  # without its password
             print(f"\n== python -m bench.{name} {' '.join(shown)}".rstrip(), flush=True)
             start = time.perf_counter()
             try:

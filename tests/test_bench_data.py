@@ -281,3 +281,16 @@ def test_indexes_that_cannot_stand_side_by_side_are_built_in_the_other_order_eve
     stub: Any = SimpleNamespace(refresh=lambda: None)
     ivfflat_lists.duel(stub, stub, stub, stub, {"tuner": (1, 1), "sweep 0": (2, 1), "sweep 1": (3, 1)}, 3)
     assert [lists for lists in built if lists] == [1, 2, 3, 3, 2, 1, 1, 2, 3]
+
+
+def test_the_server_of_a_run_of_all_is_shown_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(common, "end_on_sigterm", lambda: None)
+    begun: list[list[str]] = []
+    monkeypatch.setitem(sys.modules, "bench.growth", SimpleNamespace(main=begun.append))
+    bench_all.main(["--only", "growth", "--url", "postgresql://me:secret@there/db"])
+    assert begun == [["--url", "postgresql://me:secret@there/db", "--seed", "1"]]
+    assert "postgresql://me:***@there/db" in capsys.readouterr().out
+    assert "secret" not in (tmp_path / "all.txt").read_text()
