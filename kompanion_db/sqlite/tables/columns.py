@@ -14,7 +14,7 @@ _COLUMNS = {
     "export_marks": "cursor revision updated_at",
     "export_registry": "document",
     "get_chunks": "chunk_id ordinal content start_offset end_offset chunk_revision vector",
-    "get_item": "namespace_id item_id content metadata tags thread user_key actor revision created_at "
+    "get_item": "namespace_id item_id content metadata tags thread user_key actor revision content_revision created_at "
     "updated_at expires_at",
     "import_documents": "registry items skipped",
     "index_advice": "model_name advice statement",
@@ -23,7 +23,7 @@ _COLUMNS = {
     "item_history": "item_id revision content metadata tags thread user_key actor updated_at superseded_at expires_at "
     "deleted_at",
     "list_items": "namespace namespace_id item_id key content metadata tags item_thread user_key actor revision "
-    "created_at updated_at expires_at cursor",
+    "content_revision created_at updated_at expires_at cursor",
     "list_models": "model dim metric is_default index_kind index_lists index_rows queued created_at retired_at",
     "list_namespaces": "namespace namespace_id created_at deleted_at",
     "list_threads": "namespace thread title metadata created_at closed_at cursor",
