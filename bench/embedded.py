@@ -141,7 +141,7 @@ class Size:
             peer = self.opened[name]
             extra: dict[str, Any] = {"target": target} if isinstance(peer, Ours) else {}
             ways.append(_way(name, peer.ask, case, extra))
-            if isinstance(peer, Ours) and case.asks[0].scope != "*":
+            if peer.by_metadata and case.asks[0].scope != "*":
                 ways.append(_way(f"{name}, metadata", peer.ask_metadata, case, extra))
         for way in ways:
             warm(way, self.source, case, 1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .cases import Ask
 from .data import Dataset, Floats
-from .embedded_peer import Peer, blocks
+from .embedded_peer import Peer, as_ours, blocks
 from .plans import K
 
 
@@ -53,27 +53,32 @@ class Faiss(Peer):
 
 
 class SqliteVec(Peer):
-    """sqlite-vec: a virtual table with a metadata column; exact."""
+    """sqlite-vec: a virtual table, cut up by namespace, with a metadata column beside it; exact."""
 
     package = "sqlite-vec"
+    by_metadata = True
 
-    def _connect(self) -> apsw.Connection:
+    def _connect(self, loads: bool = False) -> apsw.Connection:
         import sqlite_vec
 
         conn = apsw.Connection(str(self.folder / "vec.db"))
         conn.enable_load_extension(True)
         conn.load_extension(sqlite_vec.loadable_path())
+        as_ours(conn, loads)
         return conn
 
     def load(self, data: Dataset, namespaces: list[str]) -> None:
-        conn = self._connect()
-        conn.execute("pragma journal_mode = wal; pragma synchronous = full")
-        conn.execute(f"create virtual table v using vec0 (vector float[{data.dim}] distance_metric=cosine, space text)")
+        conn = self._connect(loads=True)
+        # A partition key is what its documentation advises where searches are of one user's rows; thirteen namespaces are
+        # not too many. Distances are L2, its default: the order is the same for vectors of unit length, and its cosine is
+        # computed an element at a time.
+        columns = f"space text partition key, label text, vector float[{data.dim}]"
+        conn.execute(f"create virtual table v using vec0 ({columns})")
         for block in blocks(data):
             with conn:
                 conn.executemany(
-                    "insert into v (rowid, vector, space) values (?, ?, ?)",
-                    [(n, data.vectors[n].tobytes(), namespaces[n]) for n in block],
+                    "insert into v (rowid, space, label, vector) values (?1, ?2, ?2, ?3)",
+                    [(n, namespaces[n], data.vectors[n].tobytes()) for n in block],
                 )
         conn.close()
 
@@ -81,9 +86,14 @@ class SqliteVec(Peer):
         self.conn = self._connect()
 
     def ask(self, query: Floats, where: Ask) -> list[int]:
-        within = "" if where.members is None else "and space = ?"
-        given = (query.tobytes(), K) + (() if where.members is None else (where.scope,))
-        return [n for (n,) in self.conn.execute(f"select rowid from v where vector match ? and k = ? {within}", given)]
+        return self._nearest(query) if where.members is None else self._nearest(query, "and space = ?", where.scope)
+
+    def ask_metadata(self, query: Floats, where: Ask) -> list[int]:
+        return self._nearest(query, "and label = ?", where.scope)
+
+    def _nearest(self, query: Floats, within: str = "", *value: str) -> list[int]:
+        asked = f"select rowid from v where vector match ? and k = ? {within}"
+        return [n for (n,) in self.conn.execute(asked, (query.tobytes(), K, *value))]
 
     def close(self) -> None:
         self.conn.close()
@@ -158,7 +168,7 @@ class Chroma(Peer):
 
 
 class Lance(Peer):
-    """LanceDB with inverted lists of whole vectors, filter first."""
+    """LanceDB with inverted lists of whole vectors, filter first, by an index of its own."""
 
     package = "lancedb"
     rounds = 1
@@ -178,6 +188,12 @@ class Lance(Peer):
             lists = round(len(data.vectors) ** 0.5)
             table.create_index(metric="cosine", index_type="IVF_FLAT", num_partitions=lists)
 
+    def prepare(self) -> None:
+        import lancedb
+
+        # A bitmap is what its documentation advises for the filter where values are few.
+        lancedb.connect(str(self.folder / "lance")).open_table("t").create_scalar_index("space", index_type="BITMAP")
+
     def open(self) -> None:
         import lancedb
 
@@ -185,6 +201,9 @@ class Lance(Peer):
 
     def ask(self, query: Floats, where: Ask) -> list[int]:
         found = self.table.search(query).distance_type("cosine").nprobes(20).limit(K).select(["n", "_distance"])
+        if hasattr(found, "maximum_nprobes"):  # older ones have no such thing
+            # Without an upper limit more lists are searched until k rows are found, for narrow filters.
+            found = found.maximum_nprobes(0)
         if where.members is not None:
             found = found.where(f"space = '{where.scope}'", prefilter=True)
         return [int(n) for n in found.to_arrow()["n"].to_pylist()]

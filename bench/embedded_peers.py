@@ -24,7 +24,7 @@ from kompanion_db.sqlite.upkeep import place_of
 from .cases import Ask
 from .data import Dataset, Floats
 from .embedded_others import Chroma, Faiss, Hnswlib, Lance, SqliteVec
-from .embedded_peer import BATCH, Peer, blocks
+from .embedded_peer import BATCH, Peer, as_ours, blocks
 from .plans import MODEL, K
 
 TEXT = "Note {}: the kettle in the harbour office was descaled and the spare fuse is in the top drawer."
@@ -34,6 +34,7 @@ class Ours(Peer):
     """kompanion_db: item, chunk and vector of each row, all indexes and checks, durable commits."""
 
     package = "kompanion-db"
+    by_metadata = True
 
     @property
     def url(self) -> str:
@@ -92,7 +93,7 @@ class Plain(Peer):
     def load(self, data: Dataset, namespaces: list[str]) -> None:
         prepare(place_of(f"sqlite:///{self.folder / 'x.db'}"), True)
         conn = apsw.Connection(str(self.folder / "x.db"))
-        conn.execute("pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on")
+        as_ours(conn, loads=True)
         conn.execute("create table plain_vectors (vec_id integer primary key, vector blob not null) strict")
         conn.execute("insert into embedding_models (name, dim) values ('m', ?)", (data.dim,))
         numbers = {}
