@@ -83,8 +83,8 @@ def kept_of(record: dict[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
             statistics.median(recalls) >= 0.99,
         )
         yield f"recall, worst, {setting}", ">= 0.95", f"{min(recalls):.4f}", min(recalls) >= 0.95
-    short = sum(w["short"] for w in ours)
-    yield "short answers", "0", str(short), short == 0
+    short, outside = (sum(w[what] for w in ours) for what in ("short", "out_of_scope"))
+    yield "short answers; rows out of scope", "0; 0", f"{short}; {outside}", short == outside == 0
     for run in record["runs"]:
         rows, load = f"{run['rows']:,}", load_of(run, OURS)
         if "plain tables" in run["loads"]:
