@@ -28,6 +28,8 @@ from . import cases, common, data
 from .cases import Case
 from .embedded_peer import Peer
 from .embedded_peers import PEERS, Ours
+from .embedded_steps import Pause, Steps
+from .embedded_tables import OURS, show
 from .plans import K
 from .ways import Way, in_turn, warm
 
@@ -38,35 +40,12 @@ FRESH = 3
 SLOW_MS, FEW = 8, 20
 
 
-class Pause(Exception):
-    """Time is over; the rest is measured when called again."""
-
-
-class Steps:
-    """What was measured so far, kept in a file."""
-
-    def __init__(self, path: Path, minutes: float | None) -> None:
-        self.path = path
-        self.done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        self.end = time.monotonic() + 60 * (minutes or 1e6)
-
-    def step(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What a step measured, now or earlier."""
-        if name not in self.done:
-            if time.monotonic() > self.end:
-                raise Pause
-            self.done[name] = measure()
-            self.path.write_text(json.dumps(self.done))
-        return self.done[name]
-
-
 class Size:
     """One number of rows: its data, its stores, its steps."""
 
     def __init__(self, rows: int, args: argparse.Namespace, folder: Path, steps: Steps) -> None:
         self.rows, self.args, self.folder, self.steps = rows, args, folder / str(rows), steps
-        wanted = [name.strip() for name in args.peers.split(",")] if args.peers else list(PEERS)
-        self.peers = [n for n in PEERS if n in wanted and PEERS[n].version() and rows <= PEERS[n].most]
+        self.peers = [n for n in args.peers if PEERS[n].version() and rows <= PEERS[n].most]
         self.opened: dict[str, Peer] = {}
 
     @cached_property
@@ -102,7 +81,7 @@ class Size:
     def disk(self, name: str) -> float:
         """Bytes of a store on disk; of ours, what still counts (superseded files stay ten minutes)."""
         paths = [path for path in self.place(name).rglob("*") if path.is_file()]
-        if name == "kompanion_db":
+        if name == OURS:
             conn = apsw.Connection(str(self.place(name) / "x.db"))
             gone = {file for (file,) in conn.execute("select file from vec_retired")}
             paths = [path for path in paths if path.name not in gone]
@@ -117,7 +96,7 @@ class Size:
 
     def merged(self) -> dict[str, float]:
         """What a merge of all of ours takes, in a process of its own. It adds rows, so it comes last."""
-        return _program(["bench.embedded_merge", self.place("kompanion_db"), str(self.args.dim)])
+        return _program(["bench.embedded_merge", self.place(OURS), str(self.args.dim)])
 
     def prepared(self, name: str) -> float:
         """What an operator does after a load, which is not counted; its seconds."""
@@ -128,7 +107,7 @@ class Size:
     def calibrated(self) -> float:
         """Ours is calibrated; its seconds."""
         start = time.perf_counter()
-        Ours(self.place("kompanion_db")).calibrate(self.args.calibrate)
+        Ours(self.place(OURS)).calibrate(self.args.calibrate)
         return time.perf_counter() - start
 
     def search(self, case: Case, target: float | None, names: list[str]) -> list[dict[str, Any]]:
@@ -168,22 +147,28 @@ class Size:
             step(f"{prefix}prepare {name}", lambda n=name: self.prepared(n))
         disk = {name: step(f"{prefix}disk {name}", lambda n=name: self.disk(n)) for name in self.peers}
         fresh = {name: step(f"{prefix}fresh {name}", lambda n=name: self.fresh(n)) for name in searched}
-        cells = []
-        number = len(self.asked[1])
-        with common.progress(2 * number, f"{self.rows:,} rows", " cases") as bar:
-            for way, target in (("default", None), ("calibrated", TARGET)):
-                if way == "calibrated":
-                    step(f"{prefix}calibrate", self.calibrated)
-                    fresh["kompanion_db"] = step(f"{prefix}fresh, calibrated", lambda: self.fresh("kompanion_db"))
-                for place in range(number):
-                    # Before any calibration it is only ours that can be another.
-                    names = searched if way == "calibrated" else [n for n in searched if n == "kompanion_db"]
-                    name = f"{prefix}search {way} {place}"
-                    found = step(name, lambda p=place, t=target, n=names: self._cell(p, t, n))
-                    cells.append({"setting": way, **found})
-                    bar.update()
+        try:
+            # Before any calibration it is only ours that can be another.
+            cells = self._cells("default", None, [OURS])
+            step(f"{prefix}calibrate", self.calibrated)
+            fresh[OURS] = step(f"{prefix}fresh, calibrated", lambda: self.fresh(OURS))
+            cells += self._cells("calibrated", TARGET, searched)
+        finally:
+            while self.opened:
+                self.opened.popitem()[1].close()
         merge = step(f"{prefix}merge", self.merged)
         return {"rows": self.rows, "loads": loads, "disk": disk, "fresh": fresh, "merge": merge, "cells": cells}
+
+    def _cells(self, setting: str, target: float | None, names: list[str]) -> list[dict[str, Any]]:
+        """All cases, asked of these stores."""
+        cells = []
+        with common.progress(len(self.asked[1]), f"{self.rows:,} rows, {setting}", " cases") as bar:
+            for place in range(len(self.asked[1])):
+                step = f"{self.rows} search {setting} {place}"
+                found = self.steps.step(step, lambda p=place: self._cell(p, target, names))
+                cells.append({"setting": setting, **found})
+                bar.update()
+        return cells
 
     def _cell(self, place: int, target: float | None, names: list[str]) -> dict[str, Any]:
         case = self.asked[1][place]
@@ -193,7 +178,10 @@ class Size:
 
 def _program(arguments: list[str | Path]) -> dict[str, float]:
     """What a program of ours prints as its last line, JSON."""
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise SystemExit(f"python -m {' '.join(map(str, arguments))} ended with {done.returncode}")
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
@@ -212,17 +200,33 @@ def about() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def depends_on(args: argparse.Namespace) -> dict[str, Any]:
+    """What every figure depends on: the arguments that change one, the machine, the commit, versions."""
+    here = about()
+    versions = here.pop("peers")
+    del here["date"]
+    chosen = {name: getattr(args, name) for name in ("dim", "seed", "query_count", "rounds", "calibrate")}
+    return chosen | {"k": K, "target": TARGET} | here | {name: versions[name] for name in args.peers}
+
+
+def _sizes(text: str) -> list[int]:
+    return [common.positive(part) for part in text.split(",")]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure each size, print tables, write JSON and PNG."""
-    from . import embedded_tables, pictures_embedded
+    from . import pictures_embedded
 
+    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="rows; default %(default)s")
-    parser.add_argument("--dim", type=int, default=384, help="of the vectors; default %(default)s")
-    parser.add_argument("--query-count", type=int, default=200, help="queries; default %(default)s")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each is asked; default %(default)s")
+    parser.add_argument("--sizes", type=_sizes, default=",".join(map(str, SIZES)), help="rows; default %(default)s")
+    parser.add_argument("--dim", type=common.positive, default=384, help="of the vectors; default %(default)s")
+    parser.add_argument("--query-count", type=common.positive, default=200, help="queries; default %(default)s")
+    parser.add_argument(
+        "--rounds", type=common.positive, default=1, help="how often each is asked; default %(default)s"
+    )
     parser.add_argument("--calibrate", type=float, default=60, metavar="SECONDS", help="default %(default)s")
-    parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; default: all that are installed")
+    parser.add_argument("--peers", help=f"besides {OURS}, of {', '.join(PEERS)}; default: all that are installed")
     parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
     parser.add_argument("--small", action="store_true", help="a small set, for a first look and for make bench")
     parser.add_argument("--folder", type=Path, help="keep the stores here, and go on from what is there")
@@ -231,27 +235,36 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.draw:
         record = common.read(args.draw)
-        print(embedded_tables.show(record), *pictures_embedded.draw(record))
+        print(show(record), *pictures_embedded.draw(record))
         return
+    wanted = [name.strip() for name in args.peers.split(",")] if args.peers else list(PEERS)
+    for name in wanted:
+        if name not in PEERS:
+            parser.error(f"--peers: {name!r} is none of {', '.join(PEERS)}")
+    args.peers = [name for name in PEERS if name in wanted or name == OURS]
+    if args.minutes is not None and not args.folder:
+        parser.error("--minutes needs --folder, or what was measured until then is lost")
     if args.small:
-        args.sizes, args.dim, args.query_count, args.calibrate = "10000,30000", min(args.dim, 64), 40, 10
-    for name, peer in PEERS.items():
-        if peer.version() is None:
+        args.sizes, args.dim, args.query_count, args.calibrate = [10_000, 30_000], min(args.dim, 64), 40, 10
+    if "FAISS" in args.peers and args.dim % 2:
+        parser.error("--dim: must be even for FAISS, whose codes are of two elements each; or leave it out of --peers")
+    for name in args.peers:
+        if PEERS[name].version() is None:
             print(f"{name}: not installed, left out; pip install 'kompanion-db[bench-peers]'")
     with tempfile.TemporaryDirectory(prefix="kompanion_bench_") as temporary:
         folder = args.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        steps = Steps(folder / "steps.json", args.minutes)
+        steps = Steps(folder / "steps.json", depends_on(args), args.minutes)
         runs = []
         try:
-            for rows in args.sizes.split(","):
-                runs.append(Size(int(rows), args, folder, steps).measure())
+            for rows in args.sizes:
+                runs.append(Size(rows, args, folder, steps).measure())
         except Pause:
             print(f"{len(steps.done)} steps are measured; the same command goes on")
             return
     settings = {n: v for n, v in common.settings_of(args).items() if n not in ("folder", "minutes")}
     record = settings | {"about": about(), "k": K, "target": TARGET, "runs": runs}
-    print(embedded_tables.show(record))
+    print(show(record))
     print(common.save(common.record_name(NAME, args), record), *pictures_embedded.draw(record))
 
 
