@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
+import kill_writer
+from kill_writer import Writer
 
 from kompanion_db.sidecar import durable, fold, manifest
 from kompanion_db.sidecar.durable import NewFile
 from kompanion_db.sidecar.failpoints import reached
 from kompanion_db.sidecar.segment import Layout
 from kompanion_db.sidecar.transactions import writing
+from kompanion_db.sqlite.session import Session
 
 
 def trim_apart() -> None:
@@ -82,11 +86,37 @@ def unlink_early() -> None:
     merge._commit = commit_merge
 
 
+def say_done_early() -> None:
+    """A writer says that a transaction is committed before it is."""
+    say = Writer.say
+
+    def early(writer: Writer, **what: Any) -> None:
+        if "done" not in what:
+            say(writer, **what)
+        if "set" in what:
+            say(writer, done=True)
+
+    Writer.say = early  # type: ignore[method-assign]
+
+
+def commit_apart() -> None:
+    """A writer commits text first and its vectors afterwards, also when the whole is undone."""
+    store = kill_writer.store_vectors
+
+    def apart(session: Session, *what: Any) -> None:
+        session.conn.execute("commit; begin immediate")
+        store(session, *what)
+
+    kill_writer.store_vectors = apart
+
+
 CONTROLS: dict[str, Callable[[], None]] = {
     "single-transaction": trim_apart,
     "file-before-manifest": list_first,
     "unlink-after-commit": unlink_early,
     "folder-fsync": no_folder_sync,
     "file-fsync": no_file_sync,
+    "commit-before-done": say_done_early,
+    "one-commit": commit_apart,
 }
 """What is removed -> how."""

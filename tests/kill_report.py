@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """What a campaign counts. ``first`` is the round in which something broke first."""
+    """What a campaign counts.
+
+    ``failed`` are errors that writers met, and labels that none came to; ``missed`` are rounds in which none was killed at
+    the label, which says nothing of a store. ``first`` is the round in which a store was found broken first.
+    """
 
     processes: int = 0
     rounds: int = 0
@@ -23,19 +27,26 @@ class Report:
     torn: int = 0
     unopenable: int = 0
     failed: int = 0
+    missed: int = 0
     first: int | None = None
     at: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
     @property
+    def corrupted(self) -> int:
+        """What reading a store found wrong with it."""
+        return self.lost + self.phantom + self.torn + self.unopenable
+
+    @property
     def bad(self) -> int:
-        """All that broke."""
-        return self.lost + self.phantom + self.torn + self.unopenable + self.failed
+        """All that broke: that, and what writers met."""
+        return self.corrupted + self.failed
 
     def count(self, what: str, example: str) -> None:
         """Something broke."""
         setattr(self, what, getattr(self, what) + 1)
-        self.first = self.first or self.rounds
+        if self.first is None and self.corrupted:
+            self.first = self.rounds
         if len(self.examples) < 10:
             self.examples.append(f"round {self.rounds}: {what}: {example}"[:600])
 
@@ -46,7 +57,7 @@ class Report:
         return (
             f"{self.processes} processes: {self.rounds} rounds, {self.kills} SIGKILLs, {self.cuts} power cuts{fewest}, "
             f"{self.acknowledged} transactions acknowledged: {self.lost} lost, {self.phantom} phantom, "
-            f"{self.torn} torn, {self.unopenable} that do not open, {self.failed} errors"
+            f"{self.torn} torn, {self.unopenable} that do not open, {self.failed} errors, {self.missed} labels missed"
         )
 
 

@@ -16,6 +16,7 @@ _PROGRAM = Path(__file__).with_name("kills.py")
 
 KILLED = ("single-transaction", "file-before-manifest", "unlink-after-commit")
 CUT = ("folder-fsync", "file-fsync")
+WORD = {"commit-before-done": "lost", "one-commit": "torn"}
 
 
 def campaign(*options: str, timeout: float = 3600) -> dict[str, Any]:
@@ -31,9 +32,14 @@ def campaign(*options: str, timeout: float = 3600) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+def corrupted(counted: dict[str, Any]) -> dict[str, int]:
+    """What reading the stores found wrong with them, by kind."""
+    return {kind: counted[kind] for kind in ("lost", "phantom", "torn", "unopenable") if counted[kind]}
+
+
 def broken(counted: dict[str, Any]) -> dict[str, int]:
-    """What broke, by kind."""
-    return {kind: counted[kind] for kind in ("lost", "phantom", "torn", "unopenable", "failed") if counted[kind]}
+    """That, and what writers met."""
+    return corrupted(counted) | ({"failed": counted["failed"]} if counted["failed"] else {})
 
 
 def figures(counted: dict[str, Any]) -> str:
@@ -69,7 +75,13 @@ def test_three_writers_killed_together_lose_nothing(figure: Callable[[str], None
 
 def test_a_protocol_that_lists_a_file_before_it_is_there_is_found_out() -> None:
     counted = campaign("--random", "0", "--each-label", "4", "--without", "file-before-manifest", "--until-broken")
-    assert broken(counted)
+    assert corrupted(counted), counted["examples"]
+
+
+@pytest.mark.parametrize("without", WORD)
+def test_a_writer_that_does_not_keep_its_word_is_found_out(without: str) -> None:
+    counted = campaign("--random", "20", "--each-label", "1", "--without", without, "--until-broken")
+    assert counted[WORD[without]], counted["examples"]
 
 
 @pytest.mark.slow
@@ -86,7 +98,7 @@ def test_a_thousand_kills_lose_nothing(processes: str, figure: Callable[[str], N
 @pytest.mark.parametrize("without", KILLED)
 def test_kills_find_what_is_wrong_with_a_protocol_that_lacks(without: str, figure: Callable[[str], None]) -> None:
     counted = campaign("--random", "76", "--each-label", "2", "--without", without, "--until-broken")
-    assert broken(counted)
+    assert corrupted(counted), counted["examples"]
     figure(f"without {without}: broken at kill {counted['first']}")
 
 
@@ -110,5 +122,5 @@ def test_power_cuts_find_what_is_wrong_with_a_protocol_that_lacks(
 ) -> None:
     with_a_disk(tmp_path)
     counted = campaign("--random", "0", "--each-label", "0", "--cuts", "150", "--without", without, "--until-broken")
-    assert broken(counted)
+    assert corrupted(counted), counted["examples"]
     figure(f"without {without}: broken at cut {counted['first']}")
