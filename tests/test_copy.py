@@ -78,31 +78,40 @@ def test_a_retention_of_any_length_goes_into_a_file_and_back(home: engines.Home,
         assert copy(last, first).digest == first.digest()
 
 
+def fill(store: kompanion_db.Store) -> int:
+    """Several pages of items; how many there are."""
+    samples.fill(store)
+    store.upsert_items(samples.bulk_item(n) for n in range(60))
+    return 15 + 60
+
+
 def test_a_copy_that_is_killed_again_and_again_ends_equal(one_home: engines.Home, file: str) -> None:
-    chance = random.Random(5)
+    steps = random.Random(5).choices(range(1, 6), k=3)
     with kompanion_db.connect(one_home.url) as source:
-        samples.fill(source)
-        source.upsert_items(samples.bulk_item(n) for n in range(60))
-        assert all(copier.kill_at(one_home.url, file, chance.randint(1, 5)) for _ in range(3))
+        count = fill(source)
+        assert all(copier.kill_at(one_home.url, file, step) for step in steps)
         with kompanion_db.connect(file) as target:
-            assert target.stats("*")[0].items > 0
             done = copy(source, target)
+            assert (done.items, done.skipped) == (count - copier.PAGE * max(steps), copier.PAGE * max(steps))
             assert done.digest == source.digest()
 
 
 @pytest.mark.slow
 def test_a_copy_may_be_killed_at_any_page(one_home: engines.Home, tmp_path: Path) -> None:
+    killed = []
     with kompanion_db.connect(one_home.url) as source:
-        samples.fill(source)
-        source.upsert_items(samples.bulk_item(n) for n in range(60))
+        count = fill(source)
         wanted = source.digest()
         for step in range(1, 20):
             url = f"sqlite:///{tmp_path}/{step}.db"
-            code = copier.kill_at(one_home.url, url, step)
+            killed.append(copier.kill_at(one_home.url, url, step))
             with kompanion_db.connect(url) as target:
                 done = copy(source, target)
-                assert done.items == 0 or code != 0
+                assert done.items == max(0, count - copier.PAGE * step)
                 assert done.digest == target.digest() == wanted
+    assert killed == sorted(killed, reverse=True)
+    assert sum(killed) >= count // copier.PAGE
+    assert not all(killed), "the last ones were done before"
 
 
 def test_what_an_engine_exports_the_other_imports(one_db: servers.Database, file: str, tmp_path: Path) -> None:
