@@ -150,27 +150,40 @@ def test_every_metric_is_measured(one_db: servers.Database, metric: str) -> None
 def test_others_write_and_search_meanwhile(store: kompanion_db.Store, home: engines.Home, by_hand: ByHand) -> None:
     _fill(store)
     store.ensure_index("m", kind="ivfflat", lists=20)
-    done, written = threading.Event(), [0, 0]
+    done, begun = threading.Event(), [threading.Event(), threading.Event()]
+    written = [0, 0]
+    failed: list[BaseException] = []
 
     def write(writer: int) -> None:
-        with connect(home.url) as own:
-            while not done.is_set():
-                n = written[writer]
-                own.upsert_item("acme:new", f"{writer}/{n}", "text", vectors=[QUERIES[n % 100]], model="m")
-                own.delete_item(clusters.where(2 * n + writer)["namespace"], str(2 * n + writer)) if n < 50 else None
-                assert len(own.search("acme", QUERIES[n % 100], 10)) == 10
-                written[writer] += 1
+        try:
+            with connect(home.url) as own:
+                while not done.is_set():
+                    n = written[writer]
+                    own.upsert_item("acme:new", f"{writer}/{n}", "text", vectors=[QUERIES[n % 100]], model="m")
+                    old = 2 * n + writer
+                    own.delete_item(clusters.where(old)["namespace"], str(old)) if n < 50 else None
+                    assert len(own.search("acme", QUERIES[n % 100], 10)) == 10
+                    written[writer] += 1
+                    begun[writer].set()
+        except BaseException as exc:
+            failed.append(exc)
+        finally:
+            begun[writer].set()
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in (0, 1)]
     for thread in threads:
         thread.start()
     try:
+        assert all(one.wait(60) for one in begun)
+        before = list(written)
         points = store.calibrate("m", sample=40)
+        meanwhile = [after - earlier for after, earlier in zip(written, before, strict=True)]
     finally:
         done.set()
         for thread in threads:
             thread.join()
-    assert min(written) > 0
+    assert failed == []
+    assert min(meanwhile) > 5, "a writer waited for the calibration"
     assert len(store.list_items("acme:new", page_size=1000)) == min(1000, sum(written))
     assert _state(by_hand)["complete"]
     assert max(p.runs for p in points) == 40
