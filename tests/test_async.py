@@ -172,8 +172,12 @@ async def test_a_load_that_is_cancelled_stops_and_leaves_whole_batches(home: eng
     async with opened(home) as store:
         loaded = asyncio.Event()
         loading = asyncio.create_task(store.upsert_items(items(), batch_size=10, progress=lambda _: loaded.set()))
-        while not loaded.is_set():
-            await asyncio.sleep(0.01)
+
+        async def begun() -> None:
+            while not (loaded.is_set() or loading.done()):
+                await asyncio.sleep(0.01)
+
+        await _soon(begun())
         loading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await _soon(loading)

@@ -14,7 +14,7 @@ import engines
 import psycopg
 import servers
 from by_hand import ByHand
-from crowd import together, together_in_sql
+from crowd import start_line, together, together_in_sql
 
 import kompanion_db
 from kompanion_db import errors
@@ -47,7 +47,7 @@ def test_of_writers_who_expect_the_same_revision_exactly_one_wins_each_round(
     home: engines.Home, store: kompanion_db.Store, figure: Callable[[str], None]
 ) -> None:
     rounds = 50
-    start = threading.Barrier(WRITERS)
+    start = start_line(WRITERS)
 
     def write(own: kompanion_db.Store, writer: int) -> list[str]:
         outcomes = []
@@ -60,7 +60,7 @@ def test_of_writers_who_expect_the_same_revision_exactly_one_wins_each_round(
                 outcomes.append("lost")
         return outcomes
 
-    told = together(home, WRITERS, write)
+    told = together(home, WRITERS, write, start)
     for outcomes in zip(*told, strict=True):
         assert Counter(outcomes) == {"won": 1, "lost": WRITERS - 1}
     item = store.get_item("acme", "k")
@@ -70,7 +70,7 @@ def test_of_writers_who_expect_the_same_revision_exactly_one_wins_each_round(
 
 
 def test_of_first_writers_of_a_new_key_one_inserts_and_the_others_revise(home: engines.Home) -> None:
-    start = threading.Barrier(WRITERS)
+    start = start_line(WRITERS)
 
     def write(own: kompanion_db.Store, writer: int) -> list[tuple[int, str]]:
         outcomes = []
@@ -80,7 +80,7 @@ def test_of_first_writers_of_a_new_key_one_inserts_and_the_others_revise(home: e
             outcomes.append((told.revision, told.status))
         return outcomes
 
-    for key, outcomes in enumerate(zip(*together(home, WRITERS, write), strict=True)):
+    for key, outcomes in enumerate(zip(*together(home, WRITERS, write, start), strict=True)):
         others = "unchanged" if key % 2 else "revised"
         assert Counter(status for _, status in outcomes) == {"inserted": 1, others: WRITERS - 1}
         assert max(revision for revision, _ in outcomes) == (1 if key % 2 else WRITERS)

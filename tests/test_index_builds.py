@@ -104,18 +104,22 @@ def test_an_index_that_was_replaced_but_not_dropped_is_dropped_by_the_same_state
 
 def test_nobody_is_told_to_drop_what_another_session_is_building(database: servers.Database) -> None:
     statements = "select statement from kompanion.index_statements('m', kind => 'hnsw')"
-    with database.connect() as conn, database.connect(autocommit=False) as other, database.connect() as builder:
+    # The builder last of all: closing it waits for the build, and the build waits for the other one.
+    with database.connect() as builder, database.connect() as conn, database.connect(autocommit=False) as other:
         create = next(s for (s,) in conn.execute(statements) if s.startswith("create index"))
         other.execute("update kompanion.embeddings set tags = tags")  # a build waits for those who write
-        building = threading.Thread(target=builder.execute, args=(create,))
+        building = threading.Thread(target=builder.execute, args=(create,), daemon=True)
         building.start()
+        deadline = time.monotonic() + 60
         while not conn.execute(
             "select index_relid::regclass from pg_stat_progress_create_index where index_relid <> 0"
         ).fetchall():
+            assert building.is_alive(), "the build has failed"
+            assert time.monotonic() < deadline, "the build has not begun"
             time.sleep(0.01)
         assert conn.execute(statements).fetchall() == []
         other.rollback()
-        building.join()
+        building.join(60)
         assert conn.execute(statements).fetchall() != []
 
 
