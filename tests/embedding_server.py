@@ -9,6 +9,8 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -49,6 +51,11 @@ Behaviour = Callable[[Handler, list[str]], None]
 
 def right(handler: Handler, texts: list[str]) -> None:
     handler.reply(200, {"object": "list", "data": rows(texts)})
+
+
+def http_date(wait: float) -> str:
+    """A moment so many seconds from now, as headers have it."""
+    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=wait), usegmt=True)
 
 
 def says(body: object, status: int = 200, **headers: str) -> Behaviour:

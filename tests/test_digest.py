@@ -169,6 +169,7 @@ def document(metadata: str) -> bytes | None:
     return canonical('{"kind": "user", "key": "k", "metadata": {"value": ' + metadata + "}}")
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(VALUES, VALUES)
 def test_json_counts_by_what_it_means(one: Any, other: Any) -> None:
     assert document(written(one, False)) == document(written(one, True))
