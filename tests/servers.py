@@ -217,6 +217,14 @@ def _ensure_template(server: Server) -> None:
         conn.execute(f"alter database {draft} rename to {server.template}")
 
 
+def runs(folder: Path) -> bool:
+    """Whether the server that keeps its data in a folder is up."""
+    try:
+        return psutil.pid_exists(int((folder / "postmaster.pid").read_text().split()[0]))
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def owned_root() -> Any:
     """Make the folder of a run, and stop and remove everything in it at the end.

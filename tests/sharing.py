@@ -1,4 +1,4 @@
-"""For the tests of transactions that tasks and threads share."""
+"""For the tests of transactions: those that are undone, and those that tasks and threads share."""
 
 from __future__ import annotations
 

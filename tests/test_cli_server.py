@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 import servers
 from cli import environment, process
+from servers import runs
 
 
 def _interruptible() -> None:
@@ -39,13 +39,6 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
             yield running, json.loads(running.stdout.readline())
         finally:
             running.kill()
-
-
-def runs(folder: Path) -> bool:
-    try:
-        return psutil.pid_exists(int((folder / "postmaster.pid").read_text().split()[0]))
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import servers
 from clusters import DIM, QUERIES, ROWS
+from sharing import Undone
 
 import kompanion_db
 from kompanion_db.postgres import PostgresStore
@@ -150,10 +151,6 @@ def test_measured_recall_is_what_searches_reach_and_its_interval_holds_it(calibr
     assert (nowhere.asked, nowhere.recall) == (0, None)
 
 
-class _Undo(Exception):
-    pass
-
-
 def test_what_is_deleted_or_expired_is_not_found_by_the_index(calibrated: Calibrated) -> None:
     first, second, *rest = clusters.nearest(QUERIES[1], range(ROWS), 30)
 
@@ -168,9 +165,9 @@ def test_what_is_deleted_or_expired_is_not_found_by_the_index(calibrated: Calibr
                 assert len(found) == k
                 assert not {first, second} & set(found)
                 assert len(set(found) & set(rest[:k])) >= 0.8 * k
-            raise _Undo
+            raise Undone
 
-    with pytest.raises(_Undo):
+    with pytest.raises(Undone):
         hide_and_look()
 
 
@@ -188,9 +185,9 @@ def test_an_item_of_many_near_chunks_is_one_hit_or_one_for_each_chunk(calibrated
             by_chunk = calibrated.store.search("acme", QUERIES[2], 10, per_chunk=True)
             assert {h.key for h in by_chunk} == {"long"}
             assert len({h.chunk_id for h in by_chunk}) == 10
-            raise _Undo
+            raise Undone
 
-    with pytest.raises(_Undo):
+    with pytest.raises(Undone):
         write_and_look()
 
 

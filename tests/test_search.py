@@ -8,6 +8,7 @@ from typing import Any
 import engines
 import numpy as np
 import pytest
+from sharing import Undone
 
 import kompanion_db
 from kompanion_db.chunking import Chunk
@@ -154,9 +155,6 @@ def test_the_zero_vector_has_no_direction_but_it_has_a_place(store: kompanion_db
 def test_inside_a_transaction_a_search_sees_its_own_writes_and_a_rollback_undoes_them(
     zoo: kompanion_db.Store, home: engines.Home
 ) -> None:
-    class Undo(Exception):
-        pass
-
     def write_and_look() -> None:
         with zoo.transaction():
             zoo.upsert_item("acme", "new", "text", vectors=[[1.0, 0.001]])
@@ -164,9 +162,9 @@ def test_inside_a_transaction_a_search_sees_its_own_writes_and_a_rollback_undoes
             assert _keys(zoo.search("acme", EAST, 2)) == ["new", "10"]
             with kompanion_db.connect(home.url) as other:
                 assert _keys(other.search("acme", EAST, 2)) == ["0", "10"]
-            raise Undo
+            raise Undone
 
-    with pytest.raises(Undo):
+    with pytest.raises(Undone):
         write_and_look()
     assert _keys(zoo.search("acme", EAST, 2)) == ["0", "10"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 import servers
+from sharing import Undone
 
 import kompanion_db
 from kompanion_db.postgres import PostgresStore
@@ -149,9 +150,6 @@ def test_own_writes_are_seen_by_a_search_that_goes_by_an_index(indexed: Indexed)
     store, _, _ = indexed
     assert isinstance(store, PostgresStore)
 
-    class Undo(Exception):
-        pass
-
     def write_and_look() -> None:
         with store.transaction():
             store.upsert_item("acme", "new", "text", vectors=[VECTORS[5] * 2])
@@ -160,9 +158,9 @@ def test_own_writes_are_seen_by_a_search_that_goes_by_an_index(indexed: Indexed)
             found = [h.key for h in store.search("acme", VECTORS[5], 3)]
             assert found[0] == "new"
             assert "5" not in found
-            raise Undo
+            raise Undone
 
-    with pytest.raises(Undo):
+    with pytest.raises(Undone):
         write_and_look()
     assert store.search("acme", VECTORS[5], 1)[0].key == "5"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import kill_store
 import numpy as np
 import pytest
+from small_disk import mounted
 
 import kompanion_db
 from kompanion_db.errors import ConnectionFailed, DamagedStore, KompanionError, PermissionDenied, StorageFull
@@ -70,19 +71,8 @@ def segment(url: str) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MB."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "small") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def _fill_disk(folder: Path, leave: int) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 import kill_store
 import numpy as np
 import pytest
+from sharing import Undone
 
 import kompanion_db
 from kompanion_db.sidecar import ann
@@ -28,10 +29,6 @@ DIM = 8
 SPACES = ("acme", "acme:u1", "acme:u2", "acme2")
 SHARES = {"all": {}, "half": {"half": 1}, "tenth": {"tenth": 1}, "few": {"few": 1}}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-class Undone(Exception):
-    """A transaction is broken off on purpose."""
 
 
 class Clock:
