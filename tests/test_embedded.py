@@ -7,13 +7,13 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
+from servers import runs
 
 from kompanion_db import embedded
 from kompanion_db.errors import BadArgument, MissingExtra, UnsupportedServer
@@ -48,19 +48,12 @@ def answers(server: embedded.EmbeddedServer) -> bool:
         return conn.execute("select 1").fetchone() == (1,)
 
 
-def runs(folder: Path) -> bool:
-    try:
-        return psutil.pid_exists(int((folder / "postmaster.pid").read_text().split()[0]))
-    except FileNotFoundError:
-        return False
-
-
 def users(folder: Path) -> list[int]:
     pids: list[int] = json.loads((folder / ".handle_pids.json").read_text())
     return pids
 
 
-def in_fork(work: Callable[[], None]) -> int:
+def status_of_fork(work: Callable[[], None]) -> int:
     """The exit status of a forked child that does ``work`` and leaves as a program does."""
     pid = os.fork()
     if pid == 0:
@@ -149,7 +142,7 @@ def test_processes_that_race_for_a_new_folder_all_get_the_one_server(folder: Pat
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_forked_child_does_not_stop_the_server_of_its_parent(folder: Path) -> None:
     with embedded.start(folder) as server:
-        assert in_fork(server.release) == 0
+        assert status_of_fork(server.release) == 0
         assert answers(server)
         for method in multiprocessing.get_all_start_methods():
             process = multiprocessing.get_context(method).Process(target=sum, args=([],))
@@ -165,20 +158,16 @@ def test_a_forked_child_does_not_stop_the_server_of_its_parent(folder: Path) -> 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_forked_child_that_starts_it_holds_it_on_its_own_account(folder: Path) -> None:
     parent = embedded.start(folder)
-    into, out = os.pipe()
+    begun, begin = os.pipe()
+    gone, go = os.pipe()
 
     def work() -> None:
+        os.close(go)
         mine = embedded.start(folder)
-        os.close(into)
-        os.write(out, str(os.getpid()).encode())
-        time.sleep(1)
+        os.write(begin, str(os.getpid()).encode())
+        os.read(gone, 1)
         assert answers(mine), "the parent has let go, this child has not"
         mine.release()
-
-    def parent_lets_go() -> None:
-        pid = int(os.read(into, 20))
-        assert sorted(users(folder)) == sorted([os.getpid(), pid])
-        parent.release()
 
     pid = os.fork()
     if pid == 0:
@@ -188,8 +177,14 @@ def test_a_forked_child_that_starts_it_holds_it_on_its_own_account(folder: Path)
             code = 0
         finally:
             os._exit(code)
-    parent_lets_go()
-    assert runs(folder)
+    os.close(begin)
+    try:
+        assert int(os.read(begun, 20)) == pid
+        assert sorted(users(folder)) == sorted([os.getpid(), pid])
+        parent.release()
+        assert runs(folder)
+    finally:
+        os.close(go)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert not runs(folder)
 

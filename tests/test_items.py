@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
@@ -150,11 +149,11 @@ def test_restoring_brings_back_what_was_deleted_as_it_was(store: kompanion_db.St
             store.restore_item("acme", missing)
 
 
-def test_an_item_is_gone_at_its_expiry_without_any_sweep(store: kompanion_db.Store) -> None:
+def test_an_item_is_gone_at_its_expiry_without_any_sweep(by_hand: ByHand, store: kompanion_db.Store) -> None:
     store.register_model("m", 2)
-    store.upsert_item("acme", "k", "a", ttl=timedelta(seconds=1), vectors=[[1.0, 1.0]])
+    store.upsert_item("acme", "k", "a", ttl=DAY, vectors=[[1.0, 1.0]])
     assert store.get_item("acme", "k") is not None
-    time.sleep(1.05)
+    by_hand.update("memory_items", expires_at=an_hour_ago())
     assert store.get_item("acme", "k") is None
     assert store.list_items("acme") == []
     assert store.search("acme", [1.0, 1.0]) == []

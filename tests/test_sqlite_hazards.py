@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
@@ -13,20 +12,17 @@ import apsw
 import kill_store
 import numpy as np
 import pytest
+from sharing import Undone
 
 import kompanion_db
 from kompanion_db.errors import DamagedStore
 from kompanion_db.sidecar import manifest
 from kompanion_db.sidecar.rounds import rounds
-from kompanion_db.sqlite import open_sql
+from kompanion_db.sqlite import open_sql, values
 from kompanion_db.sqlite.files import Place
 from kompanion_db.sqlite.store import SqliteStore
 
 DIM = 8
-
-
-class Undone(Exception):
-    """A transaction is broken off on purpose."""
 
 
 def vector(n: int) -> np.ndarray:
@@ -199,16 +195,15 @@ def test_a_row_replaced_by_a_program_that_knows_nothing_of_us_is_found_once_by_i
 
 
 def test_what_is_deleted_or_expired_comes_back_with_its_vector_however_often_files_were_written_anew(
-    store: SqliteStore,
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(10):
         put(store, f"k{n}", n)
-    soon = datetime.now(timezone.utc) + timedelta(seconds=1)
+    soon, clock = datetime.now(timezone.utc) + timedelta(hours=1), values.clock
     for n in range(5):
         store.delete_item("acme", f"k{n}")
         store.upsert_item("acme", f"k{n + 5}", f"{n + 5}", vectors=[vector(n + 5)], expires_at=soon)
-    while datetime.now(timezone.utc) < soon:
-        time.sleep(0.01)
+    monkeypatch.setattr(values, "clock", lambda: clock() + 2 * 3600 * 1_000_000)
     put(store, "other", 100)
     for n in range(3):
         put(store, "other", 101 + n)

@@ -13,7 +13,7 @@ from datetime import timedelta
 import engines
 import numpy as np
 import pytest
-from by_hand import ByHand
+from by_hand import ByHand, an_hour_ago
 from crowd import together
 
 import kompanion_db
@@ -24,7 +24,7 @@ import contextlib, sys, kompanion_db
 from datetime import timedelta
 with kompanion_db.connect(sys.argv[1]) as store:
     with contextlib.nullcontext() if sys.argv[2] == "committed" else store.transaction():
-        print(len(store.pending_embeddings("m", worker="doomed", lease=timedelta(seconds=3))), flush=True)
+        print(len(store.pending_embeddings("m", worker="doomed", lease=timedelta(hours=1))), flush=True)
         sys.stdin.read()
 """
 
@@ -53,7 +53,9 @@ def test_several_workers_never_get_the_same_chunk_and_together_get_all(
 
 
 @pytest.mark.parametrize("claim", ["committed", "uncommitted"])
-def test_a_killed_worker_gives_its_chunks_back(home: engines.Home, store: kompanion_db.Store, claim: str) -> None:
+def test_a_killed_worker_gives_its_chunks_back(
+    home: engines.Home, store: kompanion_db.Store, by_hand: ByHand, claim: str
+) -> None:
     _fill(store, 20)
     with subprocess.Popen(
         [sys.executable, "-c", WORKER, home.url, claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -62,6 +64,9 @@ def test_a_killed_worker_gives_its_chunks_back(home: engines.Home, store: kompan
         assert worker.stdout.readline() == "20\n"
         assert store.pending_embeddings("m") == []
         os.kill(worker.pid, signal.SIGKILL)
+    if claim == "committed":
+        assert store.pending_embeddings("m") == []
+        by_hand.update("embedding_queue", leased_until=an_hour_ago())
     deadline = time.monotonic() + 30
     back: list[kompanion_db.PendingChunk] = []
     while len(back) < 20 and time.monotonic() < deadline:
