@@ -97,13 +97,13 @@ def test_a_new_index_makes_a_calibration_void(pg_store: kompanion_db.Store, db: 
 
 
 def test_an_index_that_has_vectors_enough_is_calibrated_when_it_is_built(
-    store: kompanion_db.Store, by_hand: ByHand
+    home: engines.Home, store: kompanion_db.Store, by_hand: ByHand
 ) -> None:
     _fill(store, range(100))
     by_hand.set_setting("index_min_rows", 50)
-    told: list[str] = []
-    steps = store.ensure_index("m", progress=told.append)
-    assert "kompanion.calibrate('m')" in steps[-1].statement
+    # A file of so few vectors has an index where one is asked for.
+    steps = store.ensure_index("m", kind="ivfflat" if home.key == "sqlite" else None)
+    assert "calibrate('m')" in steps[-1].statement
     assert _state(by_hand)["complete"]
     assert store.ensure_index("m") == []
     assert _advice(store) == []
@@ -192,6 +192,11 @@ def test_others_write_and_search_meanwhile(store: kompanion_db.Store, home: engi
     assert measured.recall >= 0.9
 
 
+def _at_least_effort(points: list[kompanion_db.CalibrationPoint]) -> float:
+    """The recall of searches of all rows that take the least trouble."""
+    return min((p.knob, p.recall) for p in points if p.share == 1)[1]
+
+
 def test_queries_of_ones_own_are_what_is_asked(store: kompanion_db.Store, by_hand: ByHand) -> None:
     _fill(store)
     store.ensure_index("m", kind="ivfflat", lists=20)
@@ -202,9 +207,7 @@ def test_queries_of_ones_own_are_what_is_asked(store: kompanion_db.Store, by_han
         state = _state(by_hand)
         assert (state["own_queries"], state["queries"], state["complete"]) == (True, 40, True)
         assert max(p.runs for p in points) == 40
-    first = next(p.recall for p in points if (p.share, p.knob) == (1.0, 1))
-    plain = next(p.recall for p in store.calibrate("m", sample=40) if (p.share, p.knob) == (1.0, 1))
-    assert first < plain
+    assert _at_least_effort(points) < _at_least_effort(store.calibrate("m", sample=40))
     assert not _state(by_hand)["own_queries"]
     assert store.measure_recall("m", queries=hard[:5]).asked == 5
 
@@ -212,9 +215,9 @@ def test_queries_of_ones_own_are_what_is_asked(store: kompanion_db.Store, by_han
 def test_texts_are_asked_with_through_the_embedder(home: engines.Home) -> None:
     texts = ["where is the key", "who has the boat", "when is high water"]
     with connect(home.url, embedder=HashEmbedder(32)) as store:
-        for n in range(60):
+        for n in range(100):
             store.upsert_item("acme", str(n), f"note {n} on the boat, the key and the water of day {n % 7}")
-        store.ensure_index(kind="hnsw")
+        store.ensure_index(kind="ivfflat")
         assert max(p.runs for p in store.calibrate(queries=texts)) == 3
         assert store.measure_recall(queries=texts).asked == 3
         with pytest.raises(errors.BadArgument, match="embeds the queries, not 'other'"):
@@ -251,17 +254,19 @@ async def test_the_same_for_asyncio(one_home: engines.Home) -> None:
     told: list[str] = []
     async with await connect_async(one_home.url) as store:
         await store.register_model("m", DIM)
-        await store.upsert_items(clusters.items(range(100)))
+        await store.upsert_items(clusters.items(range(1000)))
         assert await store.calibrate("m", progress=told.append) == []
-        await store.ensure_index("m", kind="hnsw")
+        assert await store.ensure_index("m", kind="ivfflat", lists=4)
         assert await store.calibrate("m", sample=10)
-        measured = await store.measure_recall("m", sample=5)
+        measured = await store.measure_recall("m", sample=5, target_recall=1)
         assert (measured.asked, measured.recall) == (5, 1)
-        assert await store.tune_index("m", progress=told.append) == []
-    assert [line.split(":")[0] for line in told] == ["calibrate", "tune_index"]
+        tried = await store.tune_index("m", kinds=["ivfflat"], target_recall=0.8, sample=10, progress=told.append)
+        assert [candidate.chosen for candidate in tried].count(True) == 1
+        assert (await store.list_models())[0].index_lists == tried[0].lists
+    assert {line.split(":")[0] for line in told} >= {"calibrate", "tune_index"}
 
 
-def test_of_duplicates_one_is_as_right_as_the_other(store: kompanion_db.Store) -> None:
+def test_of_duplicates_one_is_as_right_as_the_other(home: engines.Home, store: kompanion_db.Store) -> None:
     store.register_model("m", DIM)
     copies = (
         {"namespace": "acme", "key": str(n), "content": "text", "vectors": [clusters.VECTORS[n % 20]]}
@@ -269,8 +274,9 @@ def test_of_duplicates_one_is_as_right_as_the_other(store: kompanion_db.Store) -
     )
     store.upsert_items(copies, model="m")
     store.ensure_index(kind="ivfflat", lists=4)
-    # By id it would be a third: ten of thirty copies. k-means may still put a few copies into a list that is not looked into.
-    assert max(p.recall for p in store.calibrate(sample=20)) >= 0.9
+    # By id it would be a third: ten of thirty copies. pgvector may put a few copies into a list that is not looked into.
+    least = 1.0 if home.key == "sqlite" else 0.9
+    assert max(p.recall for p in store.calibrate(sample=20)) >= least
     assert store.measure_recall(sample=20, target_recall=1).recall == 1.0
 
 

@@ -90,9 +90,10 @@ def test_list_items_and_search_answer_every_case_of_the_corpus(library: Library)
 
 def test_an_index_on_a_key_changes_no_answer(library: Library) -> None:
     store, home = library
-    store.index_metadata_key("n", type="number")
-    store.index_metadata_key("topic", type="text")
     try:
+        for key, type in (("n", "number"), ("topic", "text"), ("a.b.c", "number")):
+            statements = store.index_metadata_key(key, type=type)
+            assert store.index_metadata_key(key, type=type) == statements
         test_list_items_and_search_answer_every_case_of_the_corpus(library)
     finally:
         with home.by_hand() as hand:

@@ -12,7 +12,7 @@ import oracle_filters
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_filters import CASES, CORPUS, DOCUMENTS, documents, filters
+from test_filters import DOCUMENTS, documents, filters
 
 import kompanion_db
 from kompanion_db.errors import BadArgument, BadFilter
@@ -79,29 +79,6 @@ def _plan(session: Session, **asked: Any) -> tuple[str, list[str], int | None]:
     sql = f"select i.key from memory_items i where {found.sql} order by i.item_no"
     plan = session.all(f"explain query plan {sql}", found.parameters)
     return plan[0][3], [key for (key,) in session.all(sql, found.parameters)], found.at_most
-
-
-def test_list_items_answers_every_case_of_the_corpus(library: kompanion_db.Store) -> None:
-    for case in CASES:
-        listed = sorted(i.key for i in library.list_items("acme", filter=case["filter"], page_size=1000))
-        assert listed == case["matches"], case["why"]
-
-
-def test_an_index_on_a_key_changes_no_answer(library: kompanion_db.Store) -> None:
-    for key, type in (("n", "number"), ("topic", "text"), ("a.b.c", "number")):
-        statement = library.index_metadata_key(key, type=type)
-        assert library.index_metadata_key(key, type=type, concurrently=False) == statement
-    test_list_items_answers_every_case_of_the_corpus(library)
-
-
-@pytest.mark.parametrize("case", CORPUS["bad"], ids=lambda case: json.dumps(case["filter"]))
-def test_a_filter_out_of_grammar_is_refused_with_its_operator_named(
-    library: kompanion_db.Store, case: dict[str, Any]
-) -> None:
-    with pytest.raises(BadFilter) as caught:
-        library.list_items("acme", filter=case["filter"])
-    assert case["names"] in caught.value.message
-    assert "$exists" in (caught.value.hint or "")
 
 
 @settings(max_examples=200, deadline=None, print_blob=True)

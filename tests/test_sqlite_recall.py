@@ -15,7 +15,6 @@ import kompanion_db
 from kompanion_db import errors
 from kompanion_db.sidecar import derive
 from kompanion_db.sqlite import open_sql
-from kompanion_db.sqlite.curves import SHARES
 from kompanion_db.sqlite.store import SqliteStore
 
 FEW = range(600)
@@ -143,37 +142,6 @@ def test_measured_recall_is_what_searches_reach_and_its_interval_holds_it(calibr
     assert (exact.asked, exact.recall, exact.by_index) == (20, 1, 0)
 
 
-def test_recall_never_falls_with_the_knob(store: SqliteStore) -> None:
-    store.upsert_items(clusters.items(FEW))
-    store.ensure_index("m", kind="ivfflat", lists=20)
-    points = store.calibrate("m", sample=20)
-    assert {point.share for point in points} == set(SHARES)
-    for share in SHARES:
-        curve = [(point.knob, point.recall) for point in points if point.share == share]
-        assert curve == sorted(curve)
-        assert len({knob for knob, _ in curve}) == len(curve)
-        assert [recall for _, recall in curve] == sorted(recall for _, recall in curve)
-
-
-def test_it_stops_when_its_time_is_over_and_goes_on_when_called_again(store: SqliteStore) -> None:
-    store.upsert_items(clusters.items(FEW))
-    store.ensure_index("m", lists=20)
-    first = store.calibrate("m", seconds=0.001, sample=30)
-    assert max(point.runs for point in first) == 10
-    assert "the calibration stopped after 10 queries" in _advice(store)
-    second = store.calibrate("m", sample=30)
-    assert max(point.runs for point in second) == 30
-    assert _advice(store) == []
-    assert max(point.runs for point in store.calibrate("m", sample=10)) == 10, "a complete one begins anew"
-
-
-def test_without_an_index_there_is_nothing_to_measure_and_progress_says_so(store: SqliteStore) -> None:
-    store.upsert_items(clusters.items(range(20)))
-    told: list[str] = []
-    assert store.calibrate("m", progress=told.append) == []
-    assert "no valid vector index" in told[0]
-
-
 @pytest.mark.parametrize("metric", ["l2", "inner_product"])
 def test_every_metric_is_measured(store: SqliteStore, metric: str) -> None:
     store.register_model(metric, DIM, metric=metric)
@@ -284,12 +252,3 @@ def test_an_index_is_not_built_inside_a_transaction(store: SqliteStore) -> None:
     store.upsert_items(clusters.items(FEW))
     with pytest.raises(errors.BadArgument, match="inside a transaction"), store.transaction():
         store.ensure_index("m", lists=12, concurrently=False)
-
-
-def test_of_duplicates_one_is_as_right_as_the_other(store: SqliteStore) -> None:
-    store.upsert_items(
-        {"namespace": "acme", "key": str(n), "content": "text", "vectors": [clusters.VECTORS[n % 20]]} for n in FEW
-    )
-    store.ensure_index(lists=4)
-    assert max(point.recall for point in store.calibrate(sample=20)) == 1.0
-    assert store.measure_recall(sample=20, target_recall=1).recall == 1.0

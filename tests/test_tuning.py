@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import clusters
+import engines
 import numpy as np
 import psycopg
 import pytest
@@ -212,3 +213,27 @@ def test_vectors_of_more_dimensions_than_any_index_takes_are_searched_exactly(st
     (advice,) = store.index_advice("m")
     assert advice.advice == "5000 dimensions are more than pgvector can index: search is exact"
     assert advice.statement is None
+
+
+def _tenths(tried: list[kompanion_db.IndexCandidate]) -> bool:
+    """Whether each recall is a whole number of tenths, as that of one query is."""
+    return all(round(10 * (c.recall or 0), 6).is_integer() for c in tried)
+
+
+def test_tuning_for_a_share_of_the_rows_and_queries_of_ones_own_builds_and_calibrates_what_it_found(
+    one_home: engines.Home,
+) -> None:
+    asked: dict[str, Any] = {"target_recall": 0.9, "kinds": ["ivfflat"]}
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as by_hand:
+        _fill(store, range(1200))
+        by_hand.set_setting("index_min_rows", 1000)
+        store.ensure_index("m", kind="ivfflat", lists=4, concurrently=False)  # which no candidate comes near
+        assert not _tenths(store.tune_index("m", **asked, apply=False))
+        assert _tenths(store.tune_index("m", **asked, queries=QUERIES[:1], apply=False))
+        assert store.list_models()[0].index_lists == 4
+        (best,) = [c for c in store.tune_index("m", **asked, queries=QUERIES[:40], share=0.5) if c.chosen]
+        ((choice, calibration),) = by_hand.rows("embedding_models", "index_choice", "calibration")
+        assert (choice["lists"], choice["share"], choice["target_recall"]) == (best.lists, 0.5, 0.9)
+        assert (store.list_models()[0].index_lists, calibration["complete"]) == (best.lists, True)
+        assert store.index_advice("m") == []
+        assert store.ensure_index("m") == []
