@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import clusters
+import engines
 import servers
 from cli import cli
 from clusters import DIM, QUERIES
@@ -48,8 +49,8 @@ def test_an_index_is_built_calibrated_measured_and_tuned_from_the_command_line(o
     assert cli("index", "--half", "--kind", "hnsw", *u).code == 0
 
 
-def test_what_cannot_be_is_refused_in_a_line(one_db: servers.Database) -> None:
-    with kompanion_db.connect(one_db.url) as store:
+def test_what_cannot_be_is_refused_in_a_line(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store:
         store.register_model("m", DIM)
     for command, start in {
         "calibrate --seconds 0": "error: seconds, sample: ",
@@ -59,7 +60,7 @@ def test_what_cannot_be_is_refused_in_a_line(one_db: servers.Database) -> None:
         "tune-index --kind btree": "error: kinds: ",
         "tune-index --share 2": "error: target_recall, seconds, share, sample: ",
     }.items():
-        done = cli(*command.split(), "-u", one_db.url)
+        done = cli(*command.split(), "-u", one_home.url)
         assert (done.code, done.out) == (1, ""), command
         assert done.err.startswith(start), done.err
-    assert cli("tune-index", "-u", one_db.url).out == "Nothing to tune.\n"
+    assert cli("tune-index", "-u", one_home.url).out == "Nothing to tune.\n"
