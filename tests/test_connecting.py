@@ -1,16 +1,24 @@
-"""Opening and closing a store: what no pool can have is refused by name, and a closed store says that it is closed."""
+"""Opening and closing a store: what no pool can have is refused by name, what is asked for is had, a closed store says so."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import re
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import engines
 import pytest
+import servers
+from psycopg.rows import tuple_row
 
-from kompanion_db import Store, connect, connect_async, errors
+from kompanion_db import AsyncStore, HashEmbedder, Store, connect, connect_async, errors
+from kompanion_db.chunking import chunk_text
+from kompanion_db.postgres import PostgresStore
+from kompanion_db.postgres_async import AsyncPostgresStore
 
 BOUNDS: list[tuple[dict[str, Any], str]] = [
     ({"max_size": 0}, "max_size: 0 is less than 1"),
@@ -109,3 +117,67 @@ def test_a_load_that_closes_its_store_from_its_own_progress_is_told_so(one_home:
         left = len(again.list_items("acme", page_size=1000))
     assert left >= 20
     assert left % 10 == 0
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+async def test_a_pooler_is_sent_no_prepared_statement_where_none_may_be(
+    one_db: servers.Database, prepare: bool
+) -> None:
+    asked = "select count(*) > 0 from pg_prepared_statements"
+    with connect(one_db.url, prepare=prepare, max_size=1) as store:
+        assert isinstance(store, PostgresStore)
+        for n in range(10):
+            store.upsert_item("acme", "k", f"text {n}")
+        with store._connection() as conn:
+            assert conn.cursor(row_factory=tuple_row).execute(asked).fetchone() == (prepare,)
+    async with await connect_async(one_db.url, prepare=prepare, max_size=1) as tasks:
+        assert isinstance(tasks, AsyncPostgresStore)
+        for n in range(10):
+            await tasks.upsert_item("acme", "k", f"text {n}")
+        async with tasks._connection() as conn:
+            assert await (await conn.cursor(row_factory=tuple_row).execute(asked)).fetchone() == (prepare,)
+
+
+WAITED = r"no connection in 0\.2 s .*Raise max_size"
+# Whoever waits is given 20 s, less than the 30 that are the default.
+
+
+def test_whoever_waits_longer_for_a_connection_than_the_timeout_is_told_so(one_home: engines.Home) -> None:
+    with connect(one_home.url, max_size=1, timeout=0.2) as store, ThreadPoolExecutor(1) as others:
+        with store.transaction():
+            store.upsert_item("acme", "k", "text")
+            waiting = others.submit(store.get_item, "acme", "k")
+            assert isinstance(waiting.exception(20), errors.ConnectionFailed)
+            assert re.search(WAITED, str(waiting.exception()))
+        assert others.submit(store.get_item, "acme", "k").result(60) is not None
+
+
+async def test_a_task_that_waits_longer_for_a_connection_than_the_timeout_is_told_so(one_home: engines.Home) -> None:
+    held, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(store: AsyncStore) -> None:
+        async with store.transaction():
+            held.set()
+            await go.wait()
+
+    async with await connect_async(one_home.url, max_size=1, timeout=0.2) as store:
+        holding = asyncio.create_task(hold(store))
+        await asyncio.wait_for(held.wait(), 60)
+        with pytest.raises(errors.ConnectionFailed, match=WAITED):
+            await asyncio.wait_for(store.get_item("acme", "k"), 20)
+        go.set()
+        await holding
+        assert await store.get_item("acme", "k") is None
+
+
+async def test_content_is_cut_as_the_store_was_told_when_it_was_opened(one_home: engines.Home) -> None:
+    text = "The sun is up. " * 100
+    cut = [(chunk.text, chunk.start) for chunk in chunk_text(text, 100, 20)]
+    assert cut != [(chunk.text, chunk.start) for chunk in chunk_text(text, 100)]
+    options: dict[str, Any] = {"embedder": HashEmbedder(8), "chunk_characters": 100, "chunk_overlap": 20}
+    with connect(one_home.url, **options) as store:
+        store.upsert_item("acme", "k", text)
+        assert [(chunk.content, chunk.start_offset) for chunk in store.get_chunks("acme", "k")] == cut
+    async with await connect_async(one_home.url, **options) as tasks:
+        await tasks.upsert_item("acme", "l", text)
+        assert [(chunk.content, chunk.start_offset) for chunk in await tasks.get_chunks("acme", "l")] == cut
