@@ -165,8 +165,6 @@ def _start(library: ModuleType, path: Path) -> Any:
         except (subprocess.SubprocessError, OSError) as exc:
             raise _not_up(path) from exc
         else:
-            with cls._lock:
-                server.global_process_id_list.get_and_add(os.getpid())
             return server
 
 

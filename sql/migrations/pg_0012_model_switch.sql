@@ -58,7 +58,7 @@ begin
         raise exception using
             errcode = 'KM012',
             message = format('model %L still lacks the vectors of %s live chunks', name, v_missing),
-            hint    = 'Embed what pending_embeddings(model) hands out first, or pass require_complete => false.';
+            hint    = 'Embed what pending_embeddings(model) hands out first, or call set_default_model with require_complete false.';
     end if;
     update embedding_models m set is_default = false where m.is_default and m.model_id <> v_model
     returning m.name into v_former;

@@ -64,7 +64,8 @@ def set_default_model(session: Session, name: str | None, require_complete: bool
     if lacking:
         raise ModelConflict(
             f"{_model(model.name)} still lacks the vectors of {lacking} live chunks",
-            hint="Embed what pending_embeddings(model) hands out first, or pass require_complete => false.",
+            hint="Embed what pending_embeddings(model) hands out first, or call set_default_model with "
+            "require_complete false.",
         )
     former = session.value(
         "update embedding_models set is_default = 0 where is_default = 1 and model_id <> ? returning name",

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import BadArgument
 from ...requests import Row
 from ...sidecar.ann import build_ann, default_lists, open_ann
+from ...sidecar.derive import ANN_ROWS
 from ...sidecar.part import Part
 from ...types import Vector
 from ..by_index import IndexRanking
@@ -75,6 +76,11 @@ def tune_index(
             session.run(
                 "update embedding_models set index_choice = jsonb(?) where model_id = ?",
                 (json.dumps(choice), found.model_id),
+            )
+        if sum(len(rows) for _, rows in within) < ANN_ROWS:
+            session.notice(
+                f"tune_index: remembered; an index is built when the model has {ANN_ROWS:,} vectors, "
+                "or now by ensure_index(model, 'ivfpq')"
             )
     return tried
 
