@@ -80,6 +80,7 @@ NOT_ON_SQLITE = {
     "test_search_index.py": _PLANS,
     "test_small_scopes.py": _PLANS,
     "test_sql_scripts.py": _SQL,
+    "test_sqlite_sql.py::test_functions_have_the_arguments": "compares the two engines",
     "test_sqlite_files.py::test_a_store_on_a_server": _SERVER,
     "test_staging.py": _SQL,
     "test_text_arguments.py::test_no_fragment_of_sql": _SQL,
