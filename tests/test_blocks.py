@@ -17,6 +17,17 @@ import kompanion_db
 from kompanion_db import AsyncStore, HashEmbedder, connect, connect_async, errors
 
 
+async def _write_survives_the_next_block(store: AsyncStore, task: asyncio.Task[str], go: asyncio.Event) -> None:
+    """What a task writes once it may go stands, though the block that has its former connection is undone."""
+    with pytest.raises(Undone):  # noqa: PT012 - the block is what raises
+        async with store.transaction():
+            go.set()
+            await asyncio.wait([task], timeout=0.3)
+            raise Undone
+    assert await asyncio.wait_for(task, 60) == "inserted"
+    assert await store.get_item("acme", "later") is not None
+
+
 async def test_a_task_that_outlives_its_transaction_writes_in_none_of_anybody_elses(one_home: engines.Home) -> None:
     async with await connect_async(one_home.url, max_size=1) as store:
         go = asyncio.Event()
@@ -27,13 +38,7 @@ async def test_a_task_that_outlives_its_transaction_writes_in_none_of_anybody_el
 
         async with store.transaction(), store.transaction():
             task = asyncio.create_task(later())
-        with pytest.raises(Undone):  # noqa: PT012 - the block is what raises
-            async with store.transaction():  # on the connection that the one before had
-                go.set()
-                await asyncio.wait([task], timeout=0.3)
-                raise Undone
-        assert await asyncio.wait_for(task, 60) == "inserted"
-        assert await store.get_item("acme", "later") is not None
+        await _write_survives_the_next_block(store, task, go)
 
 
 def test_a_thread_that_outlives_its_transaction_writes_in_none_of_anybody_elses(one_home: engines.Home) -> None:
@@ -274,10 +279,4 @@ async def test_a_block_that_another_task_ends_is_over_for_the_one_that_began_it(
         await begun.wait()
         with pytest.raises(ValueError, match="different Context"):
             await stack.aclose()
-        with pytest.raises(Undone):  # noqa: PT012 - the block is what raises
-            async with store.transaction():  # on the connection that the one before had
-                go.set()
-                await asyncio.wait([task], timeout=0.3)
-                raise Undone
-        assert await asyncio.wait_for(task, 60) == "inserted"
-        assert await store.get_item("acme", "later") is not None
+        await _write_survives_the_next_block(store, task, go)

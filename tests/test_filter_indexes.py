@@ -104,7 +104,7 @@ def test_a_build_that_broke_off_is_repaired_by_the_same_call(db: servers.Databas
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 conn.execute(create)  # waits for the writer
         assert conn.execute(valid).fetchall() == [(False,)]
-        (advice,) = [a for a in store.index_advice() if "metadata key n is INVALID" in a.advice]
+        (advice,) = [a for a in store.index_advice() if "metadata key 'n' is INVALID" in a.advice]
         assert (advice.model, advice.statement) == (None, statements + r" \gexec")
         drop, *rest = store.index_metadata_key("n", type="number", concurrently=concurrently)
         assert drop.startswith("drop index")

@@ -193,10 +193,10 @@ begin
         end if;
     end loop;
     return query
-    select null::text, format('the index of metadata key %s is INVALID: a build broke off; filters do not use it, and writers keep it up', k.key),
+    select null::text, format('the index of metadata key %L is INVALID: a build broke off; filters do not use it, and writers keep it up', k.key),
            format('select kompanion.index_metadata_key(%L, %L, concurrently => true) \gexec', k.key, k.value)
     from jsonb_each_text(setting('indexed_metadata')) k
-    join pg_index x on x.indexrelid = to_regclass('kompanion.' || _metadata_index(k.key, k.value))
+    join pg_index x on x.indexrelid = to_regclass(format('kompanion.%I', _metadata_index(k.key, k.value)))
     where not x.indisvalid
       and not exists (select 1 from pg_stat_progress_create_index p where p.index_relid = x.indexrelid);
 end;
