@@ -1771,9 +1771,9 @@ $$;
 
 COMMENT ON FUNCTION kompanion._make_tuning_copy(model_id integer) IS 'Internal. The copy that tune_index works on; returns its rows.';
 
--- Name: _measure_candidate(kompanion._search_plan, public.vector[], bigint[], jsonb, integer); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _measure_candidate(kompanion._search_plan, public.vector[], bigint[], double precision[], integer[], integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) RETURNS record
+CREATE FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -1796,7 +1796,7 @@ begin
         v_times := '{}'; v_sum := 0;
         for n in 1 .. cardinality(queries) loop
             select t.recall, t.milliseconds into r
-            from _try_knob(plan, queries[n], but_for[n], part, array(select e::double precision from jsonb_array_elements_text(truths -> n - 1) e), 'kompanion.tuning_copy') t;
+            from _try_knob(plan, queries[n], but_for[n], part, furthest[n], counts[n], 'kompanion.tuning_copy') t;
             v_sum := v_sum + r.recall;
             v_times := v_times || r.milliseconds;
         end loop;
@@ -1813,9 +1813,9 @@ begin
 end;
 $$;
 
--- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. The smallest knob with which a candidate index reaches the target, its recall and time.';
+COMMENT ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. The smallest knob with which a candidate index reaches the target, its recall and time.';
 
 -- Name: _metadata_index(text, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3074,42 +3074,58 @@ $$;
 
 COMMENT ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) IS 'Internal. The id of an open thread, registered on first use; KM010 when it is closed.';
 
--- Name: _true_nearest(kompanion._search_plan, public.vector, bigint, integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _true_nearest(kompanion._search_plan, public.vector[], bigint[], integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) RETURNS jsonb
+CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
+    SET parallel_tuple_cost TO '0'
     AS $_$
--- The distances of the plan.k nearest live chunks, exactly, without the query's own: for each part, among the rows whose hash
--- falls into so many of 1024. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
--- One scan for all parts, twice as deep as the smallest needs on the average; by EXECUTE, as else no worker may help.
+-- How far the plan.k nearest live chunks of each query reach, exactly, without its own, and how many those are: for each query
+-- and, within it, each part, among the rows whose hash falls into so many of 1024. Distances and not ids: of vectors equally
+-- near, as duplicates are, one is as right as the other. One scan for all queries and parts, which takes along what is within
+-- the distance where a random sample has about twice what the smallest part needs, and is done again where that was too near.
 declare
-    v_depth   bigint := case when 1024 = all (parts) then plan.k else ceil(2.2 * plan.k * 1024 / (select min(x) from unnest(parts) x)) end;
-    v_nearest jsonb;
+    c_sample constant double precision := 10000;
+    v_depth  double precision := case when 1024 = all (parts) then 1 else 2.2 * 1024 / (select min(x) from unnest(parts) x) end * plan.k;
+    v_share  double precision := least(1, c_sample / greatest(plan.rows, 1));
+    v_metric text := case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end;
+    v_near   text;
+    v_within text;
+    v_bounds double precision[];
 begin
+    select string_agg(format('e.vector %s %L::vector', v_metric, q.vector), ', ' order by q.n),
+           string_agg(format('e.vector %s %L::vector <= ($2)[%s]', v_metric, q.vector, q.n), ' or ' order by q.n)
+    into v_near, v_within
+    from unnest(queries) with ordinality q (vector, n);
     loop
-        execute format('with near as materialized (select e.vector %s $1 as d, hashint8(e.chunk_id) & 1023 as h '
-                       'from kompanion.embeddings e where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) '
-                       'and e.chunk_id <> $2 order by 1 limit $3) select jsonb_agg((select coalesce(jsonb_agg(f.d), ''[]'') '
-                       'from (select n.d from near n where n.h < p.part order by n.d limit $4) f) order by p.n) '
-                       'from unnest($5) with ordinality p (part, n)',
-                       case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id)
-        into v_nearest using query, but_for, v_depth, plan.k, parts;
-        exit when v_depth >= 2 * plan.rows or not exists (select from jsonb_array_elements(v_nearest) x where jsonb_array_length(x) < plan.k);
+        execute format('with near as materialized (select array[%s] as d from kompanion.embeddings e tablesample system (%s) '
+                       'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at)) '
+                       'select array_agg(coalesce((select x.d[q] from near x order by 1 offset %s limit 1), ''infinity'') order by q) from generate_series(1, %s) q',
+                       v_near, 100 * v_share, plan.model_id, ceil(v_depth * v_share + case when v_share < 1 then 3 * sqrt(v_depth * v_share) + 3 else 0 end), cardinality(queries))
+        into v_bounds;
+        -- By EXECUTE, as else no worker may help.
+        execute format('with near as materialized (select e.chunk_id, hashint8(e.chunk_id) & 1023 as h, array[%s] as d from kompanion.embeddings e '
+                       'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) and (%s)) '
+                       'select array_agg(f.furthest order by q.n, p.n), array_agg(f.found order by q.n, p.n) '
+                       'from unnest($1) with ordinality q (but_for, n) cross join unnest($3) with ordinality p (part, n) cross join lateral ('
+                       'select max(x.d) as furthest, count(*)::integer as found from (select n.d[q.n] as d from near n '
+                       'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, plan.model_id, v_within)
+        into furthest, counts using but_for, v_bounds, parts, plan.k;
+        exit when v_depth >= 2 * plan.rows or plan.k = all (counts);
         v_depth := v_depth * 4;
     end loop;
-    return v_nearest;
 end;
 $_$;
 
--- Name: FUNCTION _true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) IS 'Internal. Distances of the true nearest of random parts of all rows.';
+COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) IS 'Internal. How far the true nearest of random parts of all rows reach, for several queries in one scan.';
 
--- Name: _try_knob(kompanion._search_plan, public.vector, bigint, integer, double precision[], text); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _try_knob(kompanion._search_plan, public.vector, bigint, integer, double precision, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text DEFAULT 'kompanion.embeddings'::text, OUT recall double precision, OUT milliseconds double precision) RETURNS record
+CREATE FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text DEFAULT 'kompanion.embeddings'::text, OUT recall double precision, OUT milliseconds double precision) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
@@ -3120,15 +3136,42 @@ declare
 begin
     execute 'select count(*) filter (where (f.h).distance <= $9) from ('
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
-    into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, truth[cardinality(truth)];
+    into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, furthest;
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
-    recall := case when cardinality(truth) = 0 then 0 else least(1, v_hits / cardinality(truth)::double precision) end;
+    recall := coalesce(least(1, v_hits / nullif(present, 0)::double precision), 0);
 end;
 $_$;
 
--- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. Recall and time of one query at one setting of the index.';
+COMMENT ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. Recall and time of one query at one setting of the index.';
+
+-- Name: _try_ladder(kompanion._search_plan, public.vector, bigint, integer, double precision, integer, integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Recall and time of one query at each setting of the index; no time (NULL) once all are found: more probes find them too.
+declare
+    v_recall double precision := 0;
+    v_time   double precision;
+begin
+    foreach plan.knob in array ladder loop
+        v_time := null;
+        if v_recall < 1 then
+            perform _apply_settings(x.names, x.settings) from _index_settings(plan, plan.k) x;
+            select t.recall, t.milliseconds into v_recall, v_time from _try_knob(plan, query, but_for, part, furthest, present) t;
+        end if;
+        recalls := recalls || v_recall;
+        milliseconds := milliseconds || v_time;
+    end loop;
+end;
+$$;
+
+-- Name: FUNCTION _try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) IS 'Internal. Recall and time of one query at each setting of the index.';
 
 -- Name: _user_id(uuid, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3319,14 +3362,14 @@ COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables stag
 
 -- Name: calibrate(text, double precision, integer, public.vector[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion.calibrate(model text DEFAULT NULL::text, seconds double precision DEFAULT 60, sample integer DEFAULT 400, queries public.vector[] DEFAULT NULL::public.vector[]) RETURNS TABLE(share double precision, knob integer, recall double precision, milliseconds double precision, runs bigint)
+CREATE FUNCTION kompanion.calibrate(model text DEFAULT NULL::text, seconds double precision DEFAULT 60, sample integer DEFAULT 2000, queries public.vector[] DEFAULT NULL::public.vector[]) RETURNS TABLE(share double precision, knob integer, recall double precision, milliseconds double precision, runs bigint)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
     AS $$
 -- Measures recall@10 and time of the model's vector index for a ladder of probes or ef_search, at several filter shares and
 -- by the difficulty of the query, beside the cost of exact search, and keeps it: from then on search chooses by it.
--- Goes on where the time of a former call ran out; begins anew when that was complete or another index was built.
+-- Goes on where the time of a former call ran out; begins anew when that was complete, or of another index, pgvector or size.
 declare
     p       _search_plan := _calibration_plan(model);
     v_state jsonb;
@@ -3342,21 +3385,19 @@ declare
     v_ms    double precision[];
     v_runs  integer[];
     v_timed integer[];
-    v_truth double precision[];
-    v_truths jsonb;
+    v_true  record;  -- of a batch
+    v_tried record;  -- of a query at one share
     v_parts integer[];
     v_asked integer;
     v_names  text[];
     v_former text[];
-    v_recall double precision;
-    v_time   double precision;
     i       integer;
     r       record;
 begin
     if coalesce(seconds not between 0.001 and 1000000, true) or coalesce(sample not between 10 and 100000, true) then
         raise exception using
             errcode = 'KM007', message = format('seconds, sample: %s seconds and %s queries cannot be', coalesce(seconds::text, 'NULL'), coalesce(sample::text, 'NULL')),
-            hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 400 are usual.';
+            hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 2000 are usual.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
     v_end := clock_timestamp() + make_interval(secs => seconds);
@@ -3370,7 +3411,8 @@ begin
     end if;
     v_state := (select m.calibration from embedding_models m where m.model_id = p.model_id);
     if v_state is null or (v_state ->> 'complete')::boolean or v_state -> 'own_queries' <> to_jsonb(queries is not null)
-       or v_state -> 'index' <> p.index then
+       or v_state -> 'index' <> p.index or p.rows not between (v_state ->> 'rows')::bigint / 2 and (v_state ->> 'rows')::bigint * 2
+       or v_state ->> 'pgvector' <> (select x.extversion from pg_extension x where x.extname = 'vector') then
         v_state := _begin_calibration(p, queries, sample / 2);
     end if;
     p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
@@ -3387,39 +3429,40 @@ begin
     v_names := (_index_settings(p, p.k)).names;
     v_former := array(select current_setting(n, true) from unnest(v_names) n);
     for r in
-        select s.query, s.chunk_id, s.is_mixed from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
-        union all
-        select q.vector, -1, false from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done
+        select array_agg(a.query order by a.n) as queries, array_agg(a.chunk_id order by a.n) as own, array_agg(a.is_mixed order by a.n) as mixed
+        from (select s.query, s.chunk_id, s.is_mixed, row_number() over () as n
+              from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
+              union all
+              select q.vector, -1, false, q.n - v_done from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done) a
+        group by (a.n - 1) / 8 order by min(a.n)  -- so many share a scan for what is truly nearest
     loop
-        v_stopped := clock_timestamp() > v_end and v_done >= 10;
-        exit when v_stopped;
-        p.difficulty := (_look_around(p, r.query, 'e.chunk_id <> ' || r.chunk_id)).difficulty;
-        -- Rare matches cost the most to measure, and are found by the index the least often: every fourth pair of queries asks.
-        v_asked := case when v_done / 2 % 4 = 0 then v_shares else 3 end;
-        v_truths := _true_nearest(p, r.query, r.chunk_id, v_parts[1:v_asked]);
-        for s in 0 .. v_asked - 1 loop
-            v_truth := array(select e::double precision from jsonb_array_elements_text(v_truths -> s) e);
-            v_recall := 0;
-            for j in 1 .. cardinality(v_ladder) loop
-                i := ((r.is_mixed::integer * v_levels + p.difficulty) * v_shares + s) * cardinality(v_ladder) + j;
-                if v_recall < 1 then  -- once all are found, more probes find them too
-                    p.knob := v_ladder[j];
-                    perform _apply_settings(x.names, x.settings) from _index_settings(p, p.k) x;
-                    select t.recall, t.milliseconds into v_recall, v_time from _try_knob(p, r.query, r.chunk_id, v_parts[s + 1], v_truth) t;
-                    v_ms[i] := v_ms[i] + v_time;
-                    v_timed[i] := v_timed[i] + 1;
-                end if;
-                v_hits[i] := v_hits[i] + v_recall;
-                v_squares[i] := v_squares[i] + v_recall ^ 2;
-                v_runs[i] := v_runs[i] + 1;
+        -- Rare matches cost the most to measure, and are found by the index the least often: every fourth eight ask, of the first 400.
+        v_asked := case when v_done % 32 < 8 and v_done < 400 then v_shares else 3 end;
+        v_true := _true_nearest(p, r.queries, r.own, v_parts[1:v_asked]);
+        for n in 1 .. cardinality(r.queries) loop
+            v_stopped := clock_timestamp() > v_end and v_done >= 10;
+            exit when v_stopped;
+            p.difficulty := (_look_around(p, r.queries[n], 'e.chunk_id <> ' || r.own[n])).difficulty;
+            for s in 0 .. v_asked - 1 loop
+                v_tried := _try_ladder(p, r.queries[n], r.own[n], v_parts[s + 1], v_true.furthest[(n - 1) * v_asked + s + 1],
+                                       v_true.counts[(n - 1) * v_asked + s + 1], v_ladder);
+                i := ((r.mixed[n]::integer * v_levels + p.difficulty) * v_shares + s) * cardinality(v_ladder);
+                for j in 1 .. cardinality(v_ladder) loop
+                    v_hits[i + j] := v_hits[i + j] + v_tried.recalls[j];
+                    v_squares[i + j] := v_squares[i + j] + v_tried.recalls[j] ^ 2;
+                    v_runs[i + j] := v_runs[i + j] + 1;
+                    v_ms[i + j] := v_ms[i + j] + coalesce(v_tried.milliseconds[j], 0);
+                    v_timed[i + j] := v_timed[i + j] + (v_tried.milliseconds[j] is not null)::integer;
+                end loop;
             end loop;
+            v_done := v_done + 1;
+            if clock_timestamp() > v_told + interval '5 seconds' then
+                v_told := clock_timestamp();
+                raise notice 'calibrate: % of % queries, % s left', v_done, coalesce(cardinality(queries), sample),
+                    round(extract(epoch from v_end - v_told));
+            end if;
         end loop;
-        v_done := v_done + 1;
-        if clock_timestamp() > v_told + interval '5 seconds' then
-            v_told := clock_timestamp();
-            raise notice 'calibrate: % of % queries, % s left', v_done, coalesce(cardinality(queries), sample),
-                round(extract(epoch from v_end - v_told));
-        end if;
+        exit when v_stopped;
     end loop;
     perform _apply_settings(v_names, v_former);
     v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
@@ -4212,9 +4255,9 @@ begin
                 'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
             (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
                 'the calibration is that of another index: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
-            (10, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'false',
+            (10, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'false' and (r.calibration ->> 'queries')::integer < 400,
                 format('the calibration stopped after %s queries', r.calibration ->> 'queries'), format('select * from kompanion.calibrate(%L)', r.name)),
-            (11, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'true'
+            (11, r.retired_at is null and r.valid
                 and (r.calibration ->> 'pgvector' <> v_vector or v_rows not between (r.calibration ->> 'rows')::bigint / 2 and (r.calibration ->> 'rows')::bigint * 2),
                 format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector),
                 format('select * from kompanion.calibrate(%L)', r.name)),
@@ -5568,7 +5611,6 @@ CREATE FUNCTION kompanion.tune_index(model text DEFAULT NULL::text, target_recal
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
-    SET extra_float_digits TO '1'
     AS $$
 -- Builds candidate indexes on a copy of the vectors, so that writers and searches go on: ivfflat with lists around the square
 -- root of the rows, on towards the better side while that pays, then hnsw. Each is asked with the smallest knob that reaches
@@ -5581,7 +5623,8 @@ declare
     v_rows    bigint;
     v_queries vector[];
     v_own     bigint[];
-    v_truths  jsonb := '[]';
+    v_furthest double precision[] := '{}';
+    v_counts  integer[] := '{}';
     v_times   double precision;
     v_found   jsonb := '[]';
     v_best    jsonb;
@@ -5615,8 +5658,9 @@ begin
     if queries is not null then
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
     end if;
-    for n in 1 .. cardinality(v_queries) loop
-        v_truths := v_truths || _true_nearest(p, v_queries[n], v_own[n], array[v_part]);
+    for n in 1 .. cardinality(v_queries) by 8 loop
+        select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
+        from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part]) t;
     end loop;
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
@@ -5633,7 +5677,7 @@ begin
             continue;
         end if;
         v_seconds := _build_candidate(p);
-        select * into r from _measure_candidate(p, v_queries, v_own, v_truths, v_part) c;
+        select * into r from _measure_candidate(p, v_queries, v_own, v_furthest, v_counts, v_part) c;
         raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
             case when r.knob is null then format('does not reach %s', p.target_recall)
             else format('reaches %s with %s in %s ms', round(r.recall::numeric, 3), r.knob, round(r.milliseconds::numeric, 2)) end, round(v_seconds::numeric, 1);
@@ -7550,12 +7594,12 @@ GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion
 GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion_admin;
 
--- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], truths jsonb, part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
 
 -- Name: FUNCTION _metadata_index(key text, type text); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7779,19 +7823,26 @@ GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompa
 GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompanion_admin;
 
--- Name: FUNCTION _true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) TO kompanion_admin;
 
--- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, truth double precision[], source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
+
+-- Name: FUNCTION _try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) TO kompanion_admin;
 
 -- Name: FUNCTION _user_id(namespace_id uuid, key text); Type: ACL; Schema: kompanion; Owner: -
 

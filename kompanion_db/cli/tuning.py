@@ -24,7 +24,9 @@ TargetOption = Annotated[
 def calibrate(
     model: ModelArgument = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Stop after this; call again to go on.")] = 60.0,
-    sample: Annotated[int, typer.Option("--sample", help="Queries to ask, 10 to 100000.")] = 400,
+    sample: Annotated[
+        int | None, typer.Option("--sample", help="Queries to ask, 10 to 100000; default 2000, on SQLite 400.")
+    ] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,13 +17,14 @@ def calibrate(
     model: str | None = None,
     *,
     seconds: float = 60.0,
-    sample: int = 400,
+    sample: int | None = None,
     queries: Any = None,
     progress: Progress | None = None,
 ) -> Steps[list[CalibrationPoint]]:
     """Measure recall@10 and time of a model's vector index; from then on searches choose exact or index by it.
 
-    Stops after about ``seconds`` and goes on when called again, until ``sample`` queries (10 to 100,000) are asked.
+    Stops after about ``seconds`` and goes on when called again, until ``sample`` queries (10 to 100,000) are asked:
+    2,000 when None, on SQLite 400.
     ``queries``: what users really ask, instead of stored vectors: shape (n, dim), a list of vectors, or of texts for
     the store's embedder. ``progress`` is called with what the server tells, every few seconds; an exception in it is
     logged and ends nothing. Empty without a valid index: then searches are exact.
@@ -37,8 +38,8 @@ def calibrate(
         progress,
         model=check.text("model", model),
         seconds=check.number("seconds", seconds),
-        sample=check.integer("sample", sample),
         queries=vectors,
+        **({} if sample is None else {"sample": check.integer("sample", sample)}),
     )
     return [CalibrationPoint(**row) for row in rows]
 

@@ -77,47 +77,66 @@ comment on function kompanion._sample_queries(integer, integer, uuid[], boolean)
 
 create function kompanion._true_nearest(
     plan    kompanion._search_plan,
-    query   vector,
-    but_for bigint,
-    parts   integer[]
+    queries vector[],
+    but_for bigint[],
+    parts   integer[],
+    out furthest double precision[],
+    out counts   integer[]
 )
-    returns jsonb
     language plpgsql
     stable
     set search_path from current
     set jit = off
+    set parallel_tuple_cost = 0  -- hardly a row comes through, which the planner does not know
 as $_true_nearest$
--- The distances of the plan.k nearest live chunks, exactly, without the query's own: for each part, among the rows whose hash
--- falls into so many of 1024. Distances and not ids: of vectors equally near, as duplicates are, one is as right as the other.
--- One scan for all parts, twice as deep as the smallest needs on the average; by EXECUTE, as else no worker may help.
+-- How far the plan.k nearest live chunks of each query reach, exactly, without its own, and how many those are: for each query
+-- and, within it, each part, among the rows whose hash falls into so many of 1024. Distances and not ids: of vectors equally
+-- near, as duplicates are, one is as right as the other. One scan for all queries and parts, which takes along what is within
+-- the distance where a random sample has about twice what the smallest part needs, and is done again where that was too near.
 declare
-    v_depth   bigint := case when 1024 = all (parts) then plan.k else ceil(2.2 * plan.k * 1024 / (select min(x) from unnest(parts) x)) end;
-    v_nearest jsonb;
+    c_sample constant double precision := 10000;
+    v_depth  double precision := case when 1024 = all (parts) then 1 else 2.2 * 1024 / (select min(x) from unnest(parts) x) end * plan.k;
+    v_share  double precision := least(1, c_sample / greatest(plan.rows, 1));
+    v_metric text := case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end;
+    v_near   text;
+    v_within text;
+    v_bounds double precision[];
 begin
+    select string_agg(format('e.vector %s %L::vector', v_metric, q.vector), ', ' order by q.n),
+           string_agg(format('e.vector %s %L::vector <= ($2)[%s]', v_metric, q.vector, q.n), ' or ' order by q.n)
+    into v_near, v_within
+    from unnest(queries) with ordinality q (vector, n);
     loop
-        execute format('with near as materialized (select e.vector %s $1 as d, hashint8(e.chunk_id) & 1023 as h '
-                       'from kompanion.embeddings e where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) '
-                       'and e.chunk_id <> $2 order by 1 limit $3) select jsonb_agg((select coalesce(jsonb_agg(f.d), ''[]'') '
-                       'from (select n.d from near n where n.h < p.part order by n.d limit $4) f) order by p.n) '
-                       'from unnest($5) with ordinality p (part, n)',
-                       case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id)
-        into v_nearest using query, but_for, v_depth, plan.k, parts;
-        exit when v_depth >= 2 * plan.rows or not exists (select from jsonb_array_elements(v_nearest) x where jsonb_array_length(x) < plan.k);
+        execute format('with near as materialized (select array[%s] as d from kompanion.embeddings e tablesample system (%s) '
+                       'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at)) '
+                       'select array_agg(coalesce((select x.d[q] from near x order by 1 offset %s limit 1), ''infinity'') order by q) from generate_series(1, %s) q',
+                       v_near, 100 * v_share, plan.model_id, ceil(v_depth * v_share + case when v_share < 1 then 3 * sqrt(v_depth * v_share) + 3 else 0 end), cardinality(queries))
+        into v_bounds;
+        -- By EXECUTE, as else no worker may help.
+        execute format('with near as materialized (select e.chunk_id, hashint8(e.chunk_id) & 1023 as h, array[%s] as d from kompanion.embeddings e '
+                       'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) and (%s)) '
+                       'select array_agg(f.furthest order by q.n, p.n), array_agg(f.found order by q.n, p.n) '
+                       'from unnest($1) with ordinality q (but_for, n) cross join unnest($3) with ordinality p (part, n) cross join lateral ('
+                       'select max(x.d) as furthest, count(*)::integer as found from (select n.d[q.n] as d from near n '
+                       'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, plan.model_id, v_within)
+        into furthest, counts using but_for, v_bounds, parts, plan.k;
+        exit when v_depth >= 2 * plan.rows or plan.k = all (counts);
         v_depth := v_depth * 4;
     end loop;
-    return v_nearest;
 end;
 $_true_nearest$;
-revoke all on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer[]) from public;
-comment on function kompanion._true_nearest(kompanion._search_plan, vector, bigint, integer[]) is 'Internal. Distances of the true nearest of random parts of all rows.';
+revoke all on function kompanion._true_nearest(kompanion._search_plan, vector[], bigint[], integer[]) from public;
+comment on function kompanion._true_nearest(kompanion._search_plan, vector[], bigint[], integer[]) is
+    'Internal. How far the true nearest of random parts of all rows reach, for several queries in one scan.';
 
 create function kompanion._try_knob(
-    plan    kompanion._search_plan,
-    query   vector,
-    but_for bigint,
-    part    integer,
-    truth   double precision[],
-    source  text default 'kompanion.embeddings',
+    plan     kompanion._search_plan,
+    query    vector,
+    but_for  bigint,
+    part     integer,
+    furthest double precision,
+    present  integer,
+    source   text default 'kompanion.embeddings',
     out recall       double precision,
     out milliseconds double precision
 )
@@ -132,13 +151,13 @@ declare
 begin
     execute 'select count(*) filter (where (f.h).distance <= $9) from ('
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
-    into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, truth[cardinality(truth)];
+    into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, furthest;
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
-    recall := case when cardinality(truth) = 0 then 0 else least(1, v_hits / cardinality(truth)::double precision) end;
+    recall := coalesce(least(1, v_hits / nullif(present, 0)::double precision), 0);
 end;
 $_try_knob$;
-revoke all on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision[], text) from public;
-comment on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision[], text) is
+revoke all on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision, integer, text) from public;
+comment on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision, integer, text) is
     'Internal. Recall and time of one query at one setting of the index.';
 
 create function kompanion._row_costs(

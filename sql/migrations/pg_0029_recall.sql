@@ -170,9 +170,9 @@ begin
                 'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
             (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
                 'the calibration is that of another index: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
-            (10, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'false',
+            (10, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'false' and (r.calibration ->> 'queries')::integer < 400,
                 format('the calibration stopped after %s queries', r.calibration ->> 'queries'), format('select * from kompanion.calibrate(%L)', r.name)),
-            (11, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'true'
+            (11, r.retired_at is null and r.valid
                 and (r.calibration ->> 'pgvector' <> v_vector or v_rows not between (r.calibration ->> 'rows')::bigint / 2 and (r.calibration ->> 'rows')::bigint * 2),
                 format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector),
                 format('select * from kompanion.calibrate(%L)', r.name)),

@@ -28,7 +28,8 @@ create function kompanion._measure_candidate(
     plan          kompanion._search_plan,
     queries       vector[],
     but_for       bigint[],
-    truths        jsonb,
+    furthest      double precision[],
+    counts        integer[],
     part          integer,
     out knob         integer,
     out recall       double precision,
@@ -57,7 +58,7 @@ begin
         v_times := '{}'; v_sum := 0;
         for n in 1 .. cardinality(queries) loop
             select t.recall, t.milliseconds into r
-            from _try_knob(plan, queries[n], but_for[n], part, array(select e::double precision from jsonb_array_elements_text(truths -> n - 1) e), 'kompanion.tuning_copy') t;
+            from _try_knob(plan, queries[n], but_for[n], part, furthest[n], counts[n], 'kompanion.tuning_copy') t;
             v_sum := v_sum + r.recall;
             v_times := v_times || r.milliseconds;
         end loop;
@@ -73,8 +74,8 @@ begin
     end loop;
 end;
 $_measure_candidate$;
-revoke all on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], jsonb, integer) from public;
-comment on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], jsonb, integer) is
+revoke all on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], double precision[], integer[], integer) from public;
+comment on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], double precision[], integer[], integer) is
     'Internal. The smallest knob with which a candidate index reaches the target, its recall and time.';
 
 create function kompanion._hnsw_seconds(
@@ -140,7 +141,6 @@ create function kompanion.tune_index(
     volatile
     set search_path from current
     set jit = off
-    set extra_float_digits = 1  -- distances go through JSON, and come back as they were
 as $tune_index$
 -- Builds candidate indexes on a copy of the vectors, so that writers and searches go on: ivfflat with lists around the square
 -- root of the rows, on towards the better side while that pays, then hnsw. Each is asked with the smallest knob that reaches
@@ -153,7 +153,8 @@ declare
     v_rows    bigint;
     v_queries vector[];
     v_own     bigint[];
-    v_truths  jsonb := '[]';
+    v_furthest double precision[] := '{}';
+    v_counts  integer[] := '{}';
     v_times   double precision;
     v_found   jsonb := '[]';
     v_best    jsonb;
@@ -187,8 +188,9 @@ begin
     if queries is not null then
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
     end if;
-    for n in 1 .. cardinality(v_queries) loop
-        v_truths := v_truths || _true_nearest(p, v_queries[n], v_own[n], array[v_part]);
+    for n in 1 .. cardinality(v_queries) by 8 loop
+        select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
+        from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part]) t;
     end loop;
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
@@ -205,7 +207,7 @@ begin
             continue;
         end if;
         v_seconds := _build_candidate(p);
-        select * into r from _measure_candidate(p, v_queries, v_own, v_truths, v_part) c;
+        select * into r from _measure_candidate(p, v_queries, v_own, v_furthest, v_counts, v_part) c;
         raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
             case when r.knob is null then format('does not reach %s', p.target_recall)
             else format('reaches %s with %s in %s ms', round(r.recall::numeric, 3), r.knob, round(r.milliseconds::numeric, 2)) end, round(v_seconds::numeric, 1);
