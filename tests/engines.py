@@ -84,6 +84,7 @@ NOT_ON_SQLITE = {
     "test_sqlite_files.py::test_a_store_on_a_server": _SERVER,
     "test_staging.py": _SQL,
     "test_text_arguments.py::test_no_fragment_of_sql": _SQL,
+    "test_true_nearest.py": _PLANS,
     "test_tuning.py::test_memory_for_a_build": _PLANS,
     "test_tuning.py::test_an_outgrown_index": _PLANS,
     "test_tuning.py::test_half_precision": _PLANS,

@@ -14,6 +14,7 @@ import samples
 import servers
 from by_hand import ByHand
 from clusters import DIM, QUERIES
+from psycopg.types.json import Jsonb
 
 import kompanion_db
 
@@ -134,6 +135,31 @@ def test_an_outgrown_index_is_named_its_loss_is_measured_and_the_statement_repai
     assert lost.recall < repaired.recall
     assert repaired.recall >= 0.92
     assert not [a for a in pg_store.index_advice("m") if "learned its lists" in a.advice]
+
+
+def test_a_calibration_that_broke_off_is_enough_from_400_queries_on_and_goes_on_only_where_it_still_holds(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    def broken_off(**told: Any) -> None:
+        conn.execute("update kompanion.embedding_models set calibration = calibration || %s", (Jsonb(told),))
+
+    def asked() -> int:
+        pg_store.calibrate("m", seconds=0.001, sample=410)
+        row = conn.execute("select (calibration -> 'queries')::integer from kompanion.embedding_models").fetchone()
+        return int(row[0]) if row else 0
+
+    _fill(pg_store, range(300))
+    pg_store.ensure_index("m", kind="ivfflat", lists=10)
+    with db.connect() as conn:
+        assert asked() < 400
+        assert ["stopped after" in a.advice for a in pg_store.index_advice("m")] == [True]
+        broken_off(queries=400)
+        assert pg_store.index_advice("m") == []
+        assert asked() == 400, "it goes on from there, for no time at all"
+        for change in ({"pgvector": "0.5.0"}, {"rows": 100}, {"rows": 900}):
+            broken_off(queries=400, complete=False, **change)
+            assert [a.statement for a in pg_store.index_advice("m")] == ["select * from kompanion.calibrate('m')"]
+            assert asked() < 400, f"it begins anew: {change}"
 
 
 def test_memory_for_a_build_is_asked_for_only_while_there_is_something_to_build(
