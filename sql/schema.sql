@@ -1504,8 +1504,10 @@ begin
                     v_spread := sqrt(greatest(v_spread / v_n - v_mean ^ 2, c_targets[t] * (1 - c_targets[t]) / 10) / v_n);
                     -- 2.33: 99 % of a normal distribution. 0.99: that most queries miss nothing and few miss much, taken as half of what
                     -- they ask for, makes the mean of a sample flatter; the correction of Johnson (1978), (1 + 2 * 2.33 ^ 2) / 6 of that.
-                    -- At most six tenths of the way to 1, or few queries could never be sure.
-                    v_met := v_met and v_mean >= c_targets[t] + least(2.33 * v_spread + 0.99 / v_n, 0.6 * (1 - c_targets[t]));
+                    -- At most six tenths of the way to 1, or few queries could never be sure; and always a fifth, as no sample of what is
+                    -- stored is just like what users ask: without it the passages' questions had 0.893, 0.943 and 0.988 of 0.90, 0.95 and 0.99
+                    -- in the worst of six calibrations of 2,000 queries, with it 0.910, 0.954 and 0.991.
+                    v_met := v_met and v_mean >= c_targets[t] + least(2.33 * v_spread + 0.99 / v_n + 0.2 * (1 - c_targets[t]), 0.6 * (1 - c_targets[t]));
                 end loop;
                 exit when v_met;
             end loop;

@@ -112,7 +112,7 @@ curves = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(means=curves, runs=st.integers(10, 400), target=st.sampled_from([0.8, 0.9, 0.95, 0.99]))
-def test_the_mean_of_each_kind_of_query_reaches_the_target_with_room_for_chance(
+def test_the_mean_of_each_kind_of_query_reaches_the_target_with_room_for_chance_and_for_other_questions(
     conn: psycopg.Connection[Any], means: Any, runs: int, target: float
 ) -> None:
     chosen = _knobs(conn, _state(means, runs), target)
@@ -123,7 +123,7 @@ def test_the_mean_of_each_kind_of_query_reaches_the_target_with_room_for_chance(
         chance = 2.33 * np.sqrt(max(mean * (1 - mean), target * (1 - target) / 10) / (LEVELS * runs)) + 0.99 / (
             LEVELS * runs
         )
-        assert mean >= target + min(chance, 0.6 * (1 - target)) - 1e-3
+        assert mean >= target + min(chance + 0.2 * (1 - target), 0.6 * (1 - target)) - 1e-3
     assert [k or 99 for k in chosen] == sorted(k or 99 for k in chosen)  # the more difficult, the more is looked at
 
 
@@ -131,7 +131,7 @@ def test_more_queries_vouch_with_less_effort(conn: psycopg.Connection[Any]) -> N
     means = np.tile(np.array([0.8, 0.9, 0.93, 0.95, 0.97]), (2, LEVELS, 1))
     few, many = (_knobs(conn, _state(means, runs), 0.9) for runs in (10, 10_000))
     assert all(f > m for f, m in zip(few, many, strict=True))
-    assert set(many) == {3.0}
+    assert set(many) == {4.0}
 
 
 KNOWN = json.dumps({"large": {str(ONE): 0.2, str(TWO): 0.05}, "common_tags": {"often": 0.5, "seldom": 0.1}})
