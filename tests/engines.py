@@ -87,6 +87,7 @@ NOT_ON_SQLITE = {
     "test_true_nearest.py": _PLANS,
     "test_tuning.py::test_memory_for_a_build": _PLANS,
     "test_tuning.py::test_an_outgrown_index": _PLANS,
+    "test_tuning.py::test_a_calibration_that_broke_off": _PLANS,
     "test_tuning.py::test_half_precision": _PLANS,
     "test_tuning.py::test_hnsw_is_left_out": _PLANS,
     "test_tuning.py::test_the_best_candidate": _PLANS,
