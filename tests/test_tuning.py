@@ -129,7 +129,7 @@ def test_an_outgrown_index_is_named_its_loss_is_measured_and_the_statement_repai
     run = db.psql(f"{outgrown}\n")
     assert run.returncode == 0, run.stderr
     repaired = pg_store.measure_recall("m", sample=100)
-    assert lost.by_index == repaired.by_index == 100
+    assert lost.by_index == 100  # afterwards the new calibration chooses, by what it measured
     assert lost.recall is not None
     assert repaired.recall is not None
     assert lost.recall < repaired.recall
