@@ -3115,7 +3115,7 @@ begin
                        'select max(x.d) as furthest, count(*)::integer as found from (select n.d[q.n] as d from near n '
                        'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, plan.model_id, v_within)
         into furthest, counts using but_for, v_bounds, parts, plan.k;
-        exit when v_depth >= 2 * plan.rows or plan.k = all (counts);
+        exit when plan.k = all (counts) or 'infinity' = all (v_bounds);
         v_depth := v_depth * 4;
     end loop;
 end;
@@ -5660,7 +5660,7 @@ begin
     if queries is not null then
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
     end if;
-    for n in 1 .. cardinality(v_queries) by 8 loop
+    for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
         from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part]) t;
     end loop;

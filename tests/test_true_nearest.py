@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 import servers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import kompanion_db
@@ -60,6 +60,7 @@ def conn(one_server: servers.Server) -> Iterator[psycopg.Connection[Any]]:
     rows=st.sampled_from([1, 500, ROWS, 50 * ROWS]),
     k=st.integers(1, 30),
 )
+@example(places=list(range(0, ROWS, 200)), stored=True, parts=[1], rows=1, k=1)  # hardly any, and none expected
 def test_the_true_nearest_of_many_queries_are_those_of_each(
     conn: psycopg.Connection[Any], places: list[int], stored: bool, parts: list[int], rows: int, k: int
 ) -> None:

@@ -120,7 +120,7 @@ begin
                        'select max(x.d) as furthest, count(*)::integer as found from (select n.d[q.n] as d from near n '
                        'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, plan.model_id, v_within)
         into furthest, counts using but_for, v_bounds, parts, plan.k;
-        exit when v_depth >= 2 * plan.rows or plan.k = all (counts);
+        exit when plan.k = all (counts) or 'infinity' = all (v_bounds);
         v_depth := v_depth * 4;
     end loop;
 end;

@@ -188,7 +188,7 @@ begin
     if queries is not null then
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
     end if;
-    for n in 1 .. cardinality(v_queries) by 8 loop
+    for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
         from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part]) t;
     end loop;
