@@ -34,6 +34,12 @@ _HINTS: dict[type[KompanionError], str] = {
     "A write that was not answered may have been kept: look before writing it again.",
 }
 
+_MEMORY_HINT = (
+    "Set it higher: for the role (alter role ... set maintenance_work_mem = '1GB'), or for the connections of a store, "
+    "by its URL: ?options=-cmaintenance_work_mem%3D1GB."
+)
+"""For pgvector, which says how much memory building an index takes, and no more."""
+
 
 def translate(exc: psycopg.Error) -> KompanionError:
     """The KompanionError that ``exc`` stands for, by its SQLSTATE; raises nothing.
@@ -52,7 +58,8 @@ def translate(exc: psycopg.Error) -> KompanionError:
         cls = ConnectionFailed
     elif cls is KompanionError and state is not None and state[:2] in _CLASSES:
         cls = _CLASSES[state[:2]]
-    return cls(message, detail=exc.diag.message_detail, hint=exc.diag.message_hint or _HINTS.get(cls))
+    hint = _MEMORY_HINT if "maintenance_work_mem is" in message else _HINTS.get(cls)
+    return cls(message, detail=exc.diag.message_detail, hint=exc.diag.message_hint or hint)
 
 
 @contextmanager

@@ -175,25 +175,27 @@ COMMENT ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, as
 
 -- Name: _build_candidate(kompanion._search_plan); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._build_candidate(plan kompanion._search_plan) RETURNS double precision
+CREATE FUNCTION kompanion._build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET client_min_messages TO 'warning'
     AS $$
--- Builds the index of the plan's kind and lists on the copy; the seconds it took.
+-- Builds the index of the plan's kind and lists on the copy; the seconds it took, or what pgvector says of the memory it lacks.
 declare
     v_start timestamptz := clock_timestamp();
 begin
     drop index if exists kompanion.tuning_copy_ix;
     execute 'create index tuning_copy_ix on kompanion.tuning_copy '
         || _index_definition(plan.index_kind, plan.lists, plan.dim, plan.metric, plan.half);
-    return extract(epoch from clock_timestamp() - v_start);
+    seconds := extract(epoch from clock_timestamp() - v_start);
+exception when program_limit_exceeded then
+    refused := sqlerrm;
 end;
 $$;
 
--- Name: FUNCTION _build_candidate(plan kompanion._search_plan); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) IS 'Internal. Builds a candidate index on the copy that tune_index works on.';
+COMMENT ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text) IS 'Internal. Builds a candidate index on the copy that tune_index works on.';
 
 -- Name: _build_memory_kb(text, bigint, integer, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -201,14 +203,15 @@ CREATE FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- maintenance_work_mem that building an index needs. ivfflat refuses to start with less than its k-means takes: the sample
--- and, for Elkan's bounds, sample x lists and lists x lists floats (pgvector, ivfkmeans.c). hnsw goes on, many times slower,
+-- maintenance_work_mem that building an index needs. ivfflat refuses to start with less than its k-means takes: room for 50
+-- rows a list, and, for Elkan's bounds, sample x lists and lists x lists floats (pgvector, ivfkmeans.c). hnsw goes on, many times slower,
 -- once the graph does not fit: vector, and 2 x m neighbours of 16 bytes each with m = 16.
 declare
-    v_sample double precision := least(greatest(50.0 * lists, 10000), rows);
+    v_room   double precision := greatest(50.0 * lists, 10000);  -- also where there are fewer rows
+    v_sample double precision := least(v_room, rows);
 begin
     return case kind when 'hnsw' then rows * (4 * dim + 8 + 700) / 1024
-           else ((v_sample + 2 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 8.0 * lists * lists) / 1024 end::bigint;
+           else ((v_room + 2 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 8.0 * lists * lists) / 1024 end::bigint;
 end;
 $$;
 
@@ -1775,18 +1778,22 @@ COMMENT ON FUNCTION kompanion._make_tuning_copy(model_id integer) IS 'Internal. 
 
 -- Name: _measure_candidate(kompanion._search_plan, public.vector[], bigint[], double precision[], integer[], integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) RETURNS record
+CREATE FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
-    AS $$
+    AS $_$
 -- The smallest probes or ef_search with which the candidate reaches the target, its recall and median time. NULL when none
--- does. The ladder is climbed until the target is reached, then the last step is halved while it can be.
+-- does. The ladder is climbed until the target is reached, then the last step is halved while it can be. Candidates cannot be
+-- asked in turn, as their indexes do not stand side by side: the median time of a work that is always the same, done between
+-- the queries, tells how fast the machine was meanwhile.
 declare
     v_ladder integer[] := _knob_ladder(plan.index_kind, plan.lists);
     v_below  integer := case plan.index_kind when 'hnsw' then plan.k - 1 else 0 end;  -- an ef_search below k is k
     v_step   integer := 1;
     v_times  double precision[];
+    v_yards  double precision[];
     v_sum    double precision;
+    v_start  timestamptz;
     s        record;
     r        record;
 begin
@@ -1795,29 +1802,33 @@ begin
         exit when plan.knob is null or knob - v_below <= greatest(1, knob / 16);
         s := _index_settings(plan, plan.k);
         s.settings := _apply_settings(s.names, s.settings);
-        v_times := '{}'; v_sum := 0;
+        v_times := '{}'; v_yards := '{}'; v_sum := 0;
         for n in 1 .. cardinality(queries) loop
             select t.recall, t.milliseconds into r
             from _try_knob(plan, queries[n], but_for[n], part, furthest[n], counts[n], 'kompanion.tuning_copy') t;
             v_sum := v_sum + r.recall;
             v_times := v_times || r.milliseconds;
+            v_start := clock_timestamp();
+            execute 'select min(c.vector <=> $1) from kompanion.tuning_copy c where c.ctid < ''(64,0)''' using queries[n];
+            v_yards := v_yards || (extract(epoch from clock_timestamp() - v_start) * 1000)::double precision;
         end loop;
         perform _apply_settings(s.names, s.settings);
         if v_sum / cardinality(queries) >= plan.target_recall then
             knob := plan.knob;
             recall := v_sum / cardinality(queries);
             milliseconds := (select percentile_cont(0.5) within group (order by t) from unnest(v_times) t);
+            yardstick := (select percentile_cont(0.5) within group (order by t) from unnest(v_yards) t);
         else
             v_below := plan.knob;
             v_step := v_step + 1;
         end if;
     end loop;
 end;
-$$;
+$_$;
 
--- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) IS 'Internal. The smallest knob with which a candidate index reaches the target, its recall and time.';
+COMMENT ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision) IS 'Internal. The smallest knob with which a candidate index reaches the target, its recall and time, and the time of a fixed work meanwhile.';
 
 -- Name: _metadata_index(text, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5609,7 +5620,7 @@ COMMENT ON FUNCTION kompanion.trim_history(keep_for interval, keep_last integer,
 
 -- Name: tune_index(text, double precision, double precision, text[], double precision, integer, public.vector[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion.tune_index(model text DEFAULT NULL::text, target_recall double precision DEFAULT NULL::double precision, seconds double precision DEFAULT 300, kinds text[] DEFAULT '{ivfflat,hnsw}'::text[], share double precision DEFAULT 1, sample integer DEFAULT 100, queries public.vector[] DEFAULT NULL::public.vector[]) RETURNS TABLE(kind text, lists integer, knob integer, recall double precision, milliseconds double precision, build_seconds double precision, chosen boolean)
+CREATE FUNCTION kompanion.tune_index(model text DEFAULT NULL::text, target_recall double precision DEFAULT NULL::double precision, seconds double precision DEFAULT 300, kinds text[] DEFAULT '{ivfflat,hnsw}'::text[], share double precision DEFAULT 1, sample integer DEFAULT 400, queries public.vector[] DEFAULT NULL::public.vector[]) RETURNS TABLE(kind text, lists integer, knob integer, recall double precision, milliseconds double precision, build_seconds double precision, chosen boolean)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
@@ -5617,7 +5628,8 @@ CREATE FUNCTION kompanion.tune_index(model text DEFAULT NULL::text, target_recal
 -- Builds candidate indexes on a copy of the vectors, so that writers and searches go on: ivfflat with lists around the square
 -- root of the rows, on towards the better side while that pays, then hnsw. Each is asked with the smallest knob that reaches
 -- the target where matches have the given share; the one with the lowest median time is remembered, and index_statements
--- builds it. Changes nothing else. A candidate that would not be built in the seconds left is left out, and a notice says so.
+-- builds it. Changes nothing else. A candidate that would not be built in the seconds left, or takes more than
+-- maintenance_work_mem, is left out, and a notice says so.
 declare
     p         _search_plan := _calibration_plan(model);
     v_end     timestamptz;
@@ -5632,6 +5644,9 @@ declare
     v_best    jsonb;
     v_seconds double precision := 0;
     v_need    double precision;
+    v_built   record;
+    v_refused text;
+    v_yard    double precision;
     r         record;
 begin
     p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);
@@ -5678,8 +5693,16 @@ begin
             raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), round(v_need);
             continue;
         end if;
-        v_seconds := _build_candidate(p);
+        v_built := _build_candidate(p);
+        if v_built.refused is not null then
+            v_refused := v_built.refused;
+            raise notice 'tune_index: % left out: %; set it higher to try this one', concat_ws(' ', p.index_kind, p.lists), v_refused;
+            continue;
+        end if;
+        v_seconds := v_built.seconds;
         select * into r from _measure_candidate(p, v_queries, v_own, v_furthest, v_counts, v_part) c;
+        v_yard := coalesce(v_yard, r.yardstick);
+        r.milliseconds := r.milliseconds * v_yard / r.yardstick;  -- as fast as the machine was for the first
         raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
             case when r.knob is null then format('does not reach %s', p.target_recall)
             else format('reaches %s with %s in %s ms', round(r.recall::numeric, 3), r.knob, round(r.milliseconds::numeric, 2)) end, round(v_seconds::numeric, 1);
@@ -5688,7 +5711,11 @@ begin
         v_best := (select f from jsonb_array_elements(v_found) f where f ->> 'knob' is not null order by (f ->> 'milliseconds')::double precision limit 1);
     end loop;
     drop table kompanion.tuning_copy;
-    if v_best is not null then
+    if v_found = '[]' and v_refused is not null then
+        raise exception using
+            errcode = 'program_limit_exceeded', message = v_refused,
+            hint = 'No candidate could be built: set maintenance_work_mem higher, in this session or for the role, and tune again.';
+    elsif v_best is not null then
         update embedding_models m
         set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())
         where m.model_id = p.model_id;
@@ -7267,12 +7294,12 @@ GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, 
 GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) TO kompanion_admin;
 
--- Name: FUNCTION _build_candidate(plan kompanion._search_plan); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan, OUT seconds double precision, OUT refused text) TO kompanion_admin;
 
 -- Name: FUNCTION _build_memory_kb(kind text, rows bigint, lists integer, dim integer); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7596,12 +7623,12 @@ GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion
 GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion_admin;
 
--- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision) TO kompanion_admin;
 
 -- Name: FUNCTION _metadata_index(key text, type text); Type: ACL; Schema: kompanion; Owner: -
 

@@ -14,9 +14,11 @@ import samples
 import servers
 from by_hand import ByHand
 from clusters import DIM, QUERIES
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 import kompanion_db
+from kompanion_db import errors
 
 LONG = 3000
 
@@ -85,6 +87,48 @@ def test_hnsw_is_left_out_when_building_it_would_take_longer_than_there_is_time(
     assert store.tune_index("m", kinds=["hnsw"], seconds=0.01, sample=10, progress=told.append) == []
     assert [line for line in told if re.match(r"tune_index: hnsw left out.* give more seconds$", line)]
     assert store.list_models()[0].index_kind == "none"
+
+
+def test_what_maintenance_work_mem_has_no_room_for_is_left_out_of_the_tuning_and_said(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(pg_store, range(1200))  # their square root is 35
+    told: list[str] = []
+    with db.connect() as conn:
+        conn.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+        conn.execute("set maintenance_work_mem = '1MB'")
+        tried = conn.execute(
+            "select lists from kompanion.tune_index('m', kinds => '{ivfflat}', sample => 20)"
+        ).fetchall()
+        assert {35, 17} <= {lists for (lists,) in tried} <= {35, 17, 9}
+    left_out = [line for line in told if "left out" in line]
+    assert [line.split()[2] for line in left_out] == ["69", "139"]
+    assert all("MB, maintenance_work_mem is 1 MB; set it higher to try this one" in line for line in left_out)
+    assert pg_store.list_models()[0].index_kind == "none"
+
+
+def test_tuning_fails_with_the_way_out_where_there_is_memory_for_no_candidate_at_all(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    pg_store.register_model("wide", 128)
+    vectors = np.random.default_rng(1).standard_normal((1000, 1, 128), dtype=np.float32)
+    pg_store.upsert_items([kompanion_db.NewItem("a", "x", vectors=v) for v in vectors], model="wide")
+    objects = _objects(db)
+    with db.connect() as conn:
+        conn.execute("set maintenance_work_mem = '1MB'")
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match=r"memory required is \d+ MB") as caught:
+            conn.execute("select * from kompanion.tune_index('wide', kinds => '{ivfflat}', sample => 20)")
+        assert "set maintenance_work_mem higher" in (caught.value.diag.message_hint or "")
+        conn.execute(sql.SQL("alter database {} set maintenance_work_mem = '1MB'").format(sql.Identifier(db.name)))
+    assert _objects(db) == objects
+    with (
+        kompanion_db.connect(db.url) as store,
+        pytest.raises(errors.TooLarge, match=r"maintenance_work_mem is 1 MB$") as refused,
+    ):
+        store.ensure_index("wide", kind="ivfflat")
+    assert "maintenance_work_mem" in (refused.value.hint or "")
+    with kompanion_db.connect(f"{db.url}{'&' if '?' in db.url else '?'}options=-cmaintenance_work_mem%3D64MB") as store:
+        assert store.ensure_index("wide", kind="ivfflat")
 
 
 def test_tuning_that_is_cancelled_half_way_leaves_nothing_behind(

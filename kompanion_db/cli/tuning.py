@@ -74,7 +74,7 @@ def tune_index(
     seconds: Annotated[float, typer.Option("--seconds", help="Start no build that would end later.")] = 300.0,
     kind: Annotated[list[str] | None, typer.Option("--kind", help="ivfflat or hnsw; repeat it. Default: both.")] = None,
     share: Annotated[float, typer.Option("--share", help="Of the rows that a search matches, 0.001 to 1.")] = 1.0,
-    sample: Annotated[int, typer.Option("--sample", help="Queries to measure with, 10 to 10000.")] = 100,
+    sample: Annotated[int, typer.Option("--sample", help="Queries to measure with, 10 to 10000.")] = 400,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Remember the best one, and build nothing: index builds it later.")
     ] = False,

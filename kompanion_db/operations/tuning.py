@@ -82,7 +82,7 @@ def tune_index(
     seconds: float = 300.0,
     kinds: Sequence[str] = ("ivfflat", "hnsw"),
     share: float = 1.0,
-    sample: int = 100,
+    sample: int = 400,
     queries: Any = None,
     apply: bool = True,
     progress: Progress | None = None,

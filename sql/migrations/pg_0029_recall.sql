@@ -1,5 +1,5 @@
 -- depends: pg_0028_calibrate
--- measure_recall and index_advice: what users get now, and what would make it better.
+-- measure_recall and index_advice: what users get now, what would make it better, and what building an index takes.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion.measure_recall(
@@ -93,18 +93,44 @@ create function kompanion._build_memory_kb(
     immutable
     set search_path from current
 as $_build_memory_kb$
--- maintenance_work_mem that building an index needs. ivfflat refuses to start with less than its k-means takes: the sample
--- and, for Elkan's bounds, sample x lists and lists x lists floats (pgvector, ivfkmeans.c). hnsw goes on, many times slower,
+-- maintenance_work_mem that building an index needs. ivfflat refuses to start with less than its k-means takes: room for 50
+-- rows a list, and, for Elkan's bounds, sample x lists and lists x lists floats (pgvector, ivfkmeans.c). hnsw goes on, many times slower,
 -- once the graph does not fit: vector, and 2 x m neighbours of 16 bytes each with m = 16.
 declare
-    v_sample double precision := least(greatest(50.0 * lists, 10000), rows);
+    v_room   double precision := greatest(50.0 * lists, 10000);  -- also where there are fewer rows
+    v_sample double precision := least(v_room, rows);
 begin
     return case kind when 'hnsw' then rows * (4 * dim + 8 + 700) / 1024
-           else ((v_sample + 2 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 8.0 * lists * lists) / 1024 end::bigint;
+           else ((v_room + 2 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 8.0 * lists * lists) / 1024 end::bigint;
 end;
 $_build_memory_kb$;
 revoke all on function kompanion._build_memory_kb(text, bigint, integer, integer) from public;
 comment on function kompanion._build_memory_kb(text, bigint, integer, integer) is 'Internal. Memory that building a vector index needs, in kB.';
+
+create function kompanion._hnsw_seconds(
+    plan kompanion._search_plan,
+    rows bigint
+)
+    returns double precision
+    language plpgsql
+    volatile
+    set search_path from current
+as $_hnsw_seconds$
+-- About how long an hnsw index over so many rows takes to build: a trial over 2,000 of them, taken to grow as n log n, half
+-- as much again for what the trial finds in cache, and twice that where the graph does not fit into maintenance_work_mem.
+declare
+    v_start timestamptz;
+begin
+    create temporary table tuning_trial on commit drop as select c.vector from kompanion.tuning_copy c limit 2000;
+    v_start := clock_timestamp();
+    execute 'create index on pg_temp.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
+    drop table pg_temp.tuning_trial;
+    return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
+         * case when _build_memory_kb('hnsw', rows, 0, plan.dim) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
+end;
+$_hnsw_seconds$;
+revoke all on function kompanion._hnsw_seconds(kompanion._search_plan, bigint) from public;
+comment on function kompanion._hnsw_seconds(kompanion._search_plan, bigint) is 'Internal. About how long an hnsw index would take to build.';
 
 create function kompanion.index_advice(
     model text default null

@@ -3,22 +3,25 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._build_candidate(
-    plan kompanion._search_plan
+    plan kompanion._search_plan,
+    out seconds double precision,
+    out refused text
 )
-    returns double precision
     language plpgsql
     volatile
     set search_path from current
     set client_min_messages = warning
 as $_build_candidate$
--- Builds the index of the plan's kind and lists on the copy; the seconds it took.
+-- Builds the index of the plan's kind and lists on the copy; the seconds it took, or what pgvector says of the memory it lacks.
 declare
     v_start timestamptz := clock_timestamp();
 begin
     drop index if exists kompanion.tuning_copy_ix;
     execute 'create index tuning_copy_ix on kompanion.tuning_copy '
         || _index_definition(plan.index_kind, plan.lists, plan.dim, plan.metric, plan.half);
-    return extract(epoch from clock_timestamp() - v_start);
+    seconds := extract(epoch from clock_timestamp() - v_start);
+exception when program_limit_exceeded then
+    refused := sqlerrm;
 end;
 $_build_candidate$;
 revoke all on function kompanion._build_candidate(kompanion._search_plan) from public;
@@ -33,20 +36,25 @@ create function kompanion._measure_candidate(
     part          integer,
     out knob         integer,
     out recall       double precision,
-    out milliseconds double precision
+    out milliseconds double precision,
+    out yardstick    double precision
 )
     language plpgsql
     volatile
     set search_path from current
 as $_measure_candidate$
 -- The smallest probes or ef_search with which the candidate reaches the target, its recall and median time. NULL when none
--- does. The ladder is climbed until the target is reached, then the last step is halved while it can be.
+-- does. The ladder is climbed until the target is reached, then the last step is halved while it can be. Candidates cannot be
+-- asked in turn, as their indexes do not stand side by side: the median time of a work that is always the same, done between
+-- the queries, tells how fast the machine was meanwhile.
 declare
     v_ladder integer[] := _knob_ladder(plan.index_kind, plan.lists);
     v_below  integer := case plan.index_kind when 'hnsw' then plan.k - 1 else 0 end;  -- an ef_search below k is k
     v_step   integer := 1;
     v_times  double precision[];
+    v_yards  double precision[];
     v_sum    double precision;
+    v_start  timestamptz;
     s        record;
     r        record;
 begin
@@ -55,18 +63,22 @@ begin
         exit when plan.knob is null or knob - v_below <= greatest(1, knob / 16);
         s := _index_settings(plan, plan.k);
         s.settings := _apply_settings(s.names, s.settings);
-        v_times := '{}'; v_sum := 0;
+        v_times := '{}'; v_yards := '{}'; v_sum := 0;
         for n in 1 .. cardinality(queries) loop
             select t.recall, t.milliseconds into r
             from _try_knob(plan, queries[n], but_for[n], part, furthest[n], counts[n], 'kompanion.tuning_copy') t;
             v_sum := v_sum + r.recall;
             v_times := v_times || r.milliseconds;
+            v_start := clock_timestamp();
+            execute 'select min(c.vector <=> $1) from kompanion.tuning_copy c where c.ctid < ''(64,0)''' using queries[n];
+            v_yards := v_yards || (extract(epoch from clock_timestamp() - v_start) * 1000)::double precision;
         end loop;
         perform _apply_settings(s.names, s.settings);
         if v_sum / cardinality(queries) >= plan.target_recall then
             knob := plan.knob;
             recall := v_sum / cardinality(queries);
             milliseconds := (select percentile_cont(0.5) within group (order by t) from unnest(v_times) t);
+            yardstick := (select percentile_cont(0.5) within group (order by t) from unnest(v_yards) t);
         else
             v_below := plan.knob;
             v_step := v_step + 1;
@@ -76,32 +88,7 @@ end;
 $_measure_candidate$;
 revoke all on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], double precision[], integer[], integer) from public;
 comment on function kompanion._measure_candidate(kompanion._search_plan, vector[], bigint[], double precision[], integer[], integer) is
-    'Internal. The smallest knob with which a candidate index reaches the target, its recall and time.';
-
-create function kompanion._hnsw_seconds(
-    plan kompanion._search_plan,
-    rows bigint
-)
-    returns double precision
-    language plpgsql
-    volatile
-    set search_path from current
-as $_hnsw_seconds$
--- About how long an hnsw index over so many rows takes to build: a trial over 2,000 of them, taken to grow as n log n, half
--- as much again for what the trial finds in cache, and twice that where the graph does not fit into maintenance_work_mem.
-declare
-    v_start timestamptz;
-begin
-    create temporary table tuning_trial on commit drop as select c.vector from kompanion.tuning_copy c limit 2000;
-    v_start := clock_timestamp();
-    execute 'create index on pg_temp.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
-    drop table pg_temp.tuning_trial;
-    return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
-         * case when _build_memory_kb('hnsw', rows, 0, plan.dim) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
-end;
-$_hnsw_seconds$;
-revoke all on function kompanion._hnsw_seconds(kompanion._search_plan, bigint) from public;
-comment on function kompanion._hnsw_seconds(kompanion._search_plan, bigint) is 'Internal. About how long an hnsw index would take to build.';
+    'Internal. The smallest knob with which a candidate index reaches the target, its recall and time, and the time of a fixed work meanwhile.';
 
 create function kompanion._make_tuning_copy(
     model_id integer
@@ -132,7 +119,7 @@ create function kompanion.tune_index(
     seconds       double precision default 300,
     kinds         text[]           default '{ivfflat,hnsw}',
     share         double precision default 1,
-    sample        integer          default 100,
+    sample        integer          default 400,
     queries       vector[]         default null
 )
     returns table (kind text, lists integer, knob integer, recall double precision, milliseconds double precision,
@@ -145,7 +132,8 @@ as $tune_index$
 -- Builds candidate indexes on a copy of the vectors, so that writers and searches go on: ivfflat with lists around the square
 -- root of the rows, on towards the better side while that pays, then hnsw. Each is asked with the smallest knob that reaches
 -- the target where matches have the given share; the one with the lowest median time is remembered, and index_statements
--- builds it. Changes nothing else. A candidate that would not be built in the seconds left is left out, and a notice says so.
+-- builds it. Changes nothing else. A candidate that would not be built in the seconds left, or takes more than
+-- maintenance_work_mem, is left out, and a notice says so.
 declare
     p         _search_plan := _calibration_plan(model);
     v_end     timestamptz;
@@ -160,6 +148,9 @@ declare
     v_best    jsonb;
     v_seconds double precision := 0;
     v_need    double precision;
+    v_built   record;
+    v_refused text;
+    v_yard    double precision;
     r         record;
 begin
     p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);
@@ -206,8 +197,16 @@ begin
             raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), round(v_need);
             continue;
         end if;
-        v_seconds := _build_candidate(p);
+        v_built := _build_candidate(p);
+        if v_built.refused is not null then
+            v_refused := v_built.refused;
+            raise notice 'tune_index: % left out: %; set it higher to try this one', concat_ws(' ', p.index_kind, p.lists), v_refused;
+            continue;
+        end if;
+        v_seconds := v_built.seconds;
         select * into r from _measure_candidate(p, v_queries, v_own, v_furthest, v_counts, v_part) c;
+        v_yard := coalesce(v_yard, r.yardstick);
+        r.milliseconds := r.milliseconds * v_yard / r.yardstick;  -- as fast as the machine was for the first
         raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
             case when r.knob is null then format('does not reach %s', p.target_recall)
             else format('reaches %s with %s in %s ms', round(r.recall::numeric, 3), r.knob, round(r.milliseconds::numeric, 2)) end, round(v_seconds::numeric, 1);
@@ -216,7 +215,11 @@ begin
         v_best := (select f from jsonb_array_elements(v_found) f where f ->> 'knob' is not null order by (f ->> 'milliseconds')::double precision limit 1);
     end loop;
     drop table kompanion.tuning_copy;
-    if v_best is not null then
+    if v_found = '[]' and v_refused is not null then
+        raise exception using
+            errcode = 'program_limit_exceeded', message = v_refused,
+            hint = 'No candidate could be built: set maintenance_work_mem higher, in this session or for the role, and tune again.';
+    elsif v_best is not null then
         update embedding_models m
         set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())
         where m.model_id = p.model_id;

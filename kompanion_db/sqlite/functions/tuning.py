@@ -43,7 +43,7 @@ def tune_index(
     seconds: float = 300,
     kinds: Sequence[str] | None = None,
     share: float = 1,
-    sample: int = 100,
+    sample: int = 400,
     queries: Sequence[Vector] | None = None,
 ) -> list[Row]:
     """Find the number of lists that reaches a target fastest, and remember it; what was tried, fastest first.
