@@ -123,7 +123,7 @@ def test_tuning_fails_with_the_way_out_where_there_is_memory_for_no_candidate_at
     assert _objects(db) == objects
     with (
         kompanion_db.connect(db.url) as store,
-        pytest.raises(errors.TooLarge, match=r"maintenance_work_mem is 1 MB$") as refused,
+        pytest.raises(errors.TooLarge, match=r"maintenance_work_mem is \d+ MB") as refused,
     ):
         store.ensure_index("wide", kind="ivfflat")
     assert "maintenance_work_mem" in (refused.value.hint or "")
