@@ -94,14 +94,14 @@ create function kompanion._build_memory_kb(
     set search_path from current
 as $_build_memory_kb$
 -- maintenance_work_mem that building an index needs. ivfflat refuses to start with less than its k-means takes: room for 50
--- rows a list, and, for Elkan's bounds, sample x lists and lists x lists floats (pgvector, ivfkmeans.c). hnsw goes on, many times slower,
--- once the graph does not fit: vector, and 2 x m neighbours of 16 bytes each with m = 16.
+-- rows a list, three arrays of centres, and, for Elkan's bounds, sample x lists and lists x lists floats (pgvector, ivfkmeans.c).
+-- hnsw goes on, many times slower, once the graph does not fit: vector, and 2 x m neighbours of 16 bytes each with m = 16.
 declare
     v_room   double precision := greatest(50.0 * lists, 10000);  -- also where there are fewer rows
     v_sample double precision := least(v_room, rows);
 begin
     return case kind when 'hnsw' then rows * (4 * dim + 8 + 700) / 1024
-           else ((v_room + 2 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 8.0 * lists * lists) / 1024 end::bigint;
+           else ((v_room + 3 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 4.0 * lists * lists) / 1024 end::bigint;
 end;
 $_build_memory_kb$;
 revoke all on function kompanion._build_memory_kb(text, bigint, integer, integer) from public;

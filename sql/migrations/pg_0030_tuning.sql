@@ -3,25 +3,25 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._build_candidate(
-    plan kompanion._search_plan,
-    out seconds double precision,
-    out refused text
+    plan kompanion._search_plan
 )
+    returns double precision
     language plpgsql
     volatile
     set search_path from current
     set client_min_messages = warning
 as $_build_candidate$
--- Builds the index of the plan's kind and lists on the copy; the seconds it took, or what pgvector says of the memory it lacks.
+-- Builds the index of the plan's kind and lists on the copy; the seconds it took, NULL where that takes more memory
+-- than there may be. (pgvector says how much, but only as far as it had counted.)
 declare
     v_start timestamptz := clock_timestamp();
 begin
     drop index if exists kompanion.tuning_copy_ix;
     execute 'create index tuning_copy_ix on kompanion.tuning_copy '
         || _index_definition(plan.index_kind, plan.lists, plan.dim, plan.metric, plan.half);
-    seconds := extract(epoch from clock_timestamp() - v_start);
+    return extract(epoch from clock_timestamp() - v_start);
 exception when program_limit_exceeded then
-    refused := sqlerrm;
+    return null;
 end;
 $_build_candidate$;
 revoke all on function kompanion._build_candidate(kompanion._search_plan) from public;
@@ -70,7 +70,7 @@ begin
             v_sum := v_sum + r.recall;
             v_times := v_times || r.milliseconds;
             v_start := clock_timestamp();
-            execute 'select min(c.vector <=> $1) from kompanion.tuning_copy c where c.ctid < ''(64,0)''' using queries[n];
+            execute 'select min(s.d) from (select c.vector <=> $1 as d from kompanion.tuning_copy c where c.ctid < ''(100,0)'' limit 100) s' using queries[n];
             v_yards := v_yards || (extract(epoch from clock_timestamp() - v_start) * 1000)::double precision;
         end loop;
         perform _apply_settings(s.names, s.settings);
@@ -146,10 +146,10 @@ declare
     v_times   double precision;
     v_found   jsonb := '[]';
     v_best    jsonb;
-    v_seconds double precision := 0;
+    v_seconds double precision := 0;  -- a list
     v_need    double precision;
-    v_built   record;
-    v_refused text;
+    v_built   double precision;
+    v_mb      bigint;
     v_yard    double precision;
     r         record;
 begin
@@ -191,34 +191,36 @@ begin
         p.lists := round(sqrt(v_rows) * v_times);
         continue when v_times = 8 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 4)::integer
                    or v_times = 0.25 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 0.5)::integer;
-        -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one before.
-        v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists / coalesce((v_best ->> 'lists')::double precision, 1) end;
+        -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one built before.
+        v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists end;
         if clock_timestamp() + make_interval(secs => v_need) > v_end then
             raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), round(v_need);
             continue;
         end if;
         v_built := _build_candidate(p);
-        if v_built.refused is not null then
-            v_refused := v_built.refused;
-            raise notice 'tune_index: % left out: %; set it higher to try this one', concat_ws(' ', p.index_kind, p.lists), v_refused;
+        if v_built is null then
+            v_need := _build_memory_kb(p.index_kind, v_rows, p.lists, p.dim) / 1024 + 1;
+            v_mb := least(v_mb, v_need);
+            raise notice 'tune_index: % left out, building it takes about % MB of maintenance_work_mem', concat_ws(' ', p.index_kind, p.lists), v_need;
             continue;
         end if;
-        v_seconds := v_built.seconds;
+        v_seconds := v_built / p.lists;
         select * into r from _measure_candidate(p, v_queries, v_own, v_furthest, v_counts, v_part) c;
         v_yard := coalesce(v_yard, r.yardstick);
         r.milliseconds := r.milliseconds * v_yard / r.yardstick;  -- as fast as the machine was for the first
         raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
             case when r.knob is null then format('does not reach %s', p.target_recall)
-            else format('reaches %s with %s in %s ms', round(r.recall::numeric, 3), r.knob, round(r.milliseconds::numeric, 2)) end, round(v_seconds::numeric, 1);
+            else format('reaches %s with %s in %s ms', round(r.recall::numeric, 3), r.knob, round(r.milliseconds::numeric, 2)) end, round(v_built::numeric, 1);
         v_found := v_found || jsonb_build_object('kind', p.index_kind, 'lists', p.lists, 'knob', r.knob, 'recall', r.recall,
-                                                 'milliseconds', r.milliseconds, 'build_seconds', v_seconds);
+                                                 'milliseconds', r.milliseconds, 'build_seconds', v_built);
         v_best := (select f from jsonb_array_elements(v_found) f where f ->> 'knob' is not null order by (f ->> 'milliseconds')::double precision limit 1);
     end loop;
     drop table kompanion.tuning_copy;
-    if v_found = '[]' and v_refused is not null then
+    if v_found = '[]' and v_mb is not null then
         raise exception using
-            errcode = 'program_limit_exceeded', message = v_refused,
-            hint = 'No candidate could be built: set maintenance_work_mem higher, in this session or for the role, and tune again.';
+            errcode = 'program_limit_exceeded',
+            message = format('maintenance_work_mem: %s is too little to build any candidate', current_setting('maintenance_work_mem')),
+            hint = format('Set it to %sMB or more, for this session or for the role, and tune again.', v_mb);
     elsif v_best is not null then
         update embedding_models m
         set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())

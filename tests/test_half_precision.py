@@ -1,0 +1,79 @@
+"""Vectors that are too long for an index are indexed in half precision where the server can, or are searched exactly."""
+
+from __future__ import annotations
+
+import clusters
+import numpy as np
+import pytest
+import servers
+from clusters import DIM, QUERIES
+
+import kompanion_db
+
+LONG = 3000
+
+
+def test_vectors_of_3000_dimensions_go_by_an_index_in_half_precision_or_are_searched_exactly(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(200, LONG)).astype(np.float32)
+    pg_store.register_model("long", LONG)
+    pg_store.upsert_items(
+        {"namespace": "acme", "key": str(n), "content": "t", "vectors": [v]} for n, v in enumerate(vectors)
+    )
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('exact_threshold', '10')")
+        (version,) = conn.execute("select extversion from pg_extension where extname = 'vector'").fetchone() or ("",)
+    half = tuple(map(int, version.split(".")[:2])) >= (0, 7)
+    steps = pg_store.ensure_index("long", kind="hnsw")
+    assert bool(steps) == half
+    told = pg_store.explain_search("acme", vectors[0])
+    assert told["path"] == ("index" if half else "exact")
+    queries = vectors[:20] + 0.5 * rng.normal(size=(20, LONG)).astype(np.float32)
+    recalls = []
+    for query in queries:
+        far = 1 - (vectors @ query) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
+        hits = pg_store.search("acme", query, 10)
+        assert [h.distance for h in hits] == pytest.approx([far[int(h.key)] for h in hits], abs=1e-5)
+        assert [h.distance for h in hits] == sorted(h.distance for h in hits)
+        recalls.append(len({int(h.key) for h in hits} & set(np.argsort(far)[:10].tolist())) / 10)
+    assert np.mean(recalls) >= 0.95
+    advice = {a.advice: a.statement for a in pg_store.index_advice("long")}
+    if half:
+        assert advice == {}
+        assert pg_store.calibrate("long", sample=10)
+    else:
+        assert list(advice.values()) == ["alter extension vector update"]
+        assert "needs pgvector 0.7" in next(iter(advice))
+        with pytest.raises(kompanion_db.errors.BadArgument, match="3000 dimensions cannot be indexed here"):
+            pg_store.tune_index("long")
+
+
+def test_half_precision_may_be_asked_for_and_dropped_again(pg_store: kompanion_db.Store, db: servers.Database) -> None:
+    pg_store.register_model("m", DIM)
+    pg_store.upsert_items(clusters.items(range(300)))
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('exact_threshold', '10')")
+        (known,) = conn.execute("select to_regtype('halfvec') is not null").fetchone() or (False,)
+    if not known:
+        assert pg_store.ensure_index("m", kind="hnsw", half=True) == []
+        return
+    for half in (True, False):
+        steps = pg_store.ensure_index("m", kind="hnsw", half=half)
+        assert ["halfvec" in step.statement for step in steps if "create index" in step.statement] == [half]
+        assert pg_store.ensure_index("m", kind="hnsw", half=half) == []
+        hits = pg_store.search("acme", QUERIES[0], 10)
+        far = clusters.distances(QUERIES[0])
+        assert [h.distance for h in hits] == pytest.approx([far[int(h.key)] for h in hits], abs=1e-5)
+        assert pg_store.explain_search("acme", QUERIES[0])["path"] == "index"
+
+
+def test_vectors_of_more_dimensions_than_any_index_takes_are_searched_exactly(store: kompanion_db.Store) -> None:
+    store.register_model("m", 5000)
+    store.upsert_item("acme", "k", "text", vectors=[np.ones(5000)])
+    assert store.ensure_index("m", kind="ivfflat") == []
+    assert store.search("acme", np.ones(5000))[0].key == "k"
+    (advice,) = store.index_advice("m")
+    assert advice.advice == "5000 dimensions are more than pgvector can index: search is exact"
+    assert advice.statement is None
