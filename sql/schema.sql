@@ -104,9 +104,9 @@ $$;
 
 COMMENT ON FUNCTION kompanion._apply_settings(names text[], settings text[]) IS 'Internal. Sets session settings for the transaction; returns the former ones.';
 
--- Name: _begin_calibration(kompanion._search_plan, public.vector[], integer); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _begin_calibration(kompanion._search_plan, public.vector[], text, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) RETURNS jsonb
+CREATE FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -131,22 +131,24 @@ declare
 begin
     plan.knobs := jsonb_build_object('look', v_look, 'edges', '[]'::jsonb);
     for r in
-        select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, greatest(n, 100)) s where asked is null
+        select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, case when asked is null then least(1000, greatest(n, 100)) else 100 end) s
         union all
-        select a.query, -1, null from unnest(asked) a (query)
+        (select a.query, -1, null from unnest(asked) a (query) order by random() limit 1000)
     loop
-        plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;  -- as a scoped search looks
+        -- Difficulty is that of the queries that will be asked; costs and repeats those of a look in a scope, as most searches take.
+        plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;
         v_start := clock_timestamp();
         v_seen := _look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id);
-        v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
-        v_tenths := v_tenths || v_seen.tenth;
-        v_repeats := v_repeats || (select count(*) / nullif(count(distinct h.item_id), 0)::double precision from unnest(v_seen.nearest) h);
-        v_ids := v_ids || r.namespace_id;
+        if r.namespace_id is not null then
+            v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
+            v_repeats := v_repeats || (select count(*) / nullif(count(distinct h.item_id), 0)::double precision from unnest(v_seen.nearest) h);
+            v_ids := v_ids || r.namespace_id;
+        end if;
+        if asked is null or r.namespace_id is null then
+            v_tenths := v_tenths || v_seen.tenth;
+        end if;
         v_query := r.query;
     end loop;
-    if asked is not null then
-        v_ids := array(select s.namespace_id from _sample_queries(plan.model_id, 100) s);
-    end if;
     select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
     plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
@@ -159,7 +161,7 @@ begin
         'rare_items', v_rare, 'common_tags', _common_tags(v_rare),
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
-        'k', plan.k, 'started_at', now(), 'queries', 0, 'own_queries', asked is not null, 'complete', false,
+        'k', plan.k, 'started_at', now(), 'queries', 0, 'queries_digest', digest, 'complete', false,
         'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
         -- Chunks of an item that lie together: as many as in four of five places at most.
         'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
@@ -169,9 +171,29 @@ begin
 end;
 $$;
 
--- Name: FUNCTION _begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) IS 'Internal. An empty calibration, with the costs that are needed first.';
+COMMENT ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer) IS 'Internal. An empty calibration, with the costs that are needed first.';
+
+-- Name: _being_built(regclass); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._being_built(index regclass) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Whether an invalid index may be one that another session is building: who builds concurrently holds this lock on the table to
+-- the end, and nobody could drop or build an index against it. VACUUM holds it too. (What pg_stat_progress_create_index tells
+-- of others, only some may see.)
+begin
+    return exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
+                   where x.indexrelid = index and not x.indisvalid and l.mode = 'ShareUpdateExclusiveLock' and l.granted
+                     and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.pid <> pg_backend_pid());
+end;
+$$;
+
+-- Name: FUNCTION _being_built(index regclass); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._being_built(index regclass) IS 'Internal. Whether an invalid index may be one that another session is building.';
 
 -- Name: _build_candidate(kompanion._search_plan); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -198,9 +220,9 @@ $$;
 
 COMMENT ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) IS 'Internal. Builds a candidate index on the copy that tune_index works on.';
 
--- Name: _build_memory_kb(text, bigint, integer, integer); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _build_memory_kb(text, bigint, integer, integer, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer) RETURNS bigint
+CREATE FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean) RETURNS bigint
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -210,15 +232,16 @@ CREATE FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer
 declare
     v_room   double precision := greatest(50.0 * lists, 10000);  -- also where there are fewer rows
     v_sample double precision := least(v_room, rows);
+    v_size   double precision := case when half then 2 else 4 end * dim + 8;
 begin
-    return case kind when 'hnsw' then rows * (4 * dim + 8 + 700) / 1024
-           else ((v_room + 3 * lists) * (4 * dim + 8) + 4 * v_sample * lists + 4.0 * lists * lists) / 1024 end::bigint;
+    return case kind when 'hnsw' then rows * (v_size + 700) / 1024
+           else ((v_room + 2 * lists) * v_size + 4.0 * lists * (dim + 2) + 4 * v_sample * lists + 4.0 * lists * lists) / 1024 end::bigint;
 end;
 $$;
 
--- Name: FUNCTION _build_memory_kb(kind text, rows bigint, lists integer, dim integer); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer) IS 'Internal. Memory that building a vector index needs, in kB.';
+COMMENT ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean) IS 'Internal. Memory that building a vector index needs, in kB.';
 
 -- Name: _calibration_curve(jsonb, integer, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -842,6 +865,7 @@ CREATE FUNCTION kompanion._count_vectors(model_id integer, namespace_ids uuid[],
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 -- Live vectors of a model in these namespaces, counted no further than bound. For all namespaces, where the statistics
 -- of the vector index say there are far more, they are believed: were they wrong, the answer would only be topped up.
@@ -1100,13 +1124,36 @@ begin
     execute 'create index on pg_temp.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
     drop table pg_temp.tuning_trial;
     return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
-         * case when _build_memory_kb('hnsw', rows, 0, plan.dim) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
+         * case when _build_memory_kb('hnsw', rows, 0, plan.dim, plan.half) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
 end;
 $$;
 
 -- Name: FUNCTION _hnsw_seconds(plan kompanion._search_plan, rows bigint); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) IS 'Internal. About how long an hnsw index would take to build.';
+
+-- Name: _hold_models(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._hold_models(model_id integer DEFAULT NULL::integer) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Keeps others from measuring this model or all, or building its index, until the transaction ends; at once, or not at all: who
+-- has measured for minutes must be able to write down what was found. Writers of vectors go on.
+begin
+    perform from embedding_models m where _hold_models.model_id is null or m.model_id = _hold_models.model_id for no key update nowait;
+exception when lock_not_available then
+    raise exception using
+        errcode = 'lock_not_available',
+        message = format('model: another session is measuring or changing %s just now', case when model_id is null then 'one'
+                         else (select quote_literal(m.name) from embedding_models m where m.model_id = _hold_models.model_id) end),
+        hint    = 'Call again when its calibrate, tune_index or ensure_index has ended; pg_stat_activity shows it.';
+end;
+$$;
+
+-- Name: FUNCTION _hold_models(model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._hold_models(model_id integer) IS 'Internal. Keeps others from measuring a model or building its index; 55P03 when another session does.';
 
 -- Name: _import_registry(jsonb); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1701,12 +1748,18 @@ begin
         v_set := set_config(v_scan, v_former[2], true);
     end if;
 
-    -- How dense the matches lie, the place of the last of k tells; where fewer are in sight their number does, less half its
-    -- standard error, since to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
+    -- How dense the matches lie, the place of the last of k tells (one less of both: J. B. S. Haldane, On a method of estimating
+    -- frequencies, Biometrika 33, 1945); where fewer are in sight their number does, less half its standard error, since to think
+    -- them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
     plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
-    v_seen := least(cardinality(v_sight.places), v_enough);
-    v_among := case when v_seen = v_enough then v_sight.places[v_enough] else plan.looked end;
-    v_less := case when v_seen = v_enough then 0 else 0.5 end;
+    v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
+    v_among := plan.looked;
+    v_less := 0.5;
+    if v_seen = v_enough then
+        v_seen := v_enough - 1;
+        v_less := 0;
+        v_among := greatest(v_sight.places[v_enough], v_enough) - 1;  -- of equally near ones the order is not that of the places
+    end if;
     if v_all then
         plan.density := 1;
     elsif v_seen >= 3 then
@@ -1912,6 +1965,7 @@ CREATE FUNCTION kompanion._more_than(model_id integer, namespace_ids uuid[], bou
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
     AS $$
 -- Whether these namespaces hold more vectors of a model than bound, dead ones among them: from the index alone, in half the
 -- time of counting the live ones, and enough to choose a path by.
@@ -2241,14 +2295,16 @@ begin
         end if;
         return plan;
     end if;
-    if not plan.by_item and plan.namespace_ids is not null and v_choice.milliseconds * 1000 / v_row_us > plan.threshold then
-        plan.threshold := v_choice.milliseconds * 1000 / v_row_us;
-        if not _more_than(plan.model_id, plan.namespace_ids, plan.threshold) then
+    if not plan.by_item and v_choice.milliseconds * 1000 / v_row_us > plan.threshold then
+        plan.threshold := least(v_choice.milliseconds * 1000 / v_row_us, 2147483647);
+        if (plan.namespace_ids is null and (plan.knobs ->> 'rows')::bigint <= plan.threshold)
+           or (plan.namespace_ids is not null and not _more_than(plan.model_id, plan.namespace_ids, plan.threshold)) then
             plan.reason := 'looking at all matches costs less than the index';
             return plan;
         end if;
     end if;
-    plan.path := 'index'; plan.reason := 'the index costs less than looking at all matches';
+    plan.path := 'index';
+    plan.reason := case when plan.by_item then 'the index reaches the target here' else 'the index costs less than looking at all matches' end;
     plan.knob := v_choice.knob;
     return plan;
 end;
@@ -2607,18 +2663,25 @@ CREATE FUNCTION kompanion._row_costs(plan kompanion._search_plan, query public.v
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Microseconds that an exact search takes a row, by scope and through the items: the better of two runs over enough of the
--- namespaces given to see 5,000 rows.
+-- namespaces given to see 5,000 rows, and none of more than 100,000 unless there are no others.
 declare
+    c_most  constant integer := 100000;
     v_rows  bigint := 0;
+    v_more  bigint;
     v_start timestamptz;
     v_id    uuid;
 begin
-    foreach v_id in array _row_costs.namespace_ids loop
-        continue when v_id = any (plan.namespace_ids);
+    for v_id in select u.id from unnest(_row_costs.namespace_ids) with ordinality u (id, n) group by u.id order by min(u.n) limit 50 loop
+        v_more := _count_vectors(plan.model_id, array[v_id], c_most + 1);
+        continue when v_more > c_most;
         plan.namespace_ids := plan.namespace_ids || v_id;
-        v_rows := _count_vectors(plan.model_id, plan.namespace_ids, 1000000);
+        v_rows := v_rows + v_more;
         exit when v_rows >= 5000;
     end loop;
+    if plan.namespace_ids is null then
+        plan.namespace_ids := _row_costs.namespace_ids[1:1];
+        v_rows := _count_vectors(plan.model_id, plan.namespace_ids, 2147483647);
+    end if;
     for n in 1 .. 2 loop
         v_start := clock_timestamp();
         perform _nearest_exact(plan, query, 10);
@@ -2731,12 +2794,12 @@ begin
         from unnest(v_drawn) with ordinality d (namespace_id, item_id, chunk_id, distance, i)
         join embeddings e on e.namespace_id = d.namespace_id and e.chunk_id = d.chunk_id and e.model_id = _sample_queries.model_id
     )
-    select case when not mixed or a.i % 2 = 0 then a.vector
-           else a.vector * array_fill(0.7::real, array[v_dim])::vector
-              + coalesce(b.vector, a.vector) * array_fill(0.3::real, array[v_dim])::vector end,
+    select case when mixed and a.i % 2 > 0 and vector_norm(m.vector) > 0 then m.vector else a.vector end,
            a.chunk_id, a.namespace_id, mixed and a.i % 2 > 0
     from numbered a
     left join numbered b on b.i = a.i + 1
+    cross join lateral (select a.vector * array_fill(0.7::real, array[v_dim])::vector
+                             + coalesce(b.vector, a.vector) * array_fill(0.3::real, array[v_dim])::vector as vector) m
     where a.i <= n
     order by a.i;
 end;
@@ -3088,9 +3151,26 @@ $$;
 
 COMMENT ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) IS 'Internal. The id of an open thread, registered on first use; KM010 when it is closed.';
 
--- Name: _true_nearest(kompanion._search_plan, public.vector[], bigint[], integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _time_limit(double precision); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) RETURNS record
+CREATE FUNCTION kompanion._time_limit(seconds double precision) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- When so many seconds are over, or four fifths of what statement_timeout leaves the statement: before it loses what it has done.
+begin
+    return least(clock_timestamp() + make_interval(secs => seconds),
+                 statement_timestamp() + 0.8 * nullif(current_setting('statement_timeout')::interval, '0'));
+end;
+$$;
+
+-- Name: FUNCTION _time_limit(seconds double precision); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._time_limit(seconds double precision) IS 'Internal. When so many seconds are over, or nearly statement_timeout.';
+
+-- Name: _true_nearest(kompanion._search_plan, public.vector[], bigint[], integer[], text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text DEFAULT 'kompanion.embeddings'::text, OUT furthest double precision[], OUT counts integer[]) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
@@ -3114,18 +3194,18 @@ begin
     into v_near, v_within
     from unnest(queries) with ordinality q (vector, n);
     loop
-        execute format('with near as materialized (select array[%s] as d from kompanion.embeddings e tablesample system (%s) '
+        execute format('with near as materialized (select array[%s] as d from %s e tablesample system (%s) '
                        'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at)) '
                        'select array_agg(coalesce((select x.d[q] from near x order by 1 offset %s limit 1), ''infinity'') order by q) from generate_series(1, %s) q',
-                       v_near, 100 * v_share, plan.model_id, ceil(v_depth * v_share + case when v_share < 1 then 3 * sqrt(v_depth * v_share) + 3 else 0 end), cardinality(queries))
+                       v_near, source, 100 * v_share, plan.model_id, ceil(v_depth * v_share + case when v_share < 1 then 3 * sqrt(v_depth * v_share) + 3 else 0 end), cardinality(queries))
         into v_bounds;
         -- By EXECUTE, as else no worker may help.
-        execute format('with near as materialized (select e.chunk_id, hashint8(e.chunk_id) & 1023 as h, array[%s] as d from kompanion.embeddings e '
+        execute format('with near as materialized (select e.chunk_id, hashint8(e.chunk_id) & 1023 as h, array[%s] as d from %s e '
                        'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) and (%s)) '
                        'select array_agg(f.furthest order by q.n, p.n), array_agg(f.found order by q.n, p.n) '
                        'from unnest($1) with ordinality q (but_for, n) cross join unnest($3) with ordinality p (part, n) cross join lateral ('
                        'select max(x.d) as furthest, count(*)::integer as found from (select n.d[q.n] as d from near n '
-                       'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, plan.model_id, v_within)
+                       'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, source, plan.model_id, v_within)
         into furthest, counts using but_for, v_bounds, parts, plan.k;
         exit when plan.k = all (counts) or 'infinity' = all (v_bounds);
         v_depth := v_depth * 4;
@@ -3133,9 +3213,9 @@ begin
 end;
 $_$;
 
--- Name: FUNCTION _true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text, OUT furthest double precision[], OUT counts integer[]); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) IS 'Internal. How far the true nearest of random parts of all rows reach, for several queries in one scan.';
+COMMENT ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text, OUT furthest double precision[], OUT counts integer[]) IS 'Internal. How far the true nearest of random parts of all rows reach, for several queries in one scan.';
 
 -- Name: _try_knob(kompanion._search_plan, public.vector, bigint, integer, double precision, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3143,7 +3223,8 @@ CREATE FUNCTION kompanion._try_knob(plan kompanion._search_plan, query public.ve
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- One query by the index at plan.knob, as search would run it: the share of the true nearest that it finds, and its time.
+-- One query by the index at plan.knob, for its plan.k nearest: the share of the true nearest that it finds, all where there
+-- are none, and its time with that of planning.
 declare
     v_hits  bigint;
     v_start timestamptz := clock_timestamp();
@@ -3152,7 +3233,7 @@ begin
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
     into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, furthest;
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
-    recall := coalesce(least(1, v_hits / nullif(present, 0)::double precision), 0);
+    recall := coalesce(least(1, v_hits / nullif(present, 0)::double precision), 1);
 end;
 $_$;
 
@@ -3228,7 +3309,7 @@ CREATE FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kin
     AS $$
 -- The vector index of a model as the catalog has it; NULLs when there is none. A build that broke off leaves an invalid one.
 begin
-    select c.relname, a.amname, substring(c.reloptions::text from 'lists=(\d+)')::integer, o.opcname like 'halfvec%', x.indisvalid,
+    select c.relname, a.amname, substring(c.reloptions::text from 'lists=([0-9]+)')::integer, o.opcname like 'halfvec%', x.indisvalid,
            greatest(c.reltuples, 0)::bigint
     into name, kind, lists, half, valid, rows
     from pg_class c
@@ -3380,16 +3461,18 @@ CREATE FUNCTION kompanion.calibrate(model text DEFAULT NULL::text, seconds doubl
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
+    SET extra_float_digits TO '1'
     AS $$
 -- Measures recall@10 and time of the model's vector index for a ladder of probes or ef_search, at several filter shares and
 -- by the difficulty of the query, beside the cost of exact search, and keeps it: from then on search chooses by it.
--- Goes on where the time of a former call ran out; begins anew when that was complete, or of another index, pgvector or size.
+-- Goes on where the time of a former call ran out; begins anew when that was complete, or of other queries, another index, pgvector or size.
 declare
     p       _search_plan := _calibration_plan(model);
     v_state jsonb;
     v_ladder integer[];
     v_shares integer;
     v_levels integer;
+    v_digest text := (select encode(sha256(string_agg(vector_send(q.vector), '' order by q.n)), 'hex') from unnest(queries) with ordinality q (vector, n));
     v_end   timestamptz;
     v_told  timestamptz := clock_timestamp();
     v_done  integer;
@@ -3414,7 +3497,7 @@ begin
             hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 2000 are usual.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
-    v_end := clock_timestamp() + make_interval(secs => seconds);
+    v_end := _time_limit(seconds);
     if p.index_name is null then
         raise notice 'calibrate: model "%" has no valid vector index, search is exact; ensure_index builds one when there are rows enough', p.model;
         return;
@@ -3423,11 +3506,12 @@ begin
         raise notice 'calibrate: model "%" has no two vectors to compare', p.model;
         return;
     end if;
+    perform _hold_models(p.model_id);
     v_state := (select m.calibration from embedding_models m where m.model_id = p.model_id);
-    if v_state is null or (v_state ->> 'complete')::boolean or v_state -> 'own_queries' <> to_jsonb(queries is not null)
+    if v_state is null or (v_state ->> 'complete')::boolean or v_state ->> 'queries_digest' is distinct from v_digest
        or v_state -> 'index' <> p.index or p.rows not between (v_state ->> 'rows')::bigint / 2 and (v_state ->> 'rows')::bigint * 2
        or v_state ->> 'pgvector' <> (select x.extversion from pg_extension x where x.extname = 'vector') then
-        v_state := _begin_calibration(p, queries, sample / 2);
+        v_state := _begin_calibration(p, queries, v_digest, sample / 2);
     end if;
     p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
     v_shares := jsonb_array_length(v_state -> 'shares');
@@ -3480,6 +3564,7 @@ begin
     end loop;
     perform _apply_settings(v_names, v_former);
     v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
+        'scans', pg_stat_get_numscans((p.index ->> 'oid')::oid) + pg_stat_get_xact_numscans((p.index ->> 'oid')::oid),
         'hits', to_jsonb(v_hits), 'squares', to_jsonb(v_squares), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
     update embedding_models m set calibration = v_state, (knobs, knob_table) = (select k.knobs, k.knob_table from _knobs_from(v_state) k)
     where m.model_id = p.model_id;
@@ -3668,11 +3753,35 @@ CREATE FUNCTION kompanion.ensure_index(model text DEFAULT NULL::text, kind text 
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Gives a model the vector index it should have, in this transaction, and returns what was run; nothing when all is well.
--- Writers of embeddings wait meanwhile. Where they may not, run index_statements one by one instead.
+-- Writers of embeddings wait meanwhile; where they may not, run index_statements one by one instead. Readers do not wait: an
+-- index is dropped only while nobody uses the table, and nothing is dropped before a build, as that lock would be kept.
 declare
     r record;
 begin
-    for r in select * from index_statements(ensure_index.model, ensure_index.kind, ensure_index.lists, ensure_index.half, false) loop
+    perform _hold_models(m.model_id) from _model(ensure_index.model) m;
+    for r in
+        select s.*, bool_or(s.statement like 'create index%') over () and not bool_or(s.statement like 'create index%') over (order by s.step) as before_build,
+               replace(s.statement, 'drop index', 'drop index concurrently') as by_hand
+        from index_statements(ensure_index.model, ensure_index.kind, ensure_index.lists, ensure_index.half, false) s
+    loop
+        if r.before_build then
+            raise exception using
+                errcode = 'object_not_in_prerequisite_state',
+                message = format('model: a former build has left an index: %s', r.reason),
+                hint    = format('First, outside a transaction: %s', r.by_hand);
+        elsif r.statement like 'drop index%' then
+            begin
+                lock table kompanion.embeddings in access exclusive mode nowait;
+            exception when lock_not_available then
+                if r.reason <> 'the new one has its place' then
+                    raise exception using
+                        errcode = 'lock_not_available', message = 'model: its index cannot be dropped while others use the table',
+                        hint    = format('Outside a transaction: %s', r.by_hand);
+                end if;
+                raise notice 'ensure_index: what was replaced is left, as others use the table; outside a transaction: %', r.by_hand;
+                continue;
+            end;
+        end if;
         execute r.statement;
         step := r.step; statement := r.statement; reason := r.reason;
         return next;
@@ -3682,7 +3791,7 @@ $$;
 
 -- Name: FUNCTION ensure_index(model text, kind text, lists integer, half boolean); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.ensure_index(model text, kind text, lists integer, half boolean) IS 'Give a model the vector index it should have, in one transaction, blocking writers of embeddings; returns what was run. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';
+COMMENT ON FUNCTION kompanion.ensure_index(model text, kind text, lists integer, half boolean) IS 'Give a model the vector index it should have, in one transaction, blocking writers of embeddings, never readers; returns what was run. 55P03 while another session measures or builds. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';
 
 -- Name: ensure_namespace(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3832,7 +3941,7 @@ begin
         'reason', v_plan.reason,
         'model', v_plan.model, 'metric', v_plan.metric, 'k', k, 'returned', cardinality(v_run.hits),
         'namespaces', cardinality(v_plan.namespace_ids),
-        'matches', least(v_matches, v_plan.threshold),
+        'matches', case when v_matches is not null then least(v_matches, v_plan.threshold) end,
         'matches_counted', case when v_matches is null then 'not at all' when v_matches > v_plan.threshold then 'more than the threshold' else 'all' end,
         'threshold', v_plan.threshold,
         'difficulty', v_plan.difficulty, 'density', round(v_plan.density::numeric, 4), 'looked_at', v_plan.looked,
@@ -4220,15 +4329,16 @@ declare
     v_rows   bigint;
     v_need   bigint;
     v_build  text;
-    v_half   boolean;
+    v_new    regclass;
     v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector');
     v_dead   record;
 begin
     if index_advice.model is not null then
         perform _model(index_advice.model);
     end if;
-    select s.n_dead_tup as dead, s.n_live_tup as live into v_dead
-    from pg_stat_user_tables s where s.relid = 'kompanion.embeddings'::regclass;
+    -- After a crash the statistics count from nothing; what VACUUM last saw is kept.
+    select s.n_dead_tup as dead, greatest(s.n_live_tup, c.reltuples) as live into v_dead
+    from pg_stat_user_tables s join pg_class c on c.oid = s.relid where c.oid = 'kompanion.embeddings'::regclass;
     for r in
         select m.*, x.name as index_name, x.kind, x.lists, x.half, x.valid, x.index,
                (select s.idx_scan from pg_stat_user_indexes s where s.indexrelid = to_regclass('kompanion.' || quote_ident(x.name))) as scans
@@ -4238,8 +4348,13 @@ begin
     loop
         select count(*) into v_rows from embeddings e where e.model_id = r.model_id;
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
-        v_half := r.dim > 2000;
-        v_need := _build_memory_kb(coalesce(r.kind, 'ivfflat'), v_rows, coalesce(r.lists, round(sqrt(v_rows))::integer), r.dim);
+        v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
+        v_need := null;
+        if r.retired_at is null then
+            select _build_memory_kb(substring(s.statement from 'using ([a-z]+)'), v_rows, substring(s.statement from 'lists = ([0-9]+)')::integer, r.dim,
+                                   s.statement like '%.halfvec(%')
+            into v_need from index_statements(r.name) s where s.statement like 'create index%';
+        end if;
         return query
         select r.name, a.advice, a.statement
         from (values
@@ -4251,32 +4366,37 @@ begin
             (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
                 'an index that was replaced was not dropped: writers keep it up, and searches may go by it',
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
-            (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint
+            (3, exists (select 1 from pg_index x where x.indexrelid = v_new and not x.indisvalid) and not _being_built(v_new),
+                'a build broke off and left an index: writers may have to keep it up', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
+            -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
+            (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
-            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and v_rows >= 2 * coalesce(r.index_rows, 0),
+            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)),
                 format('the index learned its lists from %s rows, there are %s now: recall falls', coalesce(r.index_rows, 0), v_rows), v_build),
             (6, r.retired_at is null and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
                 case when r.dim <= 4000 then 'alter extension vector update' end),
             (7, r.retired_at is null and v_rows >= setting('index_min_rows')::bigint
-                and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem')
-                and exists (select 1 from index_statements(r.name) s where s.statement like 'create index%'),
+                and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
             (8, r.retired_at is null and r.valid and v_rows >= setting('index_min_rows')::bigint and r.calibration is null,
                 'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
             (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
                 'the calibration is that of another index: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
-            (10, r.retired_at is null and r.valid and r.calibration ->> 'complete' = 'false' and (r.calibration ->> 'queries')::integer < 400,
-                format('the calibration stopped after %s queries', r.calibration ->> 'queries'), format('select * from kompanion.calibrate(%L)', r.name)),
+            (10, r.retired_at is null and r.valid and (r.calibration ->> 'queries')::integer
+                < case when r.calibration ->> 'complete' = 'false' then 400 else least(100, v_rows) end,
+                format('the calibration stopped after %s queries: too few to be sure of a target', r.calibration ->> 'queries'), format('select * from kompanion.calibrate(%L)', r.name)),
             (11, r.retired_at is null and r.valid
                 and (r.calibration ->> 'pgvector' <> v_vector or v_rows not between (r.calibration ->> 'rows')::bigint / 2 and (r.calibration ->> 'rows')::bigint * 2),
                 format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector),
                 format('select * from kompanion.calibrate(%L)', r.name)),
-            (12, r.retired_at is null and r.valid and r.scans = 0 and r.indexed_at < now() - interval '7 days',
-                'no query has used the index since statistics began: scopes are small enough to be searched exactly',
+            -- Calibrating uses it last, and remembers how often it had been used then; after a crash or a restore that is not known.
+            (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
+                and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days',
+                'no search has used the index for a week or more: scopes are small enough to be searched exactly',
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
                 and (r.index_name is null or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
@@ -4297,7 +4417,7 @@ begin
     from jsonb_each_text(setting('indexed_metadata')) k
     join pg_index x on x.indexrelid = to_regclass(format('kompanion.%I', _metadata_index(k.key, k.value)))
     where not x.indisvalid
-      and not exists (select 1 from pg_stat_progress_create_index p where p.index_relid = x.indexrelid);
+      and not _being_built(x.indexrelid);
 end;
 $$;
 
@@ -4330,7 +4450,10 @@ begin
     elsif left(key, 1) = '$' or '' = any (string_to_array(key, '.')) then
         perform _raise_bad_filter(format('key %L is no name of a field', left(key, 100)));
     end if;
-    if exists (select 1 from pg_index x where x.indexrelid = to_regclass('kompanion.' || v_name) and not x.indisvalid) then
+    if _being_built(to_regclass('kompanion.' || v_name)) then
+        raise notice 'index_metadata_key: another session builds an index of memory_items, or vacuums it, just now';
+        return;
+    elsif exists (select 1 from pg_index x where x.indexrelid = to_regclass('kompanion.' || v_name) and not x.indisvalid) then
         v_broken := array[format('drop index %sif exists kompanion.%I', v_how, v_name)];
     end if;
     foreach v_statement in array v_broken || array[
@@ -4391,10 +4514,18 @@ begin
             errcode = 'KM007',
             message = format('kind, lists: %s with %s lists cannot be built', v_kind, coalesce(v_lists::text, 'default')),
             hint    = 'kind is none, ivfflat or hnsw; lists is 1 to 32768.';
+    elsif v_lists is not null and v_kind <> 'ivfflat' then
+        raise exception using
+            errcode = 'KM007', message = format('lists: an index of kind %s has none', v_kind), hint = 'Leave lists out, or give kind ivfflat.';
+    elsif not half and v_model.dim > 2000 or half and _vector_version() < 7 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('half: %s cannot be for %s dimensions with pgvector %s', half, v_model.dim, (select x.extversion from pg_extension x where x.extname = 'vector')),
+            hint    = 'Single precision is indexed up to 2000 dimensions; half precision up to 4000, with pgvector 0.7 or later. Leave half out for what fits.';
     end if;
 
-    if exists (select 1 from pg_stat_progress_create_index p where p.index_relid = to_regclass(format('kompanion.%I', v_name || '_new'))) then
-        raise notice 'index_statements: another session is building the index of % just now', v_model.model;
+    if _being_built(to_regclass(format('kompanion.%I', v_name || '_new'))) then
+        raise notice 'index_statements: another session builds the index of %, or vacuums embeddings, just now', v_model.model;
         return;
     end if;
     v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
@@ -4402,7 +4533,9 @@ begin
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
     elsif v_half and _vector_version() < 7 then
         v_kind := 'none'; v_reason := 'half precision needs pgvector 0.7; search is exact';
-    elsif v_kind is null and v_lists is null and v_choice is not null then
+    elsif v_kind is null and v_lists is not null then
+        v_kind := 'ivfflat'; v_reason := 'asked for';
+    elsif v_kind is null and v_choice is not null then
         v_kind := v_choice ->> 'kind';
         v_lists := round((v_choice ->> 'lists')::integer * sqrt(greatest(v_rows, 1) / (v_choice ->> 'rows')::double precision));
         v_reason := 'tune_index found it best';
@@ -4418,7 +4551,7 @@ begin
     if v_kind = 'ivfflat' then
         -- The square root at every size: pgvector's README has rows / 1000 below a million, which is coarser and costs more
         -- for the same recall (on 10,000 real passages 32 lists gave 0.946 at 31 % of the rows visited, 100 lists at 20 %).
-        v_lists := coalesce(v_lists, greatest(10, round(sqrt(v_rows)))::integer);
+        v_lists := least(32768, greatest(1, coalesce(v_lists, greatest(10, round(sqrt(v_rows))))));
     else
         v_lists := null;
     end if;
@@ -4427,7 +4560,7 @@ begin
     -- few more rows. Lists that follow from the number of rows may be off by half.
     v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
-            or v_rows < 2 * coalesce(v_built, 0)
+            or v_rows < greatest(1, 2 * coalesce(v_built, 0))
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
        or v_current.name is null and v_kind = 'none', false);
@@ -4662,7 +4795,7 @@ CREATE FUNCTION kompanion.measure_recall(model text DEFAULT NULL::text, scope te
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET jit TO 'off'
     AS $$
--- Searches a scope as users do, with stored vectors of it as queries, and exactly, and compares: the mean share of the true
+-- Searches a scope as users do, with stored vectors of it as queries, every other one mixed with another, and exactly, and compares: the mean share of the true
 -- k nearest chunks that is found, with its 95 % interval after Wilson, each query counted as one trial: wider than need be,
 -- never narrower. Median time of a search; by_index: how many went by the index, and no further.
 declare
@@ -4726,7 +4859,7 @@ $$;
 
 -- Name: FUNCTION measure_recall(model text, scope text, sample integer, k integer, target_recall double precision, queries public.vector[]); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.measure_recall(model text, scope text, sample integer, k integer, target_recall double precision, queries public.vector[]) IS 'What users get now: recall@k of searches of a scope against exact ones, with a 95 % interval and the median time. Asks with stored vectors of the scope, or with queries of your own.';
+COMMENT ON FUNCTION kompanion.measure_recall(model text, scope text, sample integer, k integer, target_recall double precision, queries public.vector[]) IS 'What users get now: recall@k of searches of a scope against exact ones, with a 95 % interval and the median time. Asks with stored vectors of the scope, every other one mixed with another, or with queries of your own.';
 
 -- Name: merge_staged(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5329,6 +5462,7 @@ CREATE FUNCTION kompanion.search(scope text, query public.vector, k integer DEFA
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 -- The min(k, matches) nearest items of a scope, each by its best chunk, in order of distance.
 -- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
@@ -5634,7 +5768,7 @@ CREATE FUNCTION kompanion.tune_index(model text DEFAULT NULL::text, target_recal
 declare
     p         _search_plan := _calibration_plan(model);
     v_end     timestamptz;
-    v_part    integer := greatest(1, round(1024 * share));
+    v_part    integer;
     v_rows    bigint;
     v_queries vector[];
     v_own     bigint[];
@@ -5664,7 +5798,8 @@ begin
             hint = 'pgvector 0.7 and later indexes up to 4000 dimensions, in half precision; search is exact.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
-    v_end := clock_timestamp() + make_interval(secs => seconds);
+    v_end := _time_limit(seconds);
+    perform _hold_models();  -- of all: two at once would measure each other, and the copy has one name
     p.half := p.dim > 2000;
     v_rows := _make_tuning_copy(p.model_id);
     if v_rows < 1000 then
@@ -5672,20 +5807,24 @@ begin
         raise notice 'tune_index: % vectors are searched exactly faster than by any index', v_rows;
         return;
     end if;
-    select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, sample, null, false) s;
+    p.rows := v_rows;
+    p.iterative := nullif(_vector_version() >= 8, false);  -- as searches will run, whatever index there is now
+    v_part := greatest(round(1024 * share), ceil(10 * 1024.0 / v_rows));  -- ten to find
     if queries is not null then
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
+    else
+        select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, sample, null, false) s;
     end if;
     for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
-        from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part]) t;
+        from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part], 'kompanion.tuning_copy') t;
     end loop;
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
     foreach v_times in array case when 'ivfflat' = any (kinds) then array[1, 2, 4, 0.5, 8, 0.25] else '{}' end
                              || case when 'hnsw' = any (kinds) then array[null::double precision] else '{}' end loop
         p.index_kind := case when v_times is null then 'hnsw' else 'ivfflat' end;
-        p.lists := round(sqrt(v_rows) * v_times);
+        p.lists := case when v_times is not null then least(32768, round(sqrt(v_rows) * v_times)) end;
         continue when v_times = 8 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 4)::integer
                    or v_times = 0.25 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 0.5)::integer;
         -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one built before.
@@ -5696,7 +5835,7 @@ begin
         end if;
         v_built := _build_candidate(p);
         if v_built is null then
-            v_need := _build_memory_kb(p.index_kind, v_rows, p.lists, p.dim) / 1024 + 1;
+            v_need := _build_memory_kb(p.index_kind, v_rows, p.lists, p.dim, p.half) / 1024 + 1;
             v_mb := least(v_mb, v_need);
             raise notice 'tune_index: % left out, building it takes about % MB of maintenance_work_mem', concat_ws(' ', p.index_kind, p.lists), v_need;
             continue;
@@ -7290,12 +7429,19 @@ GRANT ALL ON FUNCTION kompanion._apply_settings(names text[], settings text[]) T
 GRANT ALL ON FUNCTION kompanion._apply_settings(names text[], settings text[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._apply_settings(names text[], settings text[]) TO kompanion_admin;
 
--- Name: FUNCTION _begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], n integer) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._begin_calibration(plan kompanion._search_plan, asked public.vector[], digest text, n integer) TO kompanion_admin;
+
+-- Name: FUNCTION _being_built(index regclass); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._being_built(index regclass) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._being_built(index regclass) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._being_built(index regclass) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._being_built(index regclass) TO kompanion_admin;
 
 -- Name: FUNCTION _build_candidate(plan kompanion._search_plan); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7304,12 +7450,12 @@ GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) TO
 GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._build_candidate(plan kompanion._search_plan) TO kompanion_admin;
 
--- Name: FUNCTION _build_memory_kb(kind text, rows bigint, lists integer, dim integer); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._build_memory_kb(kind text, rows bigint, lists integer, dim integer, half boolean) TO kompanion_admin;
 
 -- Name: FUNCTION _calibration_curve(state jsonb, share integer, difficulty integer); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7506,6 +7652,13 @@ REVOKE ALL ON FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows
 GRANT ALL ON FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) TO kompanion_admin;
+
+-- Name: FUNCTION _hold_models(model_id integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._hold_models(model_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._hold_models(model_id integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._hold_models(model_id integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._hold_models(model_id integer) TO kompanion_admin;
 
 -- Name: FUNCTION _import_registry(documents jsonb); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7855,12 +8008,19 @@ GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompa
 GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._thread_id(namespace_id uuid, key text) TO kompanion_admin;
 
--- Name: FUNCTION _true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _time_limit(seconds double precision); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], OUT furthest double precision[], OUT counts integer[]) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._time_limit(seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._time_limit(seconds double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._time_limit(seconds double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._time_limit(seconds double precision) TO kompanion_admin;
+
+-- Name: FUNCTION _true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text, OUT furthest double precision[], OUT counts integer[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text, OUT furthest double precision[], OUT counts integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text, OUT furthest double precision[], OUT counts integer[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text, OUT furthest double precision[], OUT counts integer[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._true_nearest(plan kompanion._search_plan, queries public.vector[], but_for bigint[], parts integer[], source text, OUT furthest double precision[], OUT counts integer[]) TO kompanion_admin;
 
 -- Name: FUNCTION _try_knob(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, source text, OUT recall double precision, OUT milliseconds double precision); Type: ACL; Schema: kompanion; Owner: -
 

@@ -66,6 +66,7 @@ NOT_ON_SQLITE = {
     "test_forks.py::test_a_child_that_connects_again": "SQLite in a child takes the locks of its parent for its own",
     "test_golden.py": _CATALOG,
     "test_index_builds.py": _PLANS,
+    "test_index_choice.py": _PLANS,
     "test_install_*": "psql installs no file",
     "test_kept_statements.py": _PLANS,
     "test_migrate.py": "advisory locks, extensions and roles; test_sqlite_schema.py is about a file",

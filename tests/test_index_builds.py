@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from typing import Any
 
 import clusters
 import psycopg
@@ -129,3 +130,82 @@ def test_searches_go_by_the_new_index_at_once(database: servers.Database) -> Non
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
         told = store.explain_search("acme", QUERIES[0], 10, target_recall=0.5)
         assert (told["index_kind"], told["index_used"]) == ("hnsw", True)
+
+
+def _others(database: servers.Database) -> Any:
+    """A session that does not wait for long."""
+    conn = database.connect()
+    conn.execute("set statement_timeout = '20s'")
+    return conn
+
+
+def test_a_reader_that_stays_in_its_transaction_blocks_no_build_and_no_other_reader(
+    database: servers.Database,
+) -> None:
+    with database.connect(autocommit=False) as reader, _others(database) as builder, _others(database) as conn:
+        reader.execute("select count(*) from kompanion.embeddings")
+        builder.execute("begin")
+        steps = builder.execute("select statement from kompanion.ensure_index('m', kind => 'hnsw')").fetchall()
+        assert not [s for (s,) in steps if s.startswith("drop")]
+        # The builder has not ended yet: others read, and a writer who has read is only made to wait.
+        assert conn.execute(
+            "select count(*) from kompanion.search('acme', %s)", [str(QUERIES[0].tolist())]
+        ).fetchone() == (10,)
+        builder.execute("commit")
+        advice = conn.execute("select statement from kompanion.index_advice('m') where advice ~ 'replaced'").fetchall()
+        assert advice == [("drop index concurrently if exists kompanion.embeddings_ann_1_old",)]
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="former build has left") as refused:
+            builder.execute("select kompanion.ensure_index('m', kind => 'ivfflat', lists => 5)")
+        reader.rollback()
+        first = str(refused.value.diag.message_hint).partition(": ")[2]
+        builder.execute(first)
+        builder.execute("select kompanion.ensure_index('m', kind => 'ivfflat', lists => 5)")
+    assert _indexes(database) == [("embeddings_ann_1", "ivfflat", True)]
+
+
+@pytest.mark.parametrize("call", ["calibrate", "tune_index", "ensure_index"])
+def test_only_one_session_at_a_time_measures_or_builds_and_the_other_is_told_at_once(
+    database: servers.Database, call: str
+) -> None:
+    with database.connect(autocommit=False) as first, _others(database) as second:
+        first.execute("select count(*) from kompanion.calibrate('m', sample => 10)")
+        with pytest.raises(psycopg.errors.LockNotAvailable, match="another session is measuring or changing") as told:
+            second.execute(f"select kompanion.{call}('m')")
+        assert "Call again when" in str(told.value.diag.message_hint)
+        second.execute(
+            "select kompanion.upsert_item('acme', 'new', 'text', vectors => array[%s]::vector[])",
+            [str(QUERIES[0].tolist())],
+        )
+        first.commit()
+        second.execute(f"select kompanion.{call}('m')")
+
+
+def test_an_index_that_another_role_is_building_is_left_alone_and_one_that_broke_off_is_told_of(
+    database: servers.Database,
+) -> None:
+    advice = "select statement from kompanion.index_advice('m') where advice ~ 'broke off'"
+    statements = "select statement from kompanion.index_statements('m', kind => 'hnsw')"
+    with database.connect() as builder, database.connect() as conn, database.connect(autocommit=False) as other:
+        # What pg_stat_progress_create_index tells of others, only some may see.
+        conn.execute("set role kompanion_admin")
+        create = next(s for (s,) in conn.execute(statements) if s.startswith("create index"))
+        other.execute("update kompanion.embeddings set tags = tags")  # a build waits for those who write
+        building = threading.Thread(target=_try, args=(builder, create), daemon=True)
+        building.start()
+        deadline = time.monotonic() + 60
+        while conn.execute("select to_regclass('kompanion.embeddings_ann_1_new') is not null").fetchone() != (True,):
+            assert time.monotonic() < deadline, "the build has not begun"
+            time.sleep(0.01)
+        assert conn.execute(statements).fetchall() == []
+        assert conn.execute(advice).fetchall() == []
+        builder.cancel()
+        building.join(60)
+        other.rollback()
+        left = [("drop index concurrently if exists kompanion.embeddings_ann_1_new",)]
+        assert conn.execute(advice).fetchall() == left
+        assert conn.execute(statements).fetchall()[:1] == left
+
+
+def _try(conn: psycopg.Connection[Any], statement: str) -> None:
+    with contextlib.suppress(psycopg.errors.QueryCanceled):
+        conn.execute(statement)

@@ -101,6 +101,7 @@ def test_explain_search_tells_path_knob_and_the_recall_that_was_measured(calibra
     assert (told["path"], told["index_kind"], told["index_used"]) == ("index", calibrated.kind, True)
     assert told["expected_recall_from"] == "calibration"
     assert told["target_recall"] == 0.95
+    assert (told["matches_counted"], "matches" in told) == ("not at all", False)
     assert 0.95 <= told["expected_recall"] <= 1
     # A hundred queries vouch for no more than 0.8 with less effort than the safe defaults.
     lower = calibrated.store.explain_search("acme", QUERIES[0], target_recall=0.8)

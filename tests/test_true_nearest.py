@@ -76,3 +76,15 @@ def test_the_true_nearest_of_many_queries_are_those_of_each(
         for part in parts
     ]
     assert list(zip(furthest, counts, strict=True)) == plain
+
+
+def test_what_is_true_of_a_copy_is_what_is_in_it_whatever_others_write_meanwhile(conn: psycopg.Connection[Any]) -> None:
+    with conn.transaction(force_rollback=True):
+        conn.execute("select kompanion._make_tuning_copy(1)")
+        (query,) = conn.execute("select c.vector::text from kompanion.tuning_copy c limit 1").fetchone() or ("",)
+        conn.execute("delete from kompanion.tuning_copy c where c.vector <-> %s < 9", [query])
+        furthest, counts = conn.execute(
+            "select (kompanion._true_nearest(kompanion._calibration_plan('m'), %s, '{-1}', '{1024}', 'kompanion.tuning_copy')).*",
+            [[query]],
+        ).fetchone() or ((), ())
+        assert (furthest[0] >= 9, counts) == (True, [10])

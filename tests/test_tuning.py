@@ -161,7 +161,7 @@ def test_an_outgrown_index_is_named_its_loss_is_measured_and_the_statement_repai
     early = [n for n in range(clusters.ROWS) if n % clusters.CLUSTERS in (0, 1)]
     pg_store.upsert_items(clusters.items(early))
     pg_store.ensure_index("m", kind="ivfflat", lists=25)
-    pg_store.calibrate("m", sample=20)
+    pg_store.calibrate("m", sample=100)
     with db.connect() as conn:
         conn.execute("""update kompanion.embedding_models set knobs = knobs || '{"exact_rows": 10, "row_us": 1000}'""")
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
@@ -215,7 +215,11 @@ def test_memory_for_a_build_is_asked_for_only_while_there_is_something_to_build(
     with db.connect() as conn:
         conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
         conn.execute("set maintenance_work_mem = '1MB'")
-        conn.execute("select kompanion.ensure_index('m', 'hnsw')")
+        conn.execute(
+            "update kompanion.embedding_models set index_choice = "
+            '\'{"kind": "hnsw", "lists": null, "half": false, "rows": 1500, "tuned_at": "2026-01-01"}\''
+        )
+        conn.execute("select kompanion.ensure_index('m')")
         assert conn.execute(asked).fetchall() == []
         conn.execute("update pg_index set indisvalid = false where indexrelid = 'kompanion.embeddings_ann_1'::regclass")
         assert [statement for (statement,) in conn.execute(asked)] == ["set maintenance_work_mem = '2MB'"]

@@ -168,7 +168,7 @@ create function kompanion._vector_index(
 as $_vector_index$
 -- The vector index of a model as the catalog has it; NULLs when there is none. A build that broke off leaves an invalid one.
 begin
-    select c.relname, a.amname, substring(c.reloptions::text from 'lists=(\d+)')::integer, o.opcname like 'halfvec%', x.indisvalid,
+    select c.relname, a.amname, substring(c.reloptions::text from 'lists=([0-9]+)')::integer, o.opcname like 'halfvec%', x.indisvalid,
            greatest(c.reltuples, 0)::bigint
     into name, kind, lists, half, valid, rows
     from pg_class c
@@ -182,3 +182,52 @@ end;
 $_vector_index$;
 revoke all on function kompanion._vector_index(integer) from public;
 comment on function kompanion._vector_index(integer) is 'Internal. The vector index of a model: name, kind, lists, half precision or not, valid or not, rows by its statistics; index: all of that which a calibration holds for.';
+
+create function kompanion._hold_models(
+    model_id integer default null
+)
+    returns void
+    language plpgsql
+    volatile
+    set search_path from current
+as $_hold_models$
+-- Keeps others from measuring this model or all, or building its index, until the transaction ends; at once, or not at all: who
+-- has measured for minutes must be able to write down what was found. Writers of vectors go on.
+begin
+    perform from embedding_models m where _hold_models.model_id is null or m.model_id = _hold_models.model_id for no key update nowait;
+exception when lock_not_available then
+    raise exception using
+        errcode = 'lock_not_available',
+        message = format('model: another session is measuring or changing %s just now', case when model_id is null then 'one'
+                         else (select quote_literal(m.name) from embedding_models m where m.model_id = _hold_models.model_id) end),
+        hint    = 'Call again when its calibrate, tune_index or ensure_index has ended; pg_stat_activity shows it.';
+end;
+$_hold_models$;
+revoke all on function kompanion._hold_models(integer) from public;
+comment on function kompanion._hold_models(integer) is 'Internal. Keeps others from measuring a model or building its index; 55P03 when another session does.';
+
+create function kompanion._index_definition(
+    kind   text,
+    lists  integer,
+    dim    integer,
+    metric text,
+    half   boolean
+)
+    returns text
+    language plpgsql
+    stable
+    set search_path from current
+as $_index_definition$
+-- What follows "on <table>" when a vector index is created, spelled so that it means the same on any search_path.
+declare
+    v_type   constant text := case when half then 'halfvec' else 'vector' end;
+    v_schema constant text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
+                               where x.extname = 'vector');
+begin
+    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', kind, v_schema, v_type, dim,
+                  case metric when 'cosine' then 'cosine' when 'l2' then 'l2' else 'ip' end,
+                  case when kind = 'ivfflat' then format(' with (lists = %s)', lists) end);
+end;
+$_index_definition$;
+revoke all on function kompanion._index_definition(text, integer, integer, text, boolean) from public;
+comment on function kompanion._index_definition(text, integer, integer, text, boolean) is 'Internal. How a vector index is spelled.';

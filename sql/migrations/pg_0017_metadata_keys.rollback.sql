@@ -10,6 +10,7 @@ begin
 end
 $$;
 drop function kompanion.index_metadata_key(text, text, boolean);
+drop function kompanion._being_built(regclass);
 drop function kompanion._metadata_index(text, text);
 drop function kompanion._indexed_ranges(jsonb);
 drop function kompanion.metadata_text(jsonb, text[]);

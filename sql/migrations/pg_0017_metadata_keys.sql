@@ -83,6 +83,26 @@ return format('memory_items_metadata_%s_%s_ix', type, left(encode(sha256(convert
 revoke all on function kompanion._metadata_index(text, text) from public;
 comment on function kompanion._metadata_index(text, text) is 'Internal. The name of the index that index_metadata_key builds for a key.';
 
+create function kompanion._being_built(
+    index regclass
+)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path from current
+as $_being_built$
+-- Whether an invalid index may be one that another session is building: who builds concurrently holds this lock on the table to
+-- the end, and nobody could drop or build an index against it. VACUUM holds it too. (What pg_stat_progress_create_index tells
+-- of others, only some may see.)
+begin
+    return exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
+                   where x.indexrelid = index and not x.indisvalid and l.mode = 'ShareUpdateExclusiveLock' and l.granted
+                     and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.pid <> pg_backend_pid());
+end;
+$_being_built$;
+revoke all on function kompanion._being_built(regclass) from public;
+comment on function kompanion._being_built(regclass) is 'Internal. Whether an invalid index may be one that another session is building.';
+
 create function kompanion.index_metadata_key(
     key          text,
     type         text    default 'text',
@@ -112,7 +132,10 @@ begin
     elsif left(key, 1) = '$' or '' = any (string_to_array(key, '.')) then
         perform _raise_bad_filter(format('key %L is no name of a field', left(key, 100)));
     end if;
-    if exists (select 1 from pg_index x where x.indexrelid = to_regclass('kompanion.' || v_name) and not x.indisvalid) then
+    if _being_built(to_regclass('kompanion.' || v_name)) then
+        raise notice 'index_metadata_key: another session builds an index of memory_items, or vacuums it, just now';
+        return;
+    elsif exists (select 1 from pg_index x where x.indexrelid = to_regclass('kompanion.' || v_name) and not x.indisvalid) then
         v_broken := array[format('drop index %sif exists kompanion.%I', v_how, v_name)];
     end if;
     foreach v_statement in array v_broken || array[

@@ -104,6 +104,7 @@ create function kompanion._count_vectors(
     set search_path from current
     set plan_cache_mode = force_generic_plan  -- one cached plan, by embeddings_scope_ix: planning would cost more than counting
     set enable_seqscan = off
+    set jit = off  -- before PostgreSQL 18 a forbidden scan that cannot be avoided looks so dear that it would be compiled
 as $_count_vectors$
 -- Live vectors of a model in these namespaces, counted no further than bound. For all namespaces, where the statistics
 -- of the vector index say there are far more, they are believed: were they wrong, the answer would only be topped up.
@@ -144,6 +145,7 @@ create function kompanion._more_than(
     set plan_cache_mode = force_generic_plan
     set enable_seqscan = off
     set enable_bitmapscan = off
+    set jit = off
 as $_more_than$
 -- Whether these namespaces hold more vectors of a model than bound, dead ones among them: from the index alone, in half the
 -- time of counting the live ones, and enough to choose a path by.

@@ -38,6 +38,31 @@ $_known_share$;
 revoke all on function kompanion._known_share(kompanion._search_plan) from public;
 comment on function kompanion._known_share(kompanion._search_plan) is 'Internal. The share of all rows that a search is about, as known from the calibration.';
 
+create function kompanion._common_tags(
+    more_than integer
+)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path from current
+as $_common_tags$
+-- The tags on more items than that, each with the share of items it is on, by what ANALYZE last saw. NULL when that tells
+-- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others. Nor under row
+-- security, as every reader sees what is kept of a calibration.
+begin
+    return (
+        select case when min(f.share) * c.reltuples <= more_than or count(*) < 100
+               then coalesce(jsonb_object_agg(f.tag, f.share) filter (where f.share * c.reltuples > more_than), '{}') end
+        from pg_stats s
+        join pg_class c on c.oid = to_regclass('kompanion.memory_items')
+        cross join unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) f (tag, share)
+        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null and not c.relrowsecurity
+        group by c.reltuples);
+end;
+$_common_tags$;
+revoke all on function kompanion._common_tags(integer) from public;
+comment on function kompanion._common_tags(integer) is 'Internal. The tags on more items than that, by the statistics.';
+
 create function kompanion._look_around(
     plan  kompanion._search_plan,
     query vector,
@@ -100,12 +125,18 @@ begin
         v_set := set_config(v_scan, v_former[2], true);
     end if;
 
-    -- How dense the matches lie, the place of the last of k tells; where fewer are in sight their number does, less half its
-    -- standard error, since to think them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
+    -- How dense the matches lie, the place of the last of k tells (one less of both: J. B. S. Haldane, On a method of estimating
+    -- frequencies, Biometrika 33, 1945); where fewer are in sight their number does, less half its standard error, since to think
+    -- them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
     plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
-    v_seen := least(cardinality(v_sight.places), v_enough);
-    v_among := case when v_seen = v_enough then v_sight.places[v_enough] else plan.looked end;
-    v_less := case when v_seen = v_enough then 0 else 0.5 end;
+    v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
+    v_among := plan.looked;
+    v_less := 0.5;
+    if v_seen = v_enough then
+        v_seen := v_enough - 1;
+        v_less := 0;
+        v_among := greatest(v_sight.places[v_enough], v_enough) - 1;  -- of equally near ones the order is not that of the places
+    end if;
     if v_all then
         plan.density := 1;
     elsif v_seen >= 3 then

@@ -126,14 +126,16 @@ begin
         end if;
         return plan;
     end if;
-    if not plan.by_item and plan.namespace_ids is not null and v_choice.milliseconds * 1000 / v_row_us > plan.threshold then
-        plan.threshold := v_choice.milliseconds * 1000 / v_row_us;
-        if not _more_than(plan.model_id, plan.namespace_ids, plan.threshold) then
+    if not plan.by_item and v_choice.milliseconds * 1000 / v_row_us > plan.threshold then
+        plan.threshold := least(v_choice.milliseconds * 1000 / v_row_us, 2147483647);
+        if (plan.namespace_ids is null and (plan.knobs ->> 'rows')::bigint <= plan.threshold)
+           or (plan.namespace_ids is not null and not _more_than(plan.model_id, plan.namespace_ids, plan.threshold)) then
             plan.reason := 'looking at all matches costs less than the index';
             return plan;
         end if;
     end if;
-    plan.path := 'index'; plan.reason := 'the index costs less than looking at all matches';
+    plan.path := 'index';
+    plan.reason := case when plan.by_item then 'the index reaches the target here' else 'the index costs less than looking at all matches' end;
     plan.knob := v_choice.knob;
     return plan;
 end;

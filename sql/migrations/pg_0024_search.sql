@@ -92,7 +92,8 @@ create function kompanion.search(
     stable
     set search_path from current
     set plan_cache_mode = force_generic_plan  -- looking up ten rows takes less time than planning it,
-    set enable_seqscan = off                  -- and a plan made while a table was small is kept
+    set enable_seqscan = off                  -- and a plan made while a table was small is kept;
+    set jit = off                             -- before PostgreSQL 18 a forbidden scan looks so dear that it would be compiled, for 0.2 s
 as $search$
 -- The min(k, matches) nearest items of a scope, each by its best chunk, in order of distance.
 -- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
@@ -226,7 +227,7 @@ begin
         'reason', v_plan.reason,
         'model', v_plan.model, 'metric', v_plan.metric, 'k', k, 'returned', cardinality(v_run.hits),
         'namespaces', cardinality(v_plan.namespace_ids),
-        'matches', least(v_matches, v_plan.threshold),
+        'matches', case when v_matches is not null then least(v_matches, v_plan.threshold) end,
         'matches_counted', case when v_matches is null then 'not at all' when v_matches > v_plan.threshold then 'more than the threshold' else 'all' end,
         'threshold', v_plan.threshold,
         'difficulty', v_plan.difficulty, 'density', round(v_plan.density::numeric, 4), 'looked_at', v_plan.looked,

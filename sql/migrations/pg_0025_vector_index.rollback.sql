@@ -13,4 +13,3 @@ drop function kompanion.ensure_index(text, text, integer, boolean);
 drop function kompanion.swap_index(text, bigint);
 drop function kompanion.record_index(text, bigint);
 drop function kompanion.index_statements(text, text, integer, boolean, boolean);
-drop function kompanion._index_definition(text, integer, integer, text, boolean);

@@ -2,32 +2,6 @@
 -- Vector indexes: decided from row counts, built outside migrations, watched for drift.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
-create function kompanion._index_definition(
-    kind   text,
-    lists  integer,
-    dim    integer,
-    metric text,
-    half   boolean
-)
-    returns text
-    language plpgsql
-    stable
-    set search_path from current
-as $_index_definition$
--- What follows "on <table>" when a vector index is created, spelled so that it means the same on any search_path.
-declare
-    v_type   constant text := case when half then 'halfvec' else 'vector' end;
-    v_schema constant text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
-                               where x.extname = 'vector');
-begin
-    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', kind, v_schema, v_type, dim,
-                  case metric when 'cosine' then 'cosine' when 'l2' then 'l2' else 'ip' end,
-                  case when kind = 'ivfflat' then format(' with (lists = %s)', lists) end);
-end;
-$_index_definition$;
-revoke all on function kompanion._index_definition(text, integer, integer, text, boolean) from public;
-comment on function kompanion._index_definition(text, integer, integer, text, boolean) is 'Internal. How a vector index is spelled.';
-
 create function kompanion.index_statements(
     model        text    default null,
     kind         text    default null,
@@ -67,10 +41,18 @@ begin
             errcode = 'KM007',
             message = format('kind, lists: %s with %s lists cannot be built', v_kind, coalesce(v_lists::text, 'default')),
             hint    = 'kind is none, ivfflat or hnsw; lists is 1 to 32768.';
+    elsif v_lists is not null and v_kind <> 'ivfflat' then
+        raise exception using
+            errcode = 'KM007', message = format('lists: an index of kind %s has none', v_kind), hint = 'Leave lists out, or give kind ivfflat.';
+    elsif not half and v_model.dim > 2000 or half and _vector_version() < 7 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('half: %s cannot be for %s dimensions with pgvector %s', half, v_model.dim, (select x.extversion from pg_extension x where x.extname = 'vector')),
+            hint    = 'Single precision is indexed up to 2000 dimensions; half precision up to 4000, with pgvector 0.7 or later. Leave half out for what fits.';
     end if;
 
-    if exists (select 1 from pg_stat_progress_create_index p where p.index_relid = to_regclass(format('kompanion.%I', v_name || '_new'))) then
-        raise notice 'index_statements: another session is building the index of % just now', v_model.model;
+    if _being_built(to_regclass(format('kompanion.%I', v_name || '_new'))) then
+        raise notice 'index_statements: another session builds the index of %, or vacuums embeddings, just now', v_model.model;
         return;
     end if;
     v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
@@ -78,7 +60,9 @@ begin
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
     elsif v_half and _vector_version() < 7 then
         v_kind := 'none'; v_reason := 'half precision needs pgvector 0.7; search is exact';
-    elsif v_kind is null and v_lists is null and v_choice is not null then
+    elsif v_kind is null and v_lists is not null then
+        v_kind := 'ivfflat'; v_reason := 'asked for';
+    elsif v_kind is null and v_choice is not null then
         v_kind := v_choice ->> 'kind';
         v_lists := round((v_choice ->> 'lists')::integer * sqrt(greatest(v_rows, 1) / (v_choice ->> 'rows')::double precision));
         v_reason := 'tune_index found it best';
@@ -94,7 +78,7 @@ begin
     if v_kind = 'ivfflat' then
         -- The square root at every size: pgvector's README has rows / 1000 below a million, which is coarser and costs more
         -- for the same recall (on 10,000 real passages 32 lists gave 0.946 at 31 % of the rows visited, 100 lists at 20 %).
-        v_lists := coalesce(v_lists, greatest(10, round(sqrt(v_rows)))::integer);
+        v_lists := least(32768, greatest(1, coalesce(v_lists, greatest(10, round(sqrt(v_rows))))));
     else
         v_lists := null;
     end if;
@@ -103,7 +87,7 @@ begin
     -- few more rows. Lists that follow from the number of rows may be off by half.
     v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
-            or v_rows < 2 * coalesce(v_built, 0)
+            or v_rows < greatest(1, 2 * coalesce(v_built, 0))
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
        or v_current.name is null and v_kind = 'none', false);
@@ -208,11 +192,35 @@ create function kompanion.ensure_index(
     set search_path from current
 as $ensure_index$
 -- Gives a model the vector index it should have, in this transaction, and returns what was run; nothing when all is well.
--- Writers of embeddings wait meanwhile. Where they may not, run index_statements one by one instead.
+-- Writers of embeddings wait meanwhile; where they may not, run index_statements one by one instead. Readers do not wait: an
+-- index is dropped only while nobody uses the table, and nothing is dropped before a build, as that lock would be kept.
 declare
     r record;
 begin
-    for r in select * from index_statements(ensure_index.model, ensure_index.kind, ensure_index.lists, ensure_index.half, false) loop
+    perform _hold_models(m.model_id) from _model(ensure_index.model) m;
+    for r in
+        select s.*, bool_or(s.statement like 'create index%') over () and not bool_or(s.statement like 'create index%') over (order by s.step) as before_build,
+               replace(s.statement, 'drop index', 'drop index concurrently') as by_hand
+        from index_statements(ensure_index.model, ensure_index.kind, ensure_index.lists, ensure_index.half, false) s
+    loop
+        if r.before_build then
+            raise exception using
+                errcode = 'object_not_in_prerequisite_state',
+                message = format('model: a former build has left an index: %s', r.reason),
+                hint    = format('First, outside a transaction: %s', r.by_hand);
+        elsif r.statement like 'drop index%' then
+            begin
+                lock table kompanion.embeddings in access exclusive mode nowait;
+            exception when lock_not_available then
+                if r.reason <> 'the new one has its place' then
+                    raise exception using
+                        errcode = 'lock_not_available', message = 'model: its index cannot be dropped while others use the table',
+                        hint    = format('Outside a transaction: %s', r.by_hand);
+                end if;
+                raise notice 'ensure_index: what was replaced is left, as others use the table; outside a transaction: %', r.by_hand;
+                continue;
+            end;
+        end if;
         execute r.statement;
         step := r.step; statement := r.statement; reason := r.reason;
         return next;
@@ -221,4 +229,4 @@ end;
 $ensure_index$;
 revoke all on function kompanion.ensure_index(text, text, integer, boolean) from public;
 comment on function kompanion.ensure_index(text, text, integer, boolean) is
-    'Give a model the vector index it should have, in one transaction, blocking writers of embeddings; returns what was run. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';
+    'Give a model the vector index it should have, in one transaction, blocking writers of embeddings, never readers; returns what was run. 55P03 while another session measures or builds. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';

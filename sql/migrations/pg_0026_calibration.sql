@@ -62,12 +62,12 @@ begin
         from unnest(v_drawn) with ordinality d (namespace_id, item_id, chunk_id, distance, i)
         join embeddings e on e.namespace_id = d.namespace_id and e.chunk_id = d.chunk_id and e.model_id = _sample_queries.model_id
     )
-    select case when not mixed or a.i % 2 = 0 then a.vector
-           else a.vector * array_fill(0.7::real, array[v_dim])::vector
-              + coalesce(b.vector, a.vector) * array_fill(0.3::real, array[v_dim])::vector end,
+    select case when mixed and a.i % 2 > 0 and vector_norm(m.vector) > 0 then m.vector else a.vector end,
            a.chunk_id, a.namespace_id, mixed and a.i % 2 > 0
     from numbered a
     left join numbered b on b.i = a.i + 1
+    cross join lateral (select a.vector * array_fill(0.7::real, array[v_dim])::vector
+                             + coalesce(b.vector, a.vector) * array_fill(0.3::real, array[v_dim])::vector as vector) m
     where a.i <= n
     order by a.i;
 end;
@@ -80,6 +80,7 @@ create function kompanion._true_nearest(
     queries vector[],
     but_for bigint[],
     parts   integer[],
+    source  text default 'kompanion.embeddings',
     out furthest double precision[],
     out counts   integer[]
 )
@@ -107,26 +108,26 @@ begin
     into v_near, v_within
     from unnest(queries) with ordinality q (vector, n);
     loop
-        execute format('with near as materialized (select array[%s] as d from kompanion.embeddings e tablesample system (%s) '
+        execute format('with near as materialized (select array[%s] as d from %s e tablesample system (%s) '
                        'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at)) '
                        'select array_agg(coalesce((select x.d[q] from near x order by 1 offset %s limit 1), ''infinity'') order by q) from generate_series(1, %s) q',
-                       v_near, 100 * v_share, plan.model_id, ceil(v_depth * v_share + case when v_share < 1 then 3 * sqrt(v_depth * v_share) + 3 else 0 end), cardinality(queries))
+                       v_near, source, 100 * v_share, plan.model_id, ceil(v_depth * v_share + case when v_share < 1 then 3 * sqrt(v_depth * v_share) + 3 else 0 end), cardinality(queries))
         into v_bounds;
         -- By EXECUTE, as else no worker may help.
-        execute format('with near as materialized (select e.chunk_id, hashint8(e.chunk_id) & 1023 as h, array[%s] as d from kompanion.embeddings e '
+        execute format('with near as materialized (select e.chunk_id, hashint8(e.chunk_id) & 1023 as h, array[%s] as d from %s e '
                        'where e.model_id = %s and kompanion.is_live(e.deleted_at, e.expires_at) and (%s)) '
                        'select array_agg(f.furthest order by q.n, p.n), array_agg(f.found order by q.n, p.n) '
                        'from unnest($1) with ordinality q (but_for, n) cross join unnest($3) with ordinality p (part, n) cross join lateral ('
                        'select max(x.d) as furthest, count(*)::integer as found from (select n.d[q.n] as d from near n '
-                       'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, plan.model_id, v_within)
+                       'where n.h < p.part and n.chunk_id <> q.but_for and n.d[q.n] <= ($2)[q.n] order by 1 limit $4) x) f', v_near, source, plan.model_id, v_within)
         into furthest, counts using but_for, v_bounds, parts, plan.k;
         exit when plan.k = all (counts) or 'infinity' = all (v_bounds);
         v_depth := v_depth * 4;
     end loop;
 end;
 $_true_nearest$;
-revoke all on function kompanion._true_nearest(kompanion._search_plan, vector[], bigint[], integer[]) from public;
-comment on function kompanion._true_nearest(kompanion._search_plan, vector[], bigint[], integer[]) is
+revoke all on function kompanion._true_nearest(kompanion._search_plan, vector[], bigint[], integer[], text) from public;
+comment on function kompanion._true_nearest(kompanion._search_plan, vector[], bigint[], integer[], text) is
     'Internal. How far the true nearest of random parts of all rows reach, for several queries in one scan.';
 
 create function kompanion._try_knob(
@@ -144,7 +145,8 @@ create function kompanion._try_knob(
     volatile
     set search_path from current
 as $_try_knob$
--- One query by the index at plan.knob, as search would run it: the share of the true nearest that it finds, and its time.
+-- One query by the index at plan.knob, for its plan.k nearest: the share of the true nearest that it finds, all where there
+-- are none, and its time with that of planning.
 declare
     v_hits  bigint;
     v_start timestamptz := clock_timestamp();
@@ -153,7 +155,7 @@ begin
         || _index_statement(plan, format('e.chunk_id <> %s and hashint8(e.chunk_id) & 1023 < %s', but_for, part), source) || ') f (h)'
     into v_hits using query, plan.k, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter, furthest;
     milliseconds := extract(epoch from clock_timestamp() - v_start) * 1000;
-    recall := coalesce(least(1, v_hits / nullif(present, 0)::double precision), 0);
+    recall := coalesce(least(1, v_hits / nullif(present, 0)::double precision), 1);
 end;
 $_try_knob$;
 revoke all on function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision, integer, text) from public;
@@ -172,18 +174,25 @@ create function kompanion._row_costs(
     set search_path from current
 as $_row_costs$
 -- Microseconds that an exact search takes a row, by scope and through the items: the better of two runs over enough of the
--- namespaces given to see 5,000 rows.
+-- namespaces given to see 5,000 rows, and none of more than 100,000 unless there are no others.
 declare
+    c_most  constant integer := 100000;
     v_rows  bigint := 0;
+    v_more  bigint;
     v_start timestamptz;
     v_id    uuid;
 begin
-    foreach v_id in array _row_costs.namespace_ids loop
-        continue when v_id = any (plan.namespace_ids);
+    for v_id in select u.id from unnest(_row_costs.namespace_ids) with ordinality u (id, n) group by u.id order by min(u.n) limit 50 loop
+        v_more := _count_vectors(plan.model_id, array[v_id], c_most + 1);
+        continue when v_more > c_most;
         plan.namespace_ids := plan.namespace_ids || v_id;
-        v_rows := _count_vectors(plan.model_id, plan.namespace_ids, 1000000);
+        v_rows := v_rows + v_more;
         exit when v_rows >= 5000;
     end loop;
+    if plan.namespace_ids is null then
+        plan.namespace_ids := _row_costs.namespace_ids[1:1];
+        v_rows := _count_vectors(plan.model_id, plan.namespace_ids, 2147483647);
+    end if;
     for n in 1 .. 2 loop
         v_start := clock_timestamp();
         perform _nearest_exact(plan, query, 10);
@@ -196,31 +205,6 @@ end;
 $_row_costs$;
 revoke all on function kompanion._row_costs(kompanion._search_plan, vector, uuid[]) from public;
 comment on function kompanion._row_costs(kompanion._search_plan, vector, uuid[]) is 'Internal. What an exact search costs a row.';
-
-create function kompanion._common_tags(
-    more_than integer
-)
-    returns jsonb
-    language plpgsql
-    stable
-    set search_path from current
-as $_common_tags$
--- The tags on more items than that, each with the share of items it is on, by what ANALYZE last saw. NULL when that tells
--- nothing: it remembers a thousand tags, and where even the rarest of those is on more, so may be others. Nor under row
--- security, as every reader sees what is kept of a calibration.
-begin
-    return (
-        select case when min(f.share) * c.reltuples <= more_than or count(*) < 100
-               then coalesce(jsonb_object_agg(f.tag, f.share) filter (where f.share * c.reltuples > more_than), '{}') end
-        from pg_stats s
-        join pg_class c on c.oid = to_regclass('kompanion.memory_items')
-        cross join unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) f (tag, share)
-        where s.schemaname = 'kompanion' and s.tablename = 'memory_items' and s.attname = 'tags' and f.tag is not null and not c.relrowsecurity
-        group by c.reltuples);
-end;
-$_common_tags$;
-revoke all on function kompanion._common_tags(integer) from public;
-comment on function kompanion._common_tags(integer) is 'Internal. The tags on more items than that, by the statistics.';
 
 create function kompanion._calibration_plan(
     model text
@@ -246,3 +230,20 @@ end;
 $_calibration_plan$;
 revoke all on function kompanion._calibration_plan(text) from public;
 comment on function kompanion._calibration_plan(text) is 'Internal. A search by the index of a model, to measure with.';
+
+create function kompanion._time_limit(
+    seconds double precision
+)
+    returns timestamptz
+    language plpgsql
+    stable
+    set search_path from current
+as $_time_limit$
+-- When so many seconds are over, or four fifths of what statement_timeout leaves the statement: before it loses what it has done.
+begin
+    return least(clock_timestamp() + make_interval(secs => seconds),
+                 statement_timestamp() + 0.8 * nullif(current_setting('statement_timeout')::interval, '0'));
+end;
+$_time_limit$;
+revoke all on function kompanion._time_limit(double precision) from public;
+comment on function kompanion._time_limit(double precision) is 'Internal. When so many seconds are over, or nearly statement_timeout.';

@@ -3,9 +3,10 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._begin_calibration(
-    plan  kompanion._search_plan,
-    asked vector[],
-    n     integer
+    plan   kompanion._search_plan,
+    asked  vector[],
+    digest text,
+    n      integer
 )
     returns jsonb
     language plpgsql
@@ -33,22 +34,24 @@ declare
 begin
     plan.knobs := jsonb_build_object('look', v_look, 'edges', '[]'::jsonb);
     for r in
-        select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, greatest(n, 100)) s where asked is null
+        select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, case when asked is null then least(1000, greatest(n, 100)) else 100 end) s
         union all
-        select a.query, -1, null from unnest(asked) a (query)
+        (select a.query, -1, null from unnest(asked) a (query) order by random() limit 1000)
     loop
-        plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;  -- as a scoped search looks
+        -- Difficulty is that of the queries that will be asked; costs and repeats those of a look in a scope, as most searches take.
+        plan.namespace_ids := case when r.namespace_id is not null then array[r.namespace_id] end;
         v_start := clock_timestamp();
         v_seen := _look_around(plan, r.query, 'e.chunk_id <> ' || r.chunk_id);
-        v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
-        v_tenths := v_tenths || v_seen.tenth;
-        v_repeats := v_repeats || (select count(*) / nullif(count(distinct h.item_id), 0)::double precision from unnest(v_seen.nearest) h);
-        v_ids := v_ids || r.namespace_id;
+        if r.namespace_id is not null then
+            v_ms := v_ms || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
+            v_repeats := v_repeats || (select count(*) / nullif(count(distinct h.item_id), 0)::double precision from unnest(v_seen.nearest) h);
+            v_ids := v_ids || r.namespace_id;
+        end if;
+        if asked is null or r.namespace_id is null then
+            v_tenths := v_tenths || v_seen.tenth;
+        end if;
         v_query := r.query;
     end loop;
-    if asked is not null then
-        v_ids := array(select s.namespace_id from _sample_queries(plan.model_id, 100) s);
-    end if;
     select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
     plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
@@ -61,7 +64,7 @@ begin
         'rare_items', v_rare, 'common_tags', _common_tags(v_rare),
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
-        'k', plan.k, 'started_at', now(), 'queries', 0, 'own_queries', asked is not null, 'complete', false,
+        'k', plan.k, 'started_at', now(), 'queries', 0, 'queries_digest', digest, 'complete', false,
         'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
         -- Chunks of an item that lie together: as many as in four of five places at most.
         'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
@@ -70,8 +73,8 @@ begin
         'runs', v_zeros, 'hits', v_zeros, 'squares', v_zeros, 'ms', v_zeros, 'timed', v_zeros);
 end;
 $_begin_calibration$;
-revoke all on function kompanion._begin_calibration(kompanion._search_plan, vector[], integer) from public;
-comment on function kompanion._begin_calibration(kompanion._search_plan, vector[], integer) is 'Internal. An empty calibration, with the costs that are needed first.';
+revoke all on function kompanion._begin_calibration(kompanion._search_plan, vector[], text, integer) from public;
+comment on function kompanion._begin_calibration(kompanion._search_plan, vector[], text, integer) is 'Internal. An empty calibration, with the costs that are needed first.';
 
 create function kompanion._try_ladder(
     plan     kompanion._search_plan,
@@ -119,16 +122,18 @@ create function kompanion.calibrate(
     volatile
     set search_path from current
     set jit = off
+    set extra_float_digits = 1  -- what is kept is kept as numbers of JSON
 as $calibrate$
 -- Measures recall@10 and time of the model's vector index for a ladder of probes or ef_search, at several filter shares and
 -- by the difficulty of the query, beside the cost of exact search, and keeps it: from then on search chooses by it.
--- Goes on where the time of a former call ran out; begins anew when that was complete, or of another index, pgvector or size.
+-- Goes on where the time of a former call ran out; begins anew when that was complete, or of other queries, another index, pgvector or size.
 declare
     p       _search_plan := _calibration_plan(model);
     v_state jsonb;
     v_ladder integer[];
     v_shares integer;
     v_levels integer;
+    v_digest text := (select encode(sha256(string_agg(vector_send(q.vector), '' order by q.n)), 'hex') from unnest(queries) with ordinality q (vector, n));
     v_end   timestamptz;
     v_told  timestamptz := clock_timestamp();
     v_done  integer;
@@ -153,7 +158,7 @@ begin
             hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 2000 are usual.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
-    v_end := clock_timestamp() + make_interval(secs => seconds);
+    v_end := _time_limit(seconds);
     if p.index_name is null then
         raise notice 'calibrate: model "%" has no valid vector index, search is exact; ensure_index builds one when there are rows enough', p.model;
         return;
@@ -162,11 +167,12 @@ begin
         raise notice 'calibrate: model "%" has no two vectors to compare', p.model;
         return;
     end if;
+    perform _hold_models(p.model_id);
     v_state := (select m.calibration from embedding_models m where m.model_id = p.model_id);
-    if v_state is null or (v_state ->> 'complete')::boolean or v_state -> 'own_queries' <> to_jsonb(queries is not null)
+    if v_state is null or (v_state ->> 'complete')::boolean or v_state ->> 'queries_digest' is distinct from v_digest
        or v_state -> 'index' <> p.index or p.rows not between (v_state ->> 'rows')::bigint / 2 and (v_state ->> 'rows')::bigint * 2
        or v_state ->> 'pgvector' <> (select x.extversion from pg_extension x where x.extname = 'vector') then
-        v_state := _begin_calibration(p, queries, sample / 2);
+        v_state := _begin_calibration(p, queries, v_digest, sample / 2);
     end if;
     p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
     v_shares := jsonb_array_length(v_state -> 'shares');
@@ -219,6 +225,7 @@ begin
     end loop;
     perform _apply_settings(v_names, v_former);
     v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
+        'scans', pg_stat_get_numscans((p.index ->> 'oid')::oid) + pg_stat_get_xact_numscans((p.index ->> 'oid')::oid),
         'hits', to_jsonb(v_hits), 'squares', to_jsonb(v_squares), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
     update embedding_models m set calibration = v_state, (knobs, knob_table) = (select k.knobs, k.knob_table from _knobs_from(v_state) k)
     where m.model_id = p.model_id;

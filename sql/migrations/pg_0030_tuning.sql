@@ -137,7 +137,7 @@ as $tune_index$
 declare
     p         _search_plan := _calibration_plan(model);
     v_end     timestamptz;
-    v_part    integer := greatest(1, round(1024 * share));
+    v_part    integer;
     v_rows    bigint;
     v_queries vector[];
     v_own     bigint[];
@@ -167,7 +167,8 @@ begin
             hint = 'pgvector 0.7 and later indexes up to 4000 dimensions, in half precision; search is exact.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
-    v_end := clock_timestamp() + make_interval(secs => seconds);
+    v_end := _time_limit(seconds);
+    perform _hold_models();  -- of all: two at once would measure each other, and the copy has one name
     p.half := p.dim > 2000;
     v_rows := _make_tuning_copy(p.model_id);
     if v_rows < 1000 then
@@ -175,20 +176,24 @@ begin
         raise notice 'tune_index: % vectors are searched exactly faster than by any index', v_rows;
         return;
     end if;
-    select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, sample, null, false) s;
+    p.rows := v_rows;
+    p.iterative := nullif(_vector_version() >= 8, false);  -- as searches will run, whatever index there is now
+    v_part := greatest(round(1024 * share), ceil(10 * 1024.0 / v_rows));  -- ten to find
     if queries is not null then
         v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
+    else
+        select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, sample, null, false) s;
     end if;
     for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
-        from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part]) t;
+        from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part], 'kompanion.tuning_copy') t;
     end loop;
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
     foreach v_times in array case when 'ivfflat' = any (kinds) then array[1, 2, 4, 0.5, 8, 0.25] else '{}' end
                              || case when 'hnsw' = any (kinds) then array[null::double precision] else '{}' end loop
         p.index_kind := case when v_times is null then 'hnsw' else 'ivfflat' end;
-        p.lists := round(sqrt(v_rows) * v_times);
+        p.lists := case when v_times is not null then least(32768, round(sqrt(v_rows) * v_times)) end;
         continue when v_times = 8 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 4)::integer
                    or v_times = 0.25 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 0.5)::integer;
         -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one built before.
@@ -199,7 +204,7 @@ begin
         end if;
         v_built := _build_candidate(p);
         if v_built is null then
-            v_need := _build_memory_kb(p.index_kind, v_rows, p.lists, p.dim) / 1024 + 1;
+            v_need := _build_memory_kb(p.index_kind, v_rows, p.lists, p.dim, p.half) / 1024 + 1;
             v_mb := least(v_mb, v_need);
             raise notice 'tune_index: % left out, building it takes about % MB of maintenance_work_mem', concat_ws(' ', p.index_kind, p.lists), v_need;
             continue;

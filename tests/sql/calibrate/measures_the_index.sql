@@ -9,7 +9,7 @@ begin
         from generate_series(1, 600) n));
     perform kompanion.ensure_index(kind => 'ivfflat', lists => 20);
     assert (select count(*) > 5 and bool_and(recall between 0 and 1 and milliseconds > 0 and runs > 0 and knob between 1 and 20)
-            from kompanion.calibrate(seconds => 20, sample => 10));
+            from kompanion.calibrate(seconds => 20, sample => 100));
     assert (select calibration ->> 'complete' = 'true' and knobs is not null from kompanion.embedding_models);
     assert (select e ->> 'expected_recall' is not null from kompanion.explain_search('*', '[1,0,0]') e);
     assert not exists (select 1 from kompanion.index_advice() a where a.advice like '%calibrat%');

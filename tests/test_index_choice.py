@@ -1,0 +1,123 @@
+"""Which index a model should have, and what is advised of one: what would be built is what is asked about."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import clusters
+import pytest
+import servers
+from clusters import DIM
+from psycopg.types.json import Jsonb
+
+import kompanion_db
+from kompanion_db import errors
+
+
+@pytest.fixture
+def filled(pg_store: kompanion_db.Store) -> kompanion_db.Store:
+    pg_store.register_model("m", DIM)
+    pg_store.upsert_items(clusters.items(range(1000)))
+    return pg_store
+
+
+def _choose(db: servers.Database, **choice: Any) -> None:
+    """As tune_index remembers what it found."""
+    with db.connect() as conn:
+        conn.execute(
+            "update kompanion.embedding_models set index_choice = %s",
+            [Jsonb({"kind": "ivfflat", "half": False, "tuned_at": "2026-01-01", **choice})],
+        )
+
+
+def _advice(store: kompanion_db.Store) -> list[str]:
+    return [f"{a.advice} -> {a.statement}" for a in store.index_advice("m") if not a.statement.startswith("vacuum")]
+
+
+def _lists(db: servers.Database) -> list[str]:
+    with db.connect() as conn:
+        return conn.execute(
+            "select substring(statement from 'lists = (\\d+)') from kompanion.index_statements('m') "
+            "where statement like 'create%'"
+        ).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("tuned_lists", "tuned_rows", "lists"),
+    [(40, 1000, "40"), (25, 10_000_000_000, "1"), (32_000, 10, "32768")],
+    ids=["as tuned", "after a purge of nearly all", "after growing a hundredfold"],
+)
+def test_tuned_lists_follow_the_rows_within_what_pgvector_builds(
+    filled: kompanion_db.Store, db: servers.Database, tuned_lists: int, tuned_rows: int, lists: str
+) -> None:
+    _choose(db, lists=tuned_lists, rows=tuned_rows)
+    assert _lists(db) == [(lists,)]
+
+
+def test_lists_alone_ask_for_ivfflat_of_so_many(filled: kompanion_db.Store) -> None:
+    assert filled.ensure_index("m", lists=7)
+    (model,) = filled.list_models()
+    assert (model.index_kind, model.index_lists) == ("ivfflat", 7)
+    assert filled.ensure_index("m", lists=7) == []
+    assert filled.ensure_index("m", kind="hnsw")
+    assert filled.ensure_index("m", lists=9)
+    (model,) = filled.list_models()
+    assert (model.index_kind, model.index_lists) == ("ivfflat", 9)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "none"])
+def test_lists_of_an_index_that_has_none_are_refused(filled: kompanion_db.Store, kind: str) -> None:
+    filled.ensure_index("m", lists=7)
+    with pytest.raises(errors.BadArgument, match=f"lists: an index of kind {kind} has none"):
+        filled.ensure_index("m", kind=kind, lists=9)
+    assert filled.list_models()[0].index_lists == 7
+
+
+def test_an_index_asked_for_on_an_empty_model_is_built_once(pg_store: kompanion_db.Store) -> None:
+    pg_store.register_model("m", DIM)
+    assert pg_store.ensure_index("m", kind="ivfflat", lists=3)
+    assert pg_store.ensure_index("m") == []
+    assert _advice(pg_store) == []
+
+
+def test_memory_is_asked_for_the_index_that_would_be_built(filled: kompanion_db.Store, db: servers.Database) -> None:
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
+        conn.execute("set maintenance_work_mem = '16MB'")
+        asked = "select statement from kompanion.index_advice('m') where advice ~ 'needs about .* MB'"
+        assert conn.execute(asked).fetchall() == []
+        _choose(db, lists=4000, rows=1000)
+        ((statement,),) = conn.execute(asked).fetchall()
+        conn.execute(statement)
+        assert conn.execute(asked).fetchall() == []
+        conn.execute("select kompanion.ensure_index('m')")
+    assert filled.list_models()[0].index_lists == 4000
+
+
+def test_an_index_that_no_search_used_is_told_of_and_not_asked_for_again_before_there_are_twice_the_rows(
+    filled: kompanion_db.Store, db: servers.Database
+) -> None:
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
+    with db.connect() as conn:  # what a session has used is counted when it ends
+        conn.execute("select kompanion.ensure_index('m', lists => 10)")
+        conn.execute("select kompanion.calibrate('m')")
+        conn.execute(
+            "update kompanion.embedding_models set indexed_at = now() - interval '9 days', "
+            "calibration = jsonb_set(calibration, '{finished_at}', to_jsonb(now() - interval '8 days'))"
+        )
+    for _ in range(100):
+        if _advice(filled):
+            break
+        time.sleep(0.1)
+    (told,) = _advice(filled)
+    assert told.startswith("no search has used the index for a week or more")
+    with db.connect() as conn:
+        conn.execute(told.split(" -> ")[1])
+    assert _advice(filled) == []
+    filled.upsert_items(clusters.items(range(1000, 1800)))
+    assert _advice(filled) == []
+    filled.upsert_items({**item, "key": f"again {n}"} for n, item in enumerate(clusters.items(range(300))))
+    assert [a.split(":")[0] for a in _advice(filled)] == ["2100 rows and no vector index"]
+    assert filled.ensure_index("m")
