@@ -191,7 +191,7 @@ def judged(
         return {}
     found = duel(source, case, store, hand, {"tuner": (choice["lists"], choice["probes"])} | rivals, args.duels)
     tuner = found.pop("tuner")
-    kept = [side for side in found.values() if side["recall"] >= args.target]
+    kept = [side for side in found.values() if side["recall"] >= args.target - TUNER_RECALL]
     best = min(kept, key=lambda s: s["p50_ms"]) if kept else max(found.values(), key=lambda s: s["recall"])
     ratio = tuner["p50_ms"] / best["p50_ms"]
     return {

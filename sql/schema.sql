@@ -3606,7 +3606,7 @@ $$;
 
 -- Name: FUNCTION close_thread(namespace text, key text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.close_thread(namespace text, key text) IS 'Close a thread: readable, but writing to it is KM010 from then on. Returns when it was closed. KM003 when there is none.';
+COMMENT ON FUNCTION kompanion.close_thread(namespace text, key text) IS 'Close a thread: readable, but writing to it is KM010 from then on; what revert_item brings back goes where it was. Returns when it was closed. KM003 when there is none.';
 
 -- Name: compile_filter(jsonb); Type: FUNCTION; Schema: kompanion; Owner: -
 

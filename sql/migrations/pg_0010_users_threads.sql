@@ -172,7 +172,7 @@ end;
 $close_thread$;
 revoke all on function kompanion.close_thread(text, text) from public;
 comment on function kompanion.close_thread(text, text) is
-    'Close a thread: readable, but writing to it is KM010 from then on. Returns when it was closed. KM003 when there is none.';
+    'Close a thread: readable, but writing to it is KM010 from then on; what revert_item brings back goes where it was. Returns when it was closed. KM003 when there is none.';
 
 create function kompanion.list_threads(
     scope     text,
