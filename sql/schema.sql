@@ -4668,6 +4668,7 @@ CREATE FUNCTION kompanion.list_items(scope text, filter jsonb DEFAULT NULL::json
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
+    SET jit TO 'off'
     AS $$
 -- One page of the live items of a scope, newest first; each namespace is read in order, so a page costs what it shows.
 declare

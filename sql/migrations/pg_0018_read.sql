@@ -77,6 +77,7 @@ create function kompanion.list_items(
     stable
     set search_path from current
     set plan_cache_mode = force_custom_plan  -- which conditions are there decides the plan
+    set jit = off  -- over many namespaces it looks dear enough to be compiled, which takes longer than it does
 as $list_items$
 -- One page of the live items of a scope, newest first; each namespace is read in order, so a page costs what it shows.
 declare
