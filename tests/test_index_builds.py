@@ -180,6 +180,15 @@ def test_only_one_session_at_a_time_measures_or_builds_and_the_other_is_told_at_
         second.execute(f"select kompanion.{call}('m')")
 
 
+@pytest.mark.parametrize("call", ["calibrate", "tune_index", "ensure_index"])
+def test_where_nothing_can_be_written_nothing_is_measured_first(database: servers.Database, call: str) -> None:
+    with database.connect() as conn:
+        conn.execute("begin read only")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction, match="written down") as told:
+            conn.execute(f"select kompanion.{call}('m')")
+    assert "on the primary" in str(told.value.diag.message_hint)
+
+
 def test_an_index_that_another_role_is_building_is_left_alone_and_one_that_broke_off_is_told_of(
     database: servers.Database,
 ) -> None:

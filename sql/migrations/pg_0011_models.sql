@@ -201,6 +201,10 @@ exception when lock_not_available then
         message = format('model: another session is measuring or changing %s just now', case when model_id is null then 'one'
                          else (select quote_literal(m.name) from embedding_models m where m.model_id = _hold_models.model_id) end),
         hint    = 'Call again when its calibrate, tune_index or ensure_index has ended; pg_stat_activity shows it.';
+when read_only_sql_transaction then
+    raise exception using
+        errcode = 'read_only_sql_transaction', message = 'what is measured or built is written down, and this transaction is read-only',
+        hint    = 'Call it on the primary, in a transaction that may write.';
 end;
 $_hold_models$;
 revoke all on function kompanion._hold_models(integer) from public;
