@@ -90,6 +90,27 @@ def test_what_a_look_around_has_seen_reaches_the_target_though_only_a_part_of_it
     assert np.mean(recalls) >= target
 
 
+@pytest.mark.parametrize("k", [30, 100, 300])
+@pytest.mark.parametrize("part", [None, "half", "sixth"])
+def test_more_than_ten_are_found_as_surely_as_ten_and_no_more_is_expected_than_is_found(
+    calibrated: SqliteStore, part: str | None, k: int
+) -> None:
+    asked: dict[str, Any] = {"scope": "*"} if part is None else {"scope": "acme", "tags_all": [part]}
+    matches = np.arange(ROWS) if part is None else np.flatnonzero(PARTS[part])
+    for target in (0.8, 0.9, 0.95):
+        recalls, expected = [], []
+        for query in STREWN:
+            _commit(calibrated)
+            found = {int(hit.key) for hit in calibrated.search(query=query, k=k, target_recall=target, **asked)}
+            far = -(VECTORS[matches] @ query) / np.linalg.norm(VECTORS[matches], axis=1)
+            recalls.append(len(found & set(matches[np.argsort(far)[:k]].tolist())) / k)
+            _commit(calibrated)
+            told = calibrated.explain_search(query=query, k=k, target_recall=target, **asked)
+            expected.append(told["expected_recall"])
+        assert np.mean(recalls) >= target
+        assert np.mean(recalls) >= np.mean(expected) - 0.02
+
+
 def _commit(store: SqliteStore) -> None:
     """Something is committed, so that what matches is not known."""
     store.upsert_item("other", f"k{next(_numbers)}", "text")

@@ -41,6 +41,12 @@ def usual_probes(ann: AnnFile, lists: int | None, rows: float) -> float:
     return max(SCANNED * lists / max(1, rows), ann.default_probes * lists / ann.lists)
 
 
+def usual_share(indexes: Sequence[AnnFile], share: float | None) -> float:
+    """The same as a share of the lists, of all that hold a row that may be found: of this share of all rows, or any."""
+    usual = sum(usual_probes(ann, None if share is None else ann.lists, (share or 1) * ann.rows) for ann in indexes)
+    return usual / sum(ann.lists for ann in indexes)
+
+
 def depth_of(ann: AnnFile, k: int, effort: float) -> int:
     """How many rows an index proposes so that the ``k`` nearest are among them.
 
@@ -57,14 +63,14 @@ class IndexRanking:
     """
 
     def __init__(
-        self, query: Query, parts: Sequence[Part], candidates: Candidates | None, k: int, effort: float, wide: int = 1
+        self, query: Query, parts: Sequence[Part], candidates: Candidates | None, k: int, effort: float, wide: float = 1
     ) -> None:
         chosen: list[tuple[Part, Rows | None]] = []
         self.visits = Visits()
         within = [(part, None) for part in parts] if candidates is None else (candidates.rows or [])
         for part, rows in within:
             ann = part.ann
-            depth = 0 if ann is None else wide * depth_of(ann, k, effort)
+            depth = 0 if ann is None else math.ceil(wide * depth_of(ann, k, effort))
             if ann is None or depth >= (len(part.ids) if rows is None else len(rows)):
                 chosen.append((part, rows))
                 continue

@@ -18,11 +18,10 @@ from ..sidecar.part import Part
 from ..types import Vector
 from .by_index import IndexRanking
 from .candidates import Candidates
-from .curves import EFFORTS, SHARES, Cell
+from .curves import EFFORTS, SHARES, Cell, K
 from .exact import Doubles, Floats, Query, Ranking, Rows
 from .sampling import NOBODY, sample_queries, share_found
 
-K = 10
 RANDOM, ELSEWHERE, ABOUT, RANDOM_MIXED, ELSEWHERE_MIXED = range(5)
 """Kinds of filters: at random; a topic, asked about anything; a topic, asked about itself. The first two apart for
 queries that are stored vectors and for mixed ones: which of them are more difficult depends on the data."""

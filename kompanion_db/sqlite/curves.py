@@ -12,6 +12,9 @@ from .models import Model
 from .session import Session
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+K = 10
+"""So many neighbours are looked for when it is measured."""
+
 SHARES = (1.0, 0.3, 0.1, 0.03, 0.01)
 """Shares of all rows that may match; below the last, searches are exact."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import BadArgument
 from ..sidecar.part import Part
 from ..types import Vector
-from .by_index import IndexRanking
+from .by_index import IndexRanking, usual_share
 from .candidates import Candidates, Question, conditions_of, find, former, known, memory_of, state_of
 from .conditions import Conditions
-from .curves import Knobs, read_knobs
+from .curves import K, Knob, Knobs, read_knobs
 from .exact import Query, Ranking
 from .hits import Hit, best_of_items, matching_hits
 from .models import Model, check_vector, find_model
@@ -26,6 +27,10 @@ another topic do, the default effort of an index finds half of what is right. Th
 
 LOOKED_AT = 100
 """Vectors nearest to the query that a look around asks SQLite about, for ten results."""
+
+
+_SEEN_WIDE = 2.0
+"""So many times what indexes usually propose, a look around compares."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Plan:
     candidates: Candidates | None = None
     threshold: int | None = None
     effort: float = 1.0
+    wide: float = 1.0
     recall: float | None = None
     density: float | None = None
     looked_at: int | None = None
@@ -146,7 +152,7 @@ def _path(session: Session, plan: Plan) -> Plan:
     if question.everything:
         if plan.rows <= plan.threshold:
             return plan.exactly("matches are within the exact threshold")
-        return _indexed(plan, 1.0, "matches are above the exact threshold")
+        return _indexed(plan, None, "matches are above the exact threshold")
 
     found, asked = _cheaply(session, plan)
     if found is None or found.rows is None:
@@ -197,27 +203,30 @@ def _look_around(session: Session, plan: Plan, asked: Conditions | None) -> None
     lists as reach the target at the density it has seen, and is not enough where none do.
     """
     question, knobs = plan.ask.question, plan.knobs
-    knob = knobs.choose(plan.target_recall, 1.0) if knobs else None
+    knob = _knob(plan, knobs, None) if knobs else None
     if knobs and knob is None:
         return
     if question.by_item and asked is None:
         asked = conditions_of(session, question)
     ranking, hits = _seen(session, plan, asked, max(1.0, knob.effort if knob else 1.0))
     if knobs and len(hits) >= plan.k:
-        knob = knobs.choose_near(plan.target_recall, plan.density or 0.0)
+        knob = knobs.choose_near(plan.target_recall, _as_for_ten(plan, plan.density or 0.0))
         if knob is None:
             return
         effort = knob.effort * ranking.visits.lists / (ranking.visits.usual or 1.0)
-        if effort > ranking.effort:
-            ranking, hits = _seen(session, plan, asked, effort)
+        wide = max(_SEEN_WIDE, _wide(plan, plan.density or 1.0))
+        if effort > ranking.effort or wide > _SEEN_WIDE:
+            ranking, hits = _seen(session, plan, asked, max(effort, ranking.effort), wide)
     if len(hits) >= plan.k:
         plan.ranking, plan.hits, plan.effort = ranking, hits[: plan.k], ranking.effort
         plan.recall = knob.recall if knob else None
 
 
-def _seen(session: Session, plan: Plan, asked: Conditions | None, effort: float) -> tuple[IndexRanking, list[Hit]]:
+def _seen(
+    session: Session, plan: Plan, asked: Conditions | None, effort: float, wide: float = _SEEN_WIDE
+) -> tuple[IndexRanking, list[Hit]]:
     """What a look around sees, and which of it match; how many those are goes to the plan."""
-    ranking = IndexRanking(plan.query, plan.parts, None, plan.k, effort, wide=2)
+    ranking = IndexRanking(plan.query, plan.parts, None, plan.k, effort, wide)
     ids, distances = ranking.nearest(max(LOOKED_AT, 10 * plan.k))
     matching = matching_hits(session, ids, distances, plan.ask.question, asked)
     plan.looked_at = len(ids)
@@ -225,18 +234,51 @@ def _seen(session: Session, plan: Plan, asked: Conditions | None, effort: float)
     return ranking, matching if plan.ask.per_chunk else best_of_items(matching)
 
 
-def _indexed(plan: Plan, share: float, reason: str) -> Plan:
+def _as_for_ten(plan: Plan, share: float) -> float:
+    """The share of all rows whose ten nearest lie as far from a query as the k nearest of this share, if k is more."""
+    return share * min(1.0, K / plan.k)
+
+
+def _knob(plan: Plan, knobs: Knobs, share: float | None) -> Knob | None:
+    """The effort that reaches the target where matches have a share of all rows, None: where every row matches.
+
+    An effort is a multiple of what is usual for so many rows, so that of another share has to be made one of this.
+    """
+    if plan.k <= K:
+        return knobs.choose(plan.target_recall, 1.0 if share is None else share)
+    indexes = [part.ann for part in plan.parts if part.ann is not None]
+    if share is None:  # as of rows at random: no topic is missing
+        knob = knobs.choose_near(plan.target_recall, _as_for_ten(plan, 1.0))
+        measured_of = 1.0
+    else:
+        knob = knobs.choose(plan.target_recall, _as_for_ten(plan, share))
+        measured_of = usual_share(indexes, _as_for_ten(plan, share))
+    return knob and replace(knob, effort=knob.effort * measured_of / usual_share(indexes, share))
+
+
+def _wide(plan: Plan, density: float) -> float:
+    """How many times what is usual for k the indexes are to propose, where this share of what they propose matches.
+
+    Usual is less in proportion for many than for ten, with which recall was measured: enough for 0.95, no more.
+    """
+    if plan.k <= K:
+        return 1.0
+    wide = math.pow(density, -0.75)
+    return wide * math.pow(plan.k / density / K, 0.25) if plan.target_recall > 0.95 else wide
+
+
+def _indexed(plan: Plan, share: float | None, reason: str) -> Plan:
     """By index, if it reaches the target and costs less than looking at all matches, as far as that was measured."""
     knobs = plan.knobs
     if knobs is None:
         if plan.candidates is not None and plan.candidates.count <= SURE_ROWS:
             return plan.exactly("no calibration says how far an index would have to look")
         return plan.by_index(reason)
-    knob = knobs.choose(plan.target_recall, share)
+    knob = _knob(plan, knobs, share)
     if knob is None:
         return plan.exactly("no measured setting of the index reaches the target here")
     count = plan.rows if plan.candidates is None else plan.candidates.count
     if knob.milliseconds * 1000 > count * knobs.row_us:
         return plan.exactly("looking at all matches costs less than the index")
-    plan.effort, plan.recall = knob.effort, knob.recall
+    plan.effort, plan.recall, plan.wide = knob.effort, knob.recall, _wide(plan, 1.0)
     return plan.by_index("the index costs less than looking at all matches")

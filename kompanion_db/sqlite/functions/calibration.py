@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import BadArgument
 from ...requests import Row
 from ...types import Vector
-from ..by_index import usual_probes
+from ..by_index import usual_share
 from ..calibrating import RANDOM, RANDOM_MIXED, Field, Measurement
 from ..curves import EFFORTS, SHARES, Cell, exact_rows, knob_table
 from ..models import Model, find_model
@@ -134,11 +134,10 @@ def _strewn(done: Measurement) -> list[list[Cell]]:
     An effort is a multiple of what is usual for so many rows: between two shares only lists can be weighed.
     """
     indexes = [part.ann for part in done.field.parts if part.ann is not None]
-    lists = sum(ann.lists for ann in indexes)
     found = []
     for share, curve in zip(SHARES, done.cells, strict=True):
-        usual = sum(usual_probes(ann, None if share == 1 else ann.lists, share * ann.rows) for ann in indexes)
-        found.append([cell.of((RANDOM, RANDOM_MIXED), usual / lists) for cell in curve])
+        usual = usual_share(indexes, None if share == 1 else share)
+        found.append([cell.of((RANDOM, RANDOM_MIXED), usual) for cell in curve])
     return found
 
 

@@ -91,7 +91,7 @@ def _exact_ranking(plan: Plan) -> Ranking:
 
 
 def _index_ranking(plan: Plan, wide: int) -> IndexRanking:
-    return IndexRanking(plan.query, plan.parts, plan.candidates, plan.k, plan.effort * wide, wide)
+    return IndexRanking(plan.query, plan.parts, plan.candidates, plan.k, plan.effort * wide, plan.wide * wide)
 
 
 def _explained(session: Session, plan: Plan, returned: int, topped_up: bool, milliseconds: float) -> dict[str, Any]:
