@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ def calibrate(
             session.notice(f'calibrate: model "{found.name}" has no two vectors to compare')
             return []
         indexes = indexes_of(session, found)
-        former = _former(session, found, indexes, queries is not None)
+        of_queries = _digest(queries)
+        former = _former(session, found, indexes, of_queries)
     done = Measurement(field, found.metric, seed=former["queries"] if former else 0, state=former)
     complete = _ask(session, done, end, sample, queries)
     rows, table = sum(len(part.ids) for part in parts), knob_table(done.cells)
@@ -71,6 +73,7 @@ def calibrate(
         "rows": rows,
         "queries": done.queries,
         "own_queries": queries is not None,
+        "of_queries": of_queries,
         "complete": complete,
         "finished_at": clock(),
         "row_us": done.row_us,
@@ -104,13 +107,18 @@ def indexes_of(session: Session, model: Model) -> list[str]:
     ]
 
 
-def _former(session: Session, model: Model, indexes: list[str], own: bool) -> dict[str, Any] | None:
+def _digest(queries: Sequence[Vector] | None) -> str | None:
+    """Which queries of one's own were given: where a calibration of others broke off says nothing about these."""
+    return None if queries is None else sha256(np.asarray(queries, dtype=np.float32).tobytes()).hexdigest()
+
+
+def _former(session: Session, model: Model, indexes: list[str], of_queries: str | None) -> dict[str, Any] | None:
     """What an earlier call has measured of the same, when its time ran out."""
     text = session.value("select json(calibration) from embedding_models where model_id = ?", (model.model_id,))
     state: dict[str, Any] | None = json.loads(text) if text else None
-    if state is None or state["complete"] or state["own_queries"] != own or state["indexes"] != indexes:
+    if state is None or state["complete"] or state["indexes"] != indexes:
         return None
-    return state
+    return state if state.get("of_queries", "unknown") == of_queries else None
 
 
 def _ask(session: Session, done: Measurement, end: float, sample: int, queries: Sequence[Vector] | None) -> bool:
