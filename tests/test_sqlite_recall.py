@@ -152,27 +152,6 @@ def test_every_metric_is_measured(store: SqliteStore, metric: str) -> None:
     assert points[-1].recall > 0.95
 
 
-def test_a_calibration_that_broke_off_goes_on_with_the_queries_it_began_with_and_begins_anew_with_others(
-    store: SqliteStore,
-) -> None:
-    def asked(queries: Any, seconds: float = 60) -> tuple[int, bool]:
-        runs = max(point.runs for point in store.calibrate("m", queries=queries, seconds=seconds))
-        ((complete,),) = _sql(store, "select calibration ->> 'complete' from embedding_models")
-        return runs, bool(complete)
-
-    store.upsert_items(clusters.items(FEW))
-    store.ensure_index("m", lists=20)
-    assert asked(QUERIES[:14], seconds=0.001) == (10, False)
-    assert asked(QUERIES[20:25]) == (5, True)
-    assert asked(QUERIES[:14], seconds=0.001) == (10, False)
-    assert asked(QUERIES[:14]) == (14, True)
-    broken_off = "update embedding_models set calibration = jsonb_set(calibration, '$.complete', jsonb('false'))"
-    _sql(store, broken_off)
-    assert asked(QUERIES[:14], seconds=0.001) == (14, True), "nothing was left to ask"
-    _sql(store, broken_off.replace("(calibration", "(jsonb_remove(calibration, '$.of_queries')"))
-    assert asked(QUERIES[:14], seconds=0.001) == (10, False), "of queries that nothing is known of"
-
-
 def test_dead_and_deleted_vectors_are_neither_asked_nor_right(store: SqliteStore) -> None:
     store.upsert_items(clusters.items(FEW))
     store.ensure_index("m", lists=20)

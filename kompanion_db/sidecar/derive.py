@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,23 @@ def sound(folder: Path, entry: SegmentEntry) -> bool:
 def lists_of(entry: SegmentEntry, rows: int) -> int | None:
     """The lists that the index of so many rows of a model is to have, where that was chosen."""
     return None if entry.density is None else max(1, round(entry.density * math.sqrt(rows)))
+
+
+def near(lists: float, wanted: float) -> bool:
+    """Whether so many lists are about as many as these."""
+    return 0.67 <= lists / wanted <= 1.5
+
+
+def lists_per_root(indexes: Iterable[tuple[int, int]]) -> float:
+    """Lists over the root of the rows, of indexes with so many lists and rows: the mean over all rows, 0 of none.
+
+    However rows come to be in other files, it stays about what it was, unless other lists are chosen.
+    """
+    lists, total = 0.0, 0
+    for each, rows in indexes:
+        lists += each * math.sqrt(rows)
+        total += rows
+    return lists / max(1, total)
 
 
 def _build(folder: Path, path: Path, layout: Layout, like: SegmentEntry, least: int) -> Derived | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..sidecar.derive import near
 from .models import Model
 from .session import Session
 
@@ -45,8 +46,13 @@ class Knobs:
         self.row_us: float = stored["row_us"]
         self.exact_rows: int = stored["exact_rows"]
         self.rows: int = stored["rows"]
+        self.lists_per_root: float = stored.get("lists_per_root", math.inf)
         self._table: Table = stored["table"]
         self._strewn: Table = stored["strewn"]
+
+    def hold(self, rows: int, lists_per_root: float) -> bool:
+        """Whether there are about as many vectors as then, in indexes with about as many lists for so many."""
+        return self.rows / 2 <= rows <= self.rows * 2 and near(lists_per_root, self.lists_per_root)
 
     def choose(self, target: float, share: float) -> Knob | None:
         """The effort that reaches the target where matches have this share; None where none is known to."""

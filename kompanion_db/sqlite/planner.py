@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ..errors import BadArgument
+from ..sidecar.derive import lists_per_root
 from ..sidecar.part import Part
 from ..types import Vector
 from .by_index import IndexRanking, usual_share
@@ -83,11 +85,12 @@ class Plan:
         """Vectors of the model, live or not."""
         return sum(len(part.ids) for part in self.parts)
 
-    @property
+    @cached_property
     def knobs(self) -> Knobs | None:
-        """What was measured, as long as there are about as many vectors as then."""
+        """What was measured, as long as it holds for the vectors and indexes there are."""
         knobs = self.facts.knobs
-        return knobs if knobs and knobs.rows / 2 <= self.rows <= knobs.rows * 2 else None
+        indexes = ((part.ann.lists, len(part.ids)) for part in self.parts if part.ann is not None)
+        return knobs if knobs and knobs.hold(self.rows, lists_per_root(indexes)) else None
 
     def exactly(self, reason: str) -> Plan:
         """Look at all that match."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ...requests import Row
 from ...sidecar import derive
 from ...sidecar.merge import DEAD_SHARE, leftover
+from ..curves import Knobs
 from ..models import Model, find_model
 from ..registry import function
 from ..session import Session
@@ -66,20 +67,15 @@ def _of_files(session: Session, model: Model) -> Iterator[tuple[str, str]]:
     off = [e for e in entries if e.ann and not near(built.get(e.segment_no, 0), e)]
     if off:
         yield f"tune_index found {wanted(off[-1])} lists best for {off[-1].rows} rows; they are not built yet", build
-    yield from _of_calibration(session, model, rows)
+    indexes = [(built[e.segment_no], e.rows) for e in entries if e.segment_no in built]
+    yield from _of_calibration(session, model, rows, indexes)
 
 
-def _of_calibration(session: Session, model: Model, rows: int) -> Iterator[tuple[str, str]]:
+def _of_calibration(
+    session: Session, model: Model, rows: int, indexes: list[tuple[int, int]]
+) -> Iterator[tuple[str, str]]:
     statement = f"select * from calibrate({literal(model.name)})"
-    text, indexes = session.all(
-        """
-        select json(m.calibration),
-               (select count(*) from vec_segments s join vec_ann a on a.segment_no = s.segment_no
-                where s.model_id = m.model_id)
-        from embedding_models m where m.model_id = ?
-        """,
-        (model.model_id,),
-    )[0]
+    text = session.value("select json(calibration) from embedding_models where model_id = ?", (model.model_id,))
     state = json.loads(text) if text else None
     if not indexes:
         return
@@ -93,3 +89,5 @@ def _of_calibration(session: Session, model: Model, rows: int) -> Iterator[tuple
             f"the calibration is of {state['rows']} rows, now there are {rows}: it is not believed any more",
             statement,
         )
+    elif not Knobs(state["knobs"]).hold(state["rows"], derive.lists_per_root(indexes)):
+        yield "the calibration is of an index with other lists: it is not believed any more", statement

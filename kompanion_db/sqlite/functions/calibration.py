@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import BadArgument
 from ...requests import Row
+from ...sidecar.derive import lists_per_root
 from ...types import Vector
 from ..by_index import usual_share
 from ..calibrating import RANDOM, RANDOM_MIXED, Field, Measurement
@@ -81,6 +82,7 @@ def calibrate(
         "knobs": {
             "row_us": done.row_us,
             "rows": rows,
+            "lists_per_root": lists_per_root((part.ann.lists, len(part.ids)) for part in parts if part.ann is not None),
             "table": table,
             "strewn": knob_table(_strewn(done)),
             "exact_rows": exact_rows(table, done.row_us),

@@ -108,7 +108,7 @@ def wanted(entry: SegmentEntry) -> int:
 
 def near(lists: int, entry: SegmentEntry) -> bool:
     """Whether an index of so many lists is about what a segment should have."""
-    return 0.67 <= lists / wanted(entry) <= 1.5
+    return derive.near(lists, wanted(entry))
 
 
 def built_lists(session: Session, model: Model) -> dict[int, int]:

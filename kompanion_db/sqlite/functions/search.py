@@ -130,6 +130,8 @@ def _explained(session: Session, plan: Plan, returned: int, topped_up: bool, mil
         if exact
         else "calibration"
         if plan.recall is not None
+        else "the calibration is of an index of other rows or lists: safe defaults are used; run calibrate"
+        if plan.facts.knobs and plan.knobs is None
         else "not measured yet: safe defaults are used; run calibrate",
         "milliseconds": round(milliseconds, 3),
     }
