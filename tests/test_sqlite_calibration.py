@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import clusters
+import numpy as np
 import pytest
 
 import kompanion_db
 from kompanion_db.sqlite import open_sql
+from kompanion_db.sqlite.models import find_model
+from kompanion_db.sqlite.sampling import live, sample_queries
 from kompanion_db.sqlite.store import SqliteStore
 
 FEW = range(600)
@@ -77,3 +80,16 @@ def test_a_calibration_is_believed_while_an_index_grows_and_not_of_other_lists(s
     assert conn.execute(advice.statement or "").fetchall()
     conn.close()
     assert (told(), store.index_advice("m")) == ("calibration", [])
+
+
+def test_a_calibration_mixes_every_other_query_and_tuning_asks_with_stored_vectors_as_they_are(
+    store: SqliteStore,
+) -> None:
+    store.upsert_items(clusters.items(FEW))
+    stored = {vector.tobytes() for vector in clusters.VECTORS[: len(FEW)]}
+    with store.database.session(write=False) as session:
+        alive = live(session, find_model(session, "m"))
+        for mix in (True, False):
+            asked = sample_queries(alive, 40, np.random.default_rng(1), mix=mix)
+            assert asked.mixed == [mix and n % 2 == 1 for n in range(40)]
+            assert [query.tobytes() not in stored for query in asked.queries] == asked.mixed

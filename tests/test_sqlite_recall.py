@@ -215,6 +215,22 @@ def test_what_tuning_found_best_is_what_is_built(store: SqliteStore) -> None:
     assert store.list_models()[0].index_lists == best.lists
 
 
+def test_candidates_are_measured_with_the_least_effort_that_reaches_the_target(store: SqliteStore) -> None:
+    vectors = np.random.default_rng(3).standard_normal((1200, DIM), dtype=np.float32)
+    store.upsert_items(
+        {"namespace": "acme", "key": str(n), "content": "text", "vectors": [v]} for n, v in enumerate(vectors)
+    )
+    store.checkpoint()
+    knobs: dict[int | None, list[int]] = {}
+    for target in (0.8, 0.85, 0.9, 0.95):
+        for candidate in store.tune_index("m", target_recall=target, sample=30, apply=False):
+            assert candidate.recall is not None
+            assert candidate.knob is not None
+            assert target <= candidate.recall <= target + 0.04
+            knobs.setdefault(candidate.lists, []).append(candidate.knob)
+    assert [found for found in knobs.values() if found != sorted(found)] == []
+
+
 def test_tuning_goes_by_what_lives_though_the_largest_file_is_of_the_dead(store: SqliteStore) -> None:
     items = [{"namespace": "acme", "content": "text", "vectors": [v]} for v in clusters.VECTORS]
     store.upsert_items({**item, "key": f"dead {n}"} for n, item in enumerate(items[:1100]))
@@ -234,6 +250,8 @@ def test_tuning_goes_by_what_lives_though_the_largest_file_is_of_the_dead(store:
         ("ensure_index", {"half": True}, "half"),
         ("ensure_index", {"lists": 0}, "lists"),
         ("tune_index", {"kinds": ["hnsw"]}, "hnsw"),
+        ("tune_index", {"kinds": ["ivfflat", "btree"]}, "btree"),
+        ("tune_index", {"kinds": []}, "kinds"),
         ("tune_index", {"share": 2}, "share"),
         ("calibrate", {"sample": 0}, "sample"),
         ("calibrate", {"queries": []}, "queries"),

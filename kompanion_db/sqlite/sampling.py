@@ -46,11 +46,11 @@ def live(session: Session, model: Model, scope: str = "*") -> Candidates:
     return find(session, model, Question(scope), ())
 
 
-def sample_queries(live: Candidates, n: int, rng: np.random.Generator, queries: Any = None) -> Sample:
+def sample_queries(live: Candidates, n: int, rng: np.random.Generator, queries: Any = None, mix: bool = True) -> Sample:
     """``queries``, or stored vectors in random order.
 
-    Every other one of these is mixed with three tenths of another, since what users ask resembles stored text less than
-    stored texts resemble each other.
+    With ``mix`` every other one of these is mixed with three tenths of another, since what users ask resembles stored
+    text less than stored texts resemble each other.
     """
     if queries is not None:
         return Sample(
@@ -62,13 +62,13 @@ def sample_queries(live: Candidates, n: int, rng: np.random.Generator, queries: 
     for i in range(min(n, len(drawn))):
         part, row = drawn[i]
         vector = part.vectors[row]
-        if i % 2:
+        if mix and i % 2:
             other, at = drawn[(i + 1) % len(drawn)]
             mixed = np.float32(0.7) * vector + np.float32(0.3) * other.vectors[at]
             vector = mixed if mixed.any() else vector
         vectors.append(np.array(vector, dtype=np.float32))
         own.append(int(part.ids[row]))
-    return Sample(vectors, own, [bool(i % 2) for i in range(len(vectors))])
+    return Sample(vectors, own, [mix and bool(i % 2) for i in range(len(vectors))])
 
 
 def share_found(ids: Rows, distances: Doubles, own: int, truth: Doubles) -> float:
