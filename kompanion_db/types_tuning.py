@@ -10,7 +10,10 @@ class CalibrationPoint:
     """What calibrate measured where matches are this ``share`` (0 to 1) of all rows, with one setting of the index.
 
     ``knob``: probes of ivfflat, ef_search of hnsw; in SQLite lists looked into, in percent of the default. ``recall``
-    (0 to 1) and ``milliseconds`` are means of ``runs``.
+    (0 to 1), never less than with a smaller knob: on PostgreSQL the mean of ``runs``, on SQLite the least of the means
+    of several kinds of filters and queries, of which ``runs`` counts those without a filter, or one at random.
+    ``milliseconds``: the mean of those timed. On SQLite all are; on PostgreSQL a query is not once it has found all,
+    and a knob with which none was costs in proportion to the last.
     """
 
     share: float
