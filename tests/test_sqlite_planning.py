@@ -18,7 +18,7 @@ import kompanion_db
 from kompanion_db.arguments import json_filter
 from kompanion_db.sqlite import candidates
 from kompanion_db.sqlite.candidates import Question, memory_of
-from kompanion_db.sqlite.curves import TARGETS
+from kompanion_db.sqlite.curves import TARGETS, Cell, reach
 from kompanion_db.sqlite.store import SqliteStore
 
 _numbers = count()
@@ -109,6 +109,24 @@ def test_more_than_ten_are_found_as_surely_as_ten_and_no_more_is_expected_than_i
             expected.append(told["expected_recall"])
         assert np.mean(recalls) >= target
         assert np.mean(recalls) >= np.mean(expected) - 0.02
+
+
+def test_the_fewer_queries_were_asked_the_more_recall_they_must_have_shown() -> None:
+    def needed(queries: int, target: float = 0.95) -> float:
+        shown = ((1, 0.9), (2, 0.96), (4, 1.0))
+        reached = reach(
+            [
+                Cell([queries * mean], [queries * (mean**2 + 0.01)], [queries], queries * 1.0, queries * effort)
+                for effort, mean in shown
+            ],
+            target,
+        )
+        assert reached is not None
+        return reached[1]
+
+    few, usual, many = needed(50), needed(400), needed(100_000)
+    assert 0.95 + 0.2 * 0.05 < many < usual < few <= 0.95 + 0.6 * 0.05 + 1e-9
+    assert usual - many == pytest.approx(2.33 * 0.1 / 400**0.5, abs=0.004)
 
 
 def _commit(store: SqliteStore) -> None:

@@ -102,9 +102,12 @@ class Measurement:
         self.field = field
         self.metric = metric
         self.rng = np.random.default_rng(seed)
-        nothing: list[Any] = [[0.0] * _KINDS, [0] * _KINDS, 0.0, 0.0]
+        nothing: list[Any] = [[0.0] * _KINDS, [0.0] * _KINDS, [0] * _KINDS, 0.0, 0.0]
         stored = state["cells"] if state else [[nothing] * len(EFFORTS)] * len(SHARES)
-        self.cells = [[Cell(list(hits), list(runs), *sums) for hits, runs, *sums in curve] for curve in stored]
+        self.cells = [
+            [Cell(list(hits), list(squares), list(runs), *sums) for hits, squares, runs, *sums in curve]
+            for curve in stored
+        ]
         self.row_us: float = state["row_us"] if state else 0.0
         self.queries: int = state["queries"] if state else 0
         self._filters: _Filters | None = None
@@ -133,7 +136,7 @@ class Measurement:
 
     def stored(self) -> list[Any]:
         """The cells as JSON has them."""
-        return [[[cell.hits, cell.runs, cell.milliseconds, cell.efforts] for cell in curve] for curve in self.cells]
+        return [[[c.hits, c.squares, c.runs, c.milliseconds, c.efforts] for c in curve] for curve in self.cells]
 
     def _keys(self, query: Query, own: int) -> Floats:
         keys = self.field.keys(query)
@@ -154,7 +157,9 @@ class Measurement:
             found = ranking.nearest(K + 1)
             cell.milliseconds += (time.perf_counter() - start) * 1000
             cell.efforts += ranking.effort
-            cell.hits[kind] += self._found(ranking, found, own, truth)
+            recall = self._found(ranking, found, own, truth)
+            cell.hits[kind] += recall
+            cell.squares[kind] += recall**2
             cell.runs[kind] += 1
 
     def _found(self, ranking: IndexRanking, found: tuple[Rows, Doubles], own: int, truth: Doubles) -> float:

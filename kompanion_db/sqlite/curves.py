@@ -26,7 +26,7 @@ Table = list[list[list[float] | None]]
 """By target and share: effort, recall and milliseconds of what reaches it, None where nothing does."""
 
 _LEAST_EXACT, _MOST_EXACT = 2000, 50_000
-_SURELY = 4
+_SURELY = 3.5
 """How many times the measured time of an index an exact search may take, as measured."""
 
 
@@ -82,12 +82,13 @@ class Knobs:
 
 @dataclass
 class Cell:
-    """Sums of what was measured at one effort, for one share: of each kind of filter, hits and runs; time; efforts.
+    """Sums of what was measured at one effort, for one share: of each kind of filter, hits, their squares and runs.
 
     An effort is never less than was aimed at, since half a list is looked into as a whole.
     """
 
     hits: list[float]
+    squares: list[float]
     runs: list[int]
     milliseconds: float = 0.0
     efforts: float = 0.0
@@ -97,6 +98,11 @@ class Cell:
         """Mean recall of the kind of filter with which it is least."""
         return min((h / r for h, r in zip(self.hits, self.runs, strict=True) if r), default=0.0)
 
+    def beyond(self, target: float) -> float:
+        """By how much recall, with every kind of filter, is more than what it takes to be sure of a target."""
+        kinds = zip(self.hits, self.squares, self.runs, strict=True)
+        return min((h / r - _sure(target, h / r, q / r, r) for h, q, r in kinds if r), default=-1.0)
+
     @property
     def count(self) -> int:
         """Queries measured."""
@@ -104,9 +110,10 @@ class Cell:
 
     def of(self, kinds: Sequence[int], unit: float) -> Cell:
         """Of these kinds of filter alone, at the mean time and effort of all, an effort being so many units."""
+        hits, squares = ([each[kind] for kind in kinds] for each in (self.hits, self.squares))
         runs = [self.runs[kind] for kind in kinds]
         part = sum(runs) / max(1, self.count)
-        return Cell([self.hits[kind] for kind in kinds], runs, self.milliseconds * part, self.efforts * part * unit)
+        return Cell(hits, squares, runs, self.milliseconds * part, self.efforts * part * unit)
 
     @property
     def effort(self) -> float:
@@ -119,19 +126,31 @@ class Cell:
         return self.milliseconds / max(1, self.count)
 
 
-def reach(curve: list[Cell], aim: float) -> list[float] | None:
-    """Effort, recall and milliseconds where a curve reaches a recall, as on a straight line; or None."""
-    last: tuple[float, float, float] | None = None
-    best = 0.0
+def _sure(target: float, mean: float, square: float, runs: int) -> float:
+    """The mean recall of a sample that is sure of the target with a confidence of 99 %, as in pg_0027_curves.
+
+    And a fifth of the way to 1 beyond, since no sample is just like what users ask; six tenths of it are enough.
+    """
+    missing = 1 - target
+    # No less than if each of ten neighbours were missed for itself, which is when few queries happened to miss any.
+    error = math.sqrt(max(square - mean**2, target * missing / K) / runs)
+    # 2.33: 99 % of a normal distribution; 0.99: what few queries that miss much add to it (Johnson 1978).
+    return target + min(2.33 * error + 0.99 / runs + 0.2 * missing, 0.6 * missing)
+
+
+def reach(curve: list[Cell], target: float) -> list[float] | None:
+    """Effort, recall and milliseconds where a curve surely reaches a target, as on a straight line; or None."""
+    last: tuple[float, float, float, float] | None = None
+    best, beyond = 0.0, -1.0
     for cell in curve:
         if not cell.count:
             continue
-        best = max(best, cell.recall)
-        here = (cell.effort, best, cell.mean_ms)
-        if best >= aim:
+        best, beyond = max(best, cell.recall), max(beyond, cell.beyond(target))
+        here = (cell.effort, best, cell.mean_ms, beyond)
+        if beyond >= 0:
             if last is None:
-                return list(here)
-            weight = (aim - last[1]) / (best - last[1])
+                return list(here[:3])
+            weight = -last[3] / (beyond - last[3])
             return [
                 last[0] ** (1 - weight) * here[0] ** weight,
                 last[1] * (1 - weight) + best * weight,
@@ -142,17 +161,8 @@ def reach(curve: list[Cell], aim: float) -> list[float] | None:
 
 
 def knob_table(cells: list[list[Cell]]) -> Table:
-    """By target and share, what reaches it. A sample may flatter: it aims a fifth and half a standard error beyond."""
-    table = []
-    for target in TARGETS:
-        row = []
-        for curve in cells:
-            runs = max((max(cell.runs) for cell in curve), default=0)
-            missing = 1 - target
-            margin = min(0.2 * missing + 0.5 * math.sqrt(target * missing / (10 * max(1, runs))), 0.6 * missing)
-            row.append(reach(curve, target + margin))
-        table.append(row)
-    return table
+    """By target and share, what surely reaches it."""
+    return [[reach(curve, target) for curve in cells] for target in TARGETS]
 
 
 def exact_rows(table: Table, row_us: float) -> int:
