@@ -119,14 +119,14 @@ def test_more_or_fewer_than_ten_are_found_too(calibrated: Calibrated) -> None:
     for asked in (ASKED["most"], ASKED["foreign_scope"], ASKED["tags"]):
         for k in (1, 40, 700):
             recalls = []
-            for number in range(6):
+            for number in range(30):
                 there = _asked(asked, number)
                 matches = clusters.matching(there)
                 found = [int(h.key) for h in calibrated.store.search(query=QUERIES[number], k=k, **there)]
                 true = clusters.nearest(QUERIES[number], matches, k)
                 assert len(found) == len(true) == min(k, len(matches))
                 recalls.append(len(set(found) & set(true)) / len(true))
-            assert np.mean(recalls) >= 0.8, (asked, k)
+            assert np.mean(recalls) >= 0.93, (asked, k)  # the target is 0.95, of thirty queries
 
 
 def test_measured_recall_is_what_searches_reach_and_its_interval_holds_it(calibrated: Calibrated) -> None:
