@@ -202,3 +202,56 @@ async def test_a_load_may_read_what_it_loads_from_the_same_store(home: engines.H
         assert (await _soon(store.upsert_items(moved(), batch_size=7))).inserted == 30
         async with store.transaction():
             assert (await _soon(store.upsert_items(moved(), batch_size=7))).unchanged == 30
+
+
+async def test_a_load_from_an_iterator_that_holds_a_transaction_is_part_of_it(home: engines.Home) -> None:
+    async with opened(home, max_size=1, timeout=5) as store:
+
+        async def items() -> AsyncIterator[NewItem]:
+            async with store.transaction():
+                for n in range(6):
+                    await store.upsert_item("acme", "count", str(n))
+                    yield NewItem("acme", f"text {n}", key=str(n))
+
+        assert (await _soon(store.upsert_items(items(), batch_size=2))).inserted == 6
+        async with store.transaction():
+            assert (await _soon(store.upsert_items(items(), batch_size=2))).unchanged == 6
+            await store.upsert_item("acme", "after", "text")
+        assert len(await store.list_items("acme")) == 8
+
+
+async def test_an_iterator_that_raises_out_of_its_transaction_undoes_what_was_loaded_in_it(home: engines.Home) -> None:
+    async with opened(home, max_size=1, timeout=5) as store:
+
+        async def items() -> AsyncIterator[NewItem]:
+            async with store.transaction():
+                for n in range(5):
+                    yield NewItem("acme", f"text {n}", key=str(n))
+                raise ZeroDivisionError
+
+        async with store.transaction():
+            await store.upsert_item("acme", "before", "text")
+            with pytest.raises(ZeroDivisionError):
+                await _soon(store.upsert_items(items(), batch_size=2))
+        assert [item.key for item in await store.list_items("acme")] == ["before"]
+
+
+async def test_a_load_is_cancelled_while_its_iterator_holds_a_transaction(home: engines.Home) -> None:
+    async with opened(home, max_size=2, timeout=5) as store:
+        waiting = asyncio.Event()
+
+        async def items() -> AsyncIterator[NewItem]:
+            async with store.transaction():
+                for n in range(3):
+                    yield NewItem("acme", "text", key=str(n))
+                waiting.set()
+                await asyncio.sleep(600)
+
+        async with store.transaction():
+            loading = asyncio.create_task(store.upsert_items(items(), batch_size=1))
+            await _soon(waiting.wait())
+            loading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await _soon(loading)
+            await _soon(store.upsert_item("acme", "after", "text"))
+        assert [item.key for item in await store.list_items("acme")] == ["after"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class SqliteStore(Store):
                 source = iter(request.source)
                 return source, list(islice(source, request.size))
             case Merge():
-                return Turn(request, self._merge)
+                return Turn(partial(self._merge, request))
             case Join(merging=Turn() as turn):
                 return turn.rows()
             case Breathe():

@@ -1,4 +1,4 @@
-"""The SQLite store for asyncio: each operation runs whole, on a worker thread, while the loop goes on."""
+"""The SQLite store for asyncio: operations run on worker threads, while the loop goes on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import ConnectionFailed
 from ..operations.embedding import Context
-from ..requests import Pull, Request, Steps, drive
+from ..requests import Pull, Request, Steps
 from ..store import AsyncStore
 from ..types import Finding
 from .errors import translated
@@ -59,34 +61,32 @@ class AsyncSqliteStore(AsyncStore):
             self.turns.close()
 
     async def run(self, operation: Steps[T]) -> T:
-        """Drive an operation to its end on a worker thread; its result. Cancelled, it ends before its next request."""
-        store, loop = self.store, asyncio.get_running_loop()
+        """Drive an operation to its end on worker threads; its result. Cancelled, it ends before its next request.
+
+        What comes from an async iterator is pulled here, in the caller's own context, and others have its turn
+        meanwhile: the iterator may work with the store, also in a block that it holds open from one pull to the next.
+        """
+        store = self.store
         broken_off = threading.Event()
-        pulling: asyncio.Task[Any] | None = None
 
-        async with self.turns.mine() as turn:
+        def answer(request: Request) -> Any:
+            if broken_off.is_set():
+                raise CancelledError
+            return store.answer(request)
 
-            async def pull(request: Pull) -> tuple[Any, list[Any]]:
-                nonlocal pulling
-                pulling = asyncio.current_task()
-                if broken_off.is_set():
-                    raise asyncio.CancelledError
-                async with self.turns.left(turn):
-                    return await _pull(request)
-
-            def answer(request: Request) -> Any:
-                if broken_off.is_set():
-                    raise CancelledError
-                if isinstance(request, Pull) and isinstance(request.source, AsyncIterable):
-                    return asyncio.run_coroutine_threadsafe(pull(request), loop).result()
-                return store.answer(request)
-
-            def stop() -> None:
-                broken_off.set()
-                if pulling is not None:
-                    pulling.cancel()
-
-            return await self.turns.run(lambda: drive(operation, answer), stop=stop)
+        resume: Callable[[], Request] = partial(next, operation)
+        try:
+            while True:
+                async with self.turns.mine():
+                    found = await self.turns.run(partial(_to_a_pull, operation, resume, answer), stop=broken_off.set)
+                if isinstance(found, _Ended):
+                    return found.result
+                try:
+                    resume = partial(operation.send, await _pull(found))
+                except Exception as exc:
+                    resume = partial(operation.throw, exc)
+        finally:
+            operation.close()  # broken off: what it has under way ends too
 
     async def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""
@@ -156,6 +156,29 @@ class AsyncSqliteStore(AsyncStore):
             await self.turns.run(lambda: end(failed))
             raise
         await self.turns.run(end)
+
+
+@dataclass(frozen=True)
+class _Ended(Generic[T]):
+    result: T
+
+
+def _to_a_pull(
+    operation: Steps[T], resume: Callable[[], Request], answer: Callable[[Request], Any]
+) -> Pull | _Ended[T]:
+    """Drive an operation on from ``resume`` to its end, or to where it pulls from an async iterator."""
+    try:
+        request = resume()
+        while not (isinstance(request, Pull) and isinstance(request.source, AsyncIterable)):
+            try:
+                found = answer(request)
+            except Exception as exc:
+                request = operation.throw(exc)
+            else:
+                request = operation.send(found)
+    except StopIteration as stop:
+        return _Ended(stop.value)
+    return request
 
 
 async def _pull(request: Pull) -> tuple[Any, list[Any]]:

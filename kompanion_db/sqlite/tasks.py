@@ -16,7 +16,6 @@ from ..errors import ConnectionFailed
 from .session import Session
 
 T = TypeVar("T")
-Turn = asyncio.Lock | asyncio.Semaphore
 
 
 class Turns:
@@ -38,35 +37,18 @@ class Turns:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="kompanion-sqlite-closed")
 
     @asynccontextmanager
-    async def mine(self) -> AsyncIterator[Turn]:
+    async def mine(self) -> AsyncIterator[None]:
         """Wait for the caller's turn. Raises ConnectionFailed when none comes in time."""
         async with self._blocks.turn() as block:
             if block is not None:
-                yield block.lock
+                yield
                 return
             if not await in_time(self._places, self._timeout):
                 raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
             try:
-                yield self._places
+                yield
             finally:
                 self._places.release()
-
-    @asynccontextmanager
-    async def left(self, turn: Turn) -> AsyncIterator[None]:
-        """Let others have the caller's turn during the block: it may wait for them."""
-        turn.release()
-        try:
-            yield
-        finally:
-            cancelled: asyncio.CancelledError | None = None
-            while True:
-                try:
-                    await turn.acquire()
-                    break
-                except asyncio.CancelledError as exc:  # whoever has a turn gives it back at its end: it must be had
-                    cancelled = exc
-            if cancelled is not None:
-                raise cancelled
 
     def inside(self, session: Session) -> AbstractAsyncContextManager[None]:
         """Let the caller, and the tasks it starts, take turns at its transaction; at the end they are waited for."""
