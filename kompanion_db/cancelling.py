@@ -9,6 +9,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def for_a_future(work: Callable[[], T]) -> T:
+    """Do on a thread what a future gets the result of: it can take no StopIteration, and would wait for ever.
+
+    As out of a generator, that comes out as RuntimeError.
+    """
+    try:
+        return work()
+    except StopIteration as exc:
+        raise RuntimeError("a callback raised StopIteration") from exc
+
+
 async def to_its_end(
     work: Awaitable[T],
     undo: Callable[[T], Awaitable[object]] | None = None,

@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from . import arguments as check
 from . import embedded, pg_protocol
 from .blocks import AsyncBlocks
-from .cancelling import to_its_end
+from .cancelling import for_a_future, to_its_end
 from .digests import digest_of
 from .errors import ConnectionFailed, KompanionError
 from .forking import check_process, cut_off_by_fork
@@ -114,7 +114,7 @@ class AsyncPostgresStore(AsyncStore):
             with postgres_snapshot(self.url) as found:
                 return digest_of(found, check.text("scope", scope) or "", progress)
 
-        return await asyncio.to_thread(work)
+        return await asyncio.to_thread(for_a_future, work)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncPostgresStore]:
@@ -185,10 +185,11 @@ class AsyncPostgresStore(AsyncStore):
             case Call():
                 return await self._call(request)
             case EmbedDocuments():
-                embedder = need_embedder(self.context, "content")
-                return await asyncio.to_thread(embedder.embed_documents, request.texts)
+                embed = partial(need_embedder(self.context, "content").embed_documents, request.texts)
+                return await asyncio.to_thread(for_a_future, embed)
             case EmbedQuery():
-                return await asyncio.to_thread(need_embedder(self.context, "query").embed_query, request.text)
+                embed = partial(need_embedder(self.context, "query").embed_query, request.text)
+                return await asyncio.to_thread(for_a_future, embed)
             case Pull():
                 return await _pull(request)
             case Merge():

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..blocks import AsyncBlocks
-from ..cancelling import in_time, to_its_end
+from ..cancelling import for_a_future, in_time, to_its_end
 from ..errors import ConnectionFailed
 from .session import Session
 
@@ -61,5 +61,5 @@ class Turns:
 
         Then ``stop`` asks it to hurry, and ``undo`` is run with its result, which nobody gets to see.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, for_a_future, work)
         return await to_its_end(future, undo and (lambda result: self.run(partial(undo, result))), stop)

@@ -1,0 +1,45 @@
+"""What a caller's own code raises inside a call: it comes out of the call, or is logged, and holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import engines
+import pytest
+
+from kompanion_db import HashEmbedder, connect, connect_async
+
+DIM = 8
+
+
+class Spent(HashEmbedder):
+    """A double that has given all its answers."""
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        return next(iter(()))
+
+    def embed_query(self, text: str) -> Any:
+        return next(iter(()))
+
+
+def _spent(_: int) -> None:
+    raise StopIteration
+
+
+async def test_an_iterator_at_its_end_in_an_embedder_or_a_callback_ends_the_call_that_awaits_it(
+    one_home: engines.Home,
+) -> None:
+    with connect(one_home.url) as sync:
+        sync.upsert_item("acme", "k", "text")
+    async with await connect_async(one_home.url, embedder=Spent(DIM)) as store:
+        for call in (
+            store.search("acme", "text"),
+            store.upsert_item("acme", "new", "text"),
+            store.upsert_items([{"namespace": "acme", "content": "text"}]),
+            store.digest(progress=_spent),
+        ):
+            with pytest.raises(RuntimeError, match="raised StopIteration"):
+                await asyncio.wait_for(call, 60)
+        assert [item.key for item in await store.list_items("acme")] == ["k"]
