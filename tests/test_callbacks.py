@@ -43,3 +43,20 @@ async def test_an_iterator_at_its_end_in_an_embedder_or_a_callback_ends_the_call
             with pytest.raises(RuntimeError, match="raised StopIteration"):
                 await asyncio.wait_for(call, 60)
         assert [item.key for item in await store.list_items("acme")] == ["k"]
+
+
+def test_an_exception_in_progress_is_logged_and_the_call_goes_on(
+    one_home: engines.Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def progress(text: str) -> None:
+        told.append(text)
+        raise ZeroDivisionError
+
+    with connect(one_home.url, embedder=HashEmbedder(DIM)) as store:
+        store.upsert_items([{"namespace": "acme", "content": f"text {n}"} for n in range(100)])
+        assert store.tune_index(progress=progress) == []
+        assert [step.reason for step in store.ensure_index(kind="ivfflat", progress=progress)][:1] == ["asked for"]
+    assert told[0].endswith("vectors are searched exactly faster than by any index")
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info][:1] == [ZeroDivisionError]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from ..errors import BadArgument
 from ..requests import Row
 from ..sidecar.failpoints import reached
 from . import values
+
+_log = logging.getLogger("kompanion_db")
 
 _ROWS = 100
 """Rows of a statement that inserts many; with 20 columns 2,000 values, of 32,766 it may have."""
@@ -102,9 +105,12 @@ class Session:
         return values.to_json(found[0])
 
     def notice(self, text: str) -> None:
-        """Tell the caller how a long call goes."""
+        """Tell the caller how a long call goes; one who fails to listen does not end it."""
         if self.progress is not None:
-            self.progress(text)
+            try:
+                self.progress(text)
+            except Exception:
+                _log.exception("progress could not be told: %s", text)
 
     @contextmanager
     def told(self, progress: Progress | None) -> Iterator[None]:
