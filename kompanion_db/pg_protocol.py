@@ -17,8 +17,8 @@ from psycopg.pq import Format
 from psycopg.types import TypeInfo
 from psycopg.types.json import set_json_loads
 
-from .errors import NotInstalled
-from .requests import Call, Progress
+from .errors import BadArgument, NotInstalled
+from .requests import Call, Outside, Progress
 from .urls import connection_args
 
 # Arguments whose Python values do not tell their SQL type: a list of small ints would be sent as smallint[].
@@ -122,6 +122,14 @@ def told(conn: BaseConnection[Any], progress: Progress | None) -> Iterator[None]
         yield
     finally:
         conn.remove_notice_handler(handler)
+
+
+def inside(request: Outside) -> BadArgument:
+    """The error for what cannot be asked for inside a transaction."""
+    return BadArgument(
+        f"{request.argument}: {request.function} cannot build without blocking writers inside a transaction",
+        hint=f"Call it after the transaction, or with {request.argument}=False.",
+    )
 
 
 def vector_type(row: Mapping[str, Any] | None) -> TypeInfo:

@@ -25,7 +25,7 @@ from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up
-from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
 from .turns import BREATH, PATIENCE, Merging
@@ -171,21 +171,16 @@ class PostgresStore(Store):
                 source = iter(request.source)
                 return source, list(islice(source, request.size))
             case Merge():
-                merging = Merging(request.first)
-                check_process(self._pid)  # a fork has no threads
-                if self._blocks.innermost is None:
-                    try:
-                        merging.future = self._merger.submit(self._merge_in_turn, request, merging)
-                    except RuntimeError as exc:  # it was shut down
-                        raise _closed() from exc
-                else:  # the caller's transaction is this thread's
-                    merging.future.set_result(self._merge(request))
-                return merging
+                return self._begin_merge(request)
             case Join(merging=Merging() as merging):
                 merging.keep()
                 return merging.future.result()
             case Breathe():
                 time.sleep(BREATH)
+                return None
+            case Outside():
+                if self._blocks.innermost is not None:
+                    raise pg_protocol.inside(request)
                 return None
             case RunAll():
                 with self._connection() as conn, translated(), pg_protocol.told(conn, request.progress):
@@ -210,6 +205,18 @@ class PostgresStore(Store):
                 except psycopg.OperationalError:
                     if tries == 0 or not conn.broken:
                         raise
+
+    def _begin_merge(self, merge: Merge) -> Merging:
+        merging = Merging(merge.first)
+        check_process(self._pid)  # a fork has no threads
+        if self._blocks.innermost is None:
+            try:
+                merging.future = self._merger.submit(self._merge_in_turn, merge, merging)
+            except RuntimeError as exc:  # it was shut down
+                raise _closed() from exc
+        else:  # the caller's transaction is this thread's
+            merging.future.set_result(self._merge(merge))
+        return merging
 
     def _merge_in_turn(self, merge: Merge, turn: Merging) -> list[DictRow]:
         if not turn.kept:

@@ -26,7 +26,7 @@ from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up
-from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, RunAll
 from .snapshots import postgres_snapshot
 from .store import AsyncStore
 from .turns import PATIENCE, AsyncMerging
@@ -193,17 +193,16 @@ class AsyncPostgresStore(AsyncStore):
             case Pull():
                 return await _pull(request)
             case Merge():
-                merging = AsyncMerging(request.first)
-                if self._blocks.innermost is None:
-                    merging.task = asyncio.create_task(self._merge_in_turn(request, merging))
-                else:  # the caller's transaction has one connection
-                    merging.task.set_result(await self._merge(request))
-                return merging
+                return await self._begin_merge(request)
             case Join(merging=AsyncMerging() as merging):
                 merging.keep()
                 return await merging.task
             case Breathe():
                 await asyncio.sleep(0)
+                return None
+            case Outside():
+                if self._blocks.innermost is not None:
+                    raise pg_protocol.inside(request)
                 return None
             case RunAll():
                 async with self._connection() as conn:
@@ -226,6 +225,14 @@ class AsyncPostgresStore(AsyncStore):
                         except psycopg.OperationalError:
                             if tries == 0 or not conn.broken:
                                 raise
+
+    async def _begin_merge(self, merge: Merge) -> AsyncMerging:
+        merging = AsyncMerging(merge.first)
+        if self._blocks.innermost is None:
+            merging.task = asyncio.create_task(self._merge_in_turn(merge, merging))
+        else:  # the caller's transaction has one connection
+            merging.task.set_result(await self._merge(merge))
+        return merging
 
     async def _merge_in_turn(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
         if not turn.kept:

@@ -108,7 +108,18 @@ class RunAll:
     progress: Progress | None = None
 
 
-Request = Breathe | Call | EmbedDocuments | EmbedQuery | Join | Merge | Pull | RunAll
+@dataclass(frozen=True)
+class Outside:
+    """See that the caller is in no transaction, where it would be minutes before ``function`` fails.
+
+    ``argument`` is the one that asks for what cannot be done there.
+    """
+
+    function: str
+    argument: str
+
+
+Request = Breathe | Call | EmbedDocuments | EmbedQuery | Join | Merge | Outside | Pull | RunAll
 
 Steps = Generator[Request, Any, T]
 """An operation in progress: yields requests, is sent their answers, returns its result."""

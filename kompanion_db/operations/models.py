@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import arguments as check
-from ..requests import Progress, RunAll, Steps, rows_of, value_of
+from ..requests import Outside, Progress, RunAll, Steps, rows_of, value_of
 from ..types import Advice, IndexStep, Model, RegisteredModel
 
 
@@ -73,10 +73,11 @@ def ensure_index(
 ) -> Steps[list[IndexStep]]:
     """Give a model the vector index it should have; return what was run, nothing when all is well.
 
-    ``kind``: none, ivfflat or hnsw; None is what tune_index found best, or decides from the number of rows.
+    ``kind``: ivfflat, hnsw or, on a server, none; None is what tune_index found best, or decides by the number of rows.
     ``half``: in half precision, for half the memory; None does so above 2,000 dimensions only, which needs pgvector
     0.7. Built beside the old one, and ``concurrently`` without blocking writers; then calibrated, where there are rows
-    enough, which takes a minute at most. ``progress`` is told the server's notices. The role must own the tables.
+    enough, which takes a minute at most. Inside a transaction only on a server, with ``concurrently=False``.
+    ``progress`` is told the server's notices. The role must own the tables.
 
     Raises UnknownModel, BadArgument, PermissionDenied.
     """
@@ -89,6 +90,7 @@ def ensure_index(
     if not concurrently:
         rows = yield from rows_of("ensure_index", False, progress, **arguments)
     else:
+        yield Outside("ensure_index", "concurrently")
         rows = yield from rows_of("index_statements", **arguments, concurrently=True)
         yield RunAll([row["statement"] for row in rows], progress)
     return [IndexStep(**row) for row in rows]
@@ -103,16 +105,13 @@ def index_advice(model: str | None = None) -> Steps[list[Advice]]:
 def index_metadata_key(key: str, *, type: str = "text", concurrently: bool = True) -> Steps[list[str]]:
     """Build an index for a hot metadata key, type text or number; return the statements that were run.
 
-    ``concurrently`` does not block writers. The role must own the tables.
-    Raises BadArgument, BadFilter, PermissionDenied.
+    ``concurrently`` does not block writers; on a server it cannot be inside a transaction. The role must own the
+    tables. Raises BadArgument, BadFilter, PermissionDenied.
     """
-    rows = yield from rows_of(
-        "index_metadata_key",
-        False,
-        key=check.text("key", key),
-        type=check.text("type", type),
-        concurrently=bool(concurrently),
-    )
+    arguments: dict[str, Any] = {"key": check.text("key", key), "type": check.text("type", type)}
+    if concurrently:
+        yield Outside("index_metadata_key", "concurrently")
+    rows = yield from rows_of("index_metadata_key", False, **arguments, concurrently=bool(concurrently))
     statements = [row["index_metadata_key"] for row in rows]
     if concurrently:
         yield RunAll(statements)

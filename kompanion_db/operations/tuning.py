@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import arguments as check
-from ..requests import Progress, RunAll, Steps, rows_of
+from ..requests import Outside, Progress, RunAll, Steps, rows_of
 from ..types import Vector
 from ..types_tuning import CalibrationPoint, IndexCandidate, MeasuredRecall
 from .embedding import Context, embed_query, embedder_model
@@ -93,11 +93,13 @@ def tune_index(
     ``seconds`` is left out, and ``progress`` is told. ``share`` (0.001 to 1) of the rows that a search matches, and
     ``sample`` (10 to 10,000) or ``queries``, as in ``calibrate``, say what to measure with. The best one is
     remembered, and with ``apply`` built without blocking writers and calibrated, as ``ensure_index`` does; on SQLite
-    from 20,000 vectors on, or when ``ensure_index`` is asked for its kind. Empty below 1,000 vectors.
-    The role must own the tables.
+    from 20,000 vectors on, or when ``ensure_index`` is asked for its kind. Inside a transaction only without ``apply``.
+    Empty below 1,000 vectors. The role must own the tables.
 
     Raises UnknownModel, BadVector, BadArgument, EmbedderError, PermissionDenied.
     """
+    if apply:
+        yield Outside("tune_index", "apply")
     model, vectors = yield from _queries(context, model, queries)
     name = check.text("model", model)
     rows = yield from rows_of(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..operations.embedding import Context, adopt_embedder, need_embedder
-from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Pull, Request, Row, RunAll
+from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, Row, RunAll
 from ..snapshots import Snapshot, sqlite_snapshot
 from ..store import Store
 from ..types import Finding
@@ -103,6 +103,10 @@ class SqliteStore(Store):
                 return turn.rows()
             case Breathe():
                 return None  # nothing goes on beside it
+            case Outside():
+                if functions()[request.function].runs == "own":  # the others are at home in a transaction
+                    upkeep.outside(self.database, request.function)
+                return None
             case RunAll():
                 return self._run_all(request)
 

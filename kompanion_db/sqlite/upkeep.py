@@ -36,7 +36,7 @@ def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
     Raises BadArgument inside a transaction, ConnectionFailed while another process is at it, DamagedStore, StorageFull,
     PermissionDenied; what could be done is done then.
     """
-    _outside(database, "checkpoint")
+    outside(database, "checkpoint")
     with translated(), rounds(database.place, LOCK_SECONDS) as found:
         work = _alone(database.place, found)
         done = {
@@ -65,7 +65,7 @@ def backup(database: Database, path: str | Path) -> dict[str, int]:
     comes to its name last: when it is there the copy is whole. Counts: files, linked, bytes.
     Raises BadArgument when something is there already, ConnectionFailed, StorageFull, PermissionDenied, DamagedStore.
     """
-    _outside(database, "backup")
+    outside(database, "backup")
     target = _named(path)
     with translated(), rounds(database.place, LOCK_SECONDS) as found:
         return copy_store(_alone(database.place, found).conn, database.place, Place(target))
@@ -90,7 +90,8 @@ def _named(path: str | Path) -> Path:
     raise BadArgument(f"path: {path!r} names no file", hint="Give the name of a file that is not there yet.")
 
 
-def _outside(database: Database, what: str) -> None:
+def outside(database: Database, what: str) -> None:
+    """Raises BadArgument inside a transaction."""
     if database.in_transaction:
         raise BadArgument(f"{what}: cannot run inside a transaction", hint="Call it after the transaction.")
 
