@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ class VectorFolder:
         self._parts: dict[str, Part] = {}
         self._generation = -1
         self._maintenance = Maintenance(place)
+        # A store that is dropped without close() is closed with what it leaves; its thread knows nothing of the store.
+        weakref.finalize(self, self._maintenance.end).atexit = False
         self._pid = os.getpid()
 
     def open(self) -> None:

@@ -54,14 +54,47 @@ CLOSING_ROWS = 2_000
 """Vectors in the log that are worth folding when the store is closed: the next to open it has less to read."""
 
 
+class Signal:
+    """A threading.Event for one who waits, which the garbage collector may set amid whatever a thread is at.
+
+    The Event itself has a lock, and that thread may hold it.
+    """
+
+    def __init__(self) -> None:
+        self._flag = False
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def set(self) -> None:
+        """Set it, and wake who waits."""
+        self._flag = True
+        with suppress(RuntimeError):  # it is open
+            self._gate.release()
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._flag
+
+    def clear(self) -> None:
+        """Set it no longer."""
+        self._flag = False
+        self._gate.acquire(blocking=False)
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until it is set, for so long; whether it is."""
+        if not self._flag:
+            self._gate.acquire(timeout=-1 if seconds is None else seconds)
+        return self._flag
+
+
 class Maintenance:
     """Begins with the first write; one for each open store. Another process may be at it instead: one at a time is."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._lock = threading.Lock()
-        self._woken = threading.Event()
-        self._ending = threading.Event()
+        self._woken = Signal()
+        self._ending = Signal()
         self._thread: threading.Thread | None = None
         self._doubted: set[int] = set()
         self._spared: set[int] = set()
@@ -92,12 +125,15 @@ class Maintenance:
         Closing twice does nothing.
         """
         with self._lock:
-            self._ending.set()
-            self._woken.set()
+            self.end()
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
-            atexit.unregister(self._at_exit)
+
+    def end(self) -> None:
+        """As ``close``, without waiting: what is left to do when nobody has the store any more."""
+        self._ending.set()
+        self._woken.set()
 
     def _start(self) -> None:
         with self._lock:
@@ -109,6 +145,12 @@ class Maintenance:
             self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            atexit.unregister(self._at_exit)
+
+    def _work(self) -> None:
         beside_others.set(True)
         while not self._ending.is_set():
             try:
