@@ -114,6 +114,7 @@ class PostgresStore(Store):
 
     def _snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the store holds at this moment, on a connection of its own: open transactions are not seen."""
+        self._open_pool()
         return postgres_snapshot(self.url)
 
     @contextmanager
@@ -140,21 +141,25 @@ class PostgresStore(Store):
                 with self._lent() as conn:
                     yield conn
 
-    @contextmanager
-    def _lent(self) -> Iterator[Conn]:
+    def _open_pool(self) -> ConnectionPool[Conn]:
         if self._pool is None or self._pool.closed:
             raise _closed()
+        return self._pool
+
+    @contextmanager
+    def _lent(self) -> Iterator[Conn]:
+        pool = self._open_pool()
         try:
-            with self._pool.connection() as conn:
+            with pool.connection() as conn:
                 try:
                     yield conn
                 finally:
                     # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
                     if conn.broken:
-                        self._pool.check()
+                        pool.check()
         except PoolTimeout as exc:
             raise ConnectionFailed(
-                f"no connection in {self._pool.timeout:g} s",
+                f"no connection in {pool.timeout:g} s",
                 hint="Raise max_size, or see whether the server is up.",
             ) from exc
 

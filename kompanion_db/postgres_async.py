@@ -109,6 +109,7 @@ class AsyncPostgresStore(AsyncStore):
 
     async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """As :meth:`Store.digest`, in a thread, on a connection of its own: open transactions are not seen."""
+        self._open_pool()
 
         def work() -> str:
             with postgres_snapshot(self.url) as found:
@@ -139,21 +140,25 @@ class AsyncPostgresStore(AsyncStore):
                 async with self._lent() as conn:
                     yield conn
 
-    @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Conn]:
+    def _open_pool(self) -> AsyncConnectionPool[Conn]:
         if self._pool is None or self._pool.closed:
             raise ConnectionFailed("the store is closed", hint="connect_async(url) again.")
+        return self._pool
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Conn]:
+        pool = self._open_pool()
         try:
-            async with self._got(self._pool) as conn:
+            async with self._got(pool) as conn:
                 try:
                     yield conn
                 finally:
                     # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
                     if conn.broken:
-                        await self._pool.check()
+                        await pool.check()
         except PoolTimeout as exc:
             raise ConnectionFailed(
-                f"no connection in {self._pool.timeout:g} s",
+                f"no connection in {pool.timeout:g} s",
                 hint="Raise max_size, or see whether the server is up.",
             ) from exc
 

@@ -8,6 +8,8 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import engines
@@ -64,9 +66,11 @@ def _begin(store: Store) -> None:
         lambda store: store.get_item("acme", "k"),
         lambda store: store.upsert_item("acme", "k", "text"),
         lambda store: store.upsert_items(ITEMS),
+        lambda store: store.ensure_index(),
+        lambda store: store.digest(),
         _begin,
     ],
-    ids=["read", "write", "load", "transaction"],
+    ids=["read", "write", "load", "index", "digest", "transaction"],
 )
 def test_a_closed_store_says_that_it_is_closed(one_home: engines.Home, call: Callable[[Store], object]) -> None:
     store = connect(one_home.url)
@@ -80,9 +84,23 @@ async def test_a_closed_async_store_says_that_it_is_closed(one_home: engines.Hom
     store = await connect_async(one_home.url)
     await store.close()
     await store.close()
-    for call in (lambda: store.get_item("acme", "k"), lambda: store.upsert_items(ITEMS)):
+    for call in (lambda: store.get_item("acme", "k"), lambda: store.upsert_items(ITEMS), store.digest):
         with pytest.raises(errors.ConnectionFailed, match="the store is closed"):
             await call()
+
+
+async def test_a_closed_store_in_a_file_takes_no_care_of_its_files(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    store, tasks = connect(url), await connect_async(url)
+    store.close()
+    await tasks.close()
+    for care in (store.checkpoint, store.doctor, partial(store.backup, tmp_path / "copy.db")):
+        with pytest.raises(errors.ConnectionFailed, match="the store is closed"):
+            care()
+    for later in (tasks.checkpoint, tasks.doctor, partial(tasks.backup, tmp_path / "copy.db")):
+        with pytest.raises(errors.ConnectionFailed, match="the store is closed"):
+            await later()
+    assert not (tmp_path / "copy.db").exists()
 
 
 def test_a_load_whose_store_is_closed_meanwhile_is_told_so_and_leaves_whole_batches(one_home: engines.Home) -> None:

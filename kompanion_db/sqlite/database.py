@@ -112,11 +112,15 @@ class Database:
         """Raises ConnectionFailed after a fork."""
         check_process(self._pid)
 
-    def take(self) -> Session:
-        """A connection for the caller alone, to be given back. Raises ConnectionFailed, NotInstalled."""
+    def check_open(self) -> None:
+        """Raises ConnectionFailed when it is closed, and after a fork."""
         if self._closed:
             raise ConnectionFailed("the store is closed", hint="connect(url) again.")
         self.check_process()
+
+    def take(self) -> Session:
+        """A connection for the caller alone, to be given back. Raises ConnectionFailed, NotInstalled."""
+        self.check_open()
         if not self._places.acquire(timeout=self._timeout):
             raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
         try:

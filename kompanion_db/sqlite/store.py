@@ -83,6 +83,7 @@ class SqliteStore(Store):
 
     def doctor(self, *, repair: bool = False) -> list[Finding]:
         """As ``Store.doctor``."""
+        self.database.check_open()
         return upkeep.doctor(self.database.place, repair)
 
     def answer(self, request: Request) -> Any:

@@ -91,7 +91,8 @@ def _named(path: str | Path) -> Path:
 
 
 def outside(database: Database, what: str) -> None:
-    """Raises BadArgument inside a transaction."""
+    """Raises BadArgument inside a transaction, ConnectionFailed when the store is closed."""
+    database.check_open()
     if database.in_transaction:
         raise BadArgument(f"{what}: cannot run inside a transaction", hint="Call it after the transaction.")
 
