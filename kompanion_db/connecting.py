@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 from . import arguments as check
 from .embedders import Embedder
 from .errors import BadArgument
@@ -38,6 +40,19 @@ def _check_pool(min_size: int, max_size: int) -> None:
         )
 
 
+_LONGEST = 1_000_000  # longer than anybody waits, and less than what threads cannot wait
+
+
+def _seconds(timeout: float) -> float:
+    """Raises BadArgument for what nobody can wait for."""
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout <= _LONGEST:
+        raise BadArgument(
+            f"timeout: {timeout!r} is no number above 0 and at most {_LONGEST:,}",
+            hint="Give the seconds to wait for a connection, such as 30.",
+        )
+    return float(timeout)
+
+
 def connect(
     url: str,
     *,
@@ -64,13 +79,14 @@ def connect(
     Raises ConnectionFailed, NotInstalled, UnsupportedServer, MissingExtra, ModelConflict, DamagedStore, BadArgument.
     """
     _check_pool(min_size, max_size)
+    seconds = _seconds(timeout)
     context = _context(embedder, chunk_characters, chunk_overlap)
     if is_sqlite(url):
         from .sqlite.store import SqliteStore  # FAISS takes a while to load: only for those who use it
 
-        return SqliteStore(url, context, migrate=migrate, max_size=max_size, timeout=timeout)
+        return SqliteStore(url, context, migrate=migrate, max_size=max_size, timeout=seconds)
     return PostgresStore(
-        url, context, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=timeout
+        url, context, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=seconds
     )
 
 
@@ -88,11 +104,12 @@ async def connect_async(
 ) -> AsyncStore:
     """:func:`connect` for asyncio: ``async with await connect_async(url) as store: ...``; raises the same."""
     _check_pool(min_size, max_size)
+    seconds = _seconds(timeout)
     context = _context(embedder, chunk_characters, chunk_overlap)
     if is_sqlite(url):
         from .sqlite.store_async import AsyncSqliteStore
 
-        return await AsyncSqliteStore(context).open(url, migrate=migrate, max_size=max_size, timeout=timeout)
+        return await AsyncSqliteStore(context).open(url, migrate=migrate, max_size=max_size, timeout=seconds)
     return await AsyncPostgresStore(context).open(
-        url, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=timeout
+        url, migrate=migrate, min_size=min_size, max_size=max_size, prepare=prepare, timeout=seconds
     )

@@ -17,7 +17,7 @@ import pytest
 import servers
 from psycopg.rows import tuple_row
 
-from kompanion_db import AsyncStore, HashEmbedder, Store, connect, connect_async, errors
+from kompanion_db import AsyncStore, HashEmbedder, Store, connect, connect_async, errors, migrate, status
 from kompanion_db.chunking import chunk_text
 from kompanion_db.postgres import PostgresStore
 from kompanion_db.postgres_async import AsyncPostgresStore
@@ -31,11 +31,15 @@ BOUNDS: list[tuple[dict[str, Any], str]] = [
     ({"min_size": -1}, "min_size: -1 is not from 0 to max_size, which is 4"),
     ({"min_size": 3, "max_size": 2}, "min_size: 3 is not from 0 to max_size, which is 2"),
     ({"min_size": 1.5}, "min_size: 1.5 is no whole number"),
+    *(
+        ({"timeout": timeout}, f"timeout: {timeout!r} is no number above 0 and at most 1,000,000")
+        for timeout in (None, 0, -1, 1e10, "5", float("nan"), True)
+    ),
 ]
 
 
 @pytest.mark.parametrize(("bounds", "message"), BOUNDS)
-async def test_bounds_that_no_pool_can_have_are_refused(
+async def test_bounds_that_no_pool_can_have_and_what_nobody_can_wait_are_refused(
     one_home: engines.Home, bounds: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(errors.BadArgument) as refused:
@@ -46,7 +50,25 @@ async def test_bounds_that_no_pool_can_have_are_refused(
     assert (refused.value.message, bool(refused.value.hint)) == (message, True)
 
 
-@pytest.mark.parametrize("bounds", [{"min_size": 0}, {"min_size": 0, "max_size": 1}, {"min_size": 4}])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(None, b"sqlite:///x.db", Path("x.db"), 5, "sqlite:///x\0.db", "postgresql:///x\0", "\ud800"),
+        *("sqlite:///x%00.db", "sqlite:///~nobody-has-this-name/x.db", "postgresql:///x%00"),
+    ],
+)
+async def test_what_is_no_url_is_refused_by_name(url: Any) -> None:
+    for call in (connect, migrate, status):
+        with pytest.raises(errors.BadArgument, match=r"^url: ") as refused:
+            call(url)
+        assert refused.value.hint
+    with pytest.raises(errors.BadArgument, match=r"^url: "):
+        await connect_async(url)
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"timeout": 1_000_000}, {"min_size": 0}, {"min_size": 0, "max_size": 1}, {"min_size": 4}]
+)
 def test_the_bounds_themselves_are_allowed(one_home: engines.Home, bounds: dict[str, Any]) -> None:
     with connect(one_home.url, **bounds) as store:
         assert store.list_items("*") == []

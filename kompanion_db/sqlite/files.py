@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote
 
+from .. import arguments as check
 from ..errors import BadArgument
 
 SCHEME = "sqlite:"
@@ -36,7 +37,13 @@ class Place:
 
 
 def is_sqlite(url: str) -> bool:
-    """Whether the URL names a SQLite store."""
+    """Whether the URL names a SQLite store. Raises BadArgument for what is no text."""
+    if not isinstance(url, str):
+        raise BadArgument(
+            f"url: is {type(url).__name__}, not text",
+            hint="Give a str, such as sqlite:///notes.db or postgresql://user@host/database.",
+        )
+    check.text("url", url)
     return url.strip().lower().startswith(SCHEME)
 
 
@@ -48,7 +55,7 @@ def place_of(url: str) -> Place:
         raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint)
     name, _, query = text[3:].partition("?")
     name = unquote(name)
-    if not name or name.endswith("/"):
+    if not name or name.endswith("/") or "\0" in name:
         raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint)
     if name.startswith(":memory:") or "mode=memory" in query:
         raise BadArgument(
@@ -61,4 +68,7 @@ def place_of(url: str) -> Place:
                 f"url: unknown option {key}={value}", hint="The one option is synchronous=full or normal."
             )
         synchronous = value.lower()
-    return Place(Path(name).expanduser().absolute(), synchronous)
+    try:
+        return Place(Path(name).expanduser().absolute(), synchronous)
+    except RuntimeError:  # of ~somebody, who has no home here
+        raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint) from None
