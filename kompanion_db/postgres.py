@@ -220,7 +220,10 @@ class PostgresStore(Store):
             except RuntimeError as exc:  # it was shut down
                 raise _closed() from exc
         else:  # the caller's transaction is this thread's
-            merging.future.set_result(self._merge(merge))
+            try:
+                merging.future.set_result(self._merge(merge))
+            except Exception as exc:
+                merging.future.set_exception(exc)  # told at its turn, as of one that is under way
         return merging
 
     def _merge_in_turn(self, merge: Merge, turn: Merging) -> list[DictRow]:

@@ -236,7 +236,10 @@ class AsyncPostgresStore(AsyncStore):
         if self._blocks.innermost is None:
             merging.task = asyncio.create_task(self._merge_in_turn(merge, merging))
         else:  # the caller's transaction has one connection
-            merging.task.set_result(await self._merge(merge))
+            try:
+                merging.task.set_result(await self._merge(merge))
+            except Exception as exc:
+                merging.task.set_exception(exc)  # told at its turn, as of one that is under way
         return merging
 
     async def _merge_in_turn(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:

@@ -145,3 +145,9 @@ def test_a_vector_among_others_is_named_by_its_place_counted_from_0(
         call(memory.store, [GOOD, bad])
     assert refused.value.message.startswith(f"{place}: ")
     assert str(refused.value).startswith(f"{place}: ")
+
+
+def test_so_is_one_of_a_load_inside_a_transaction(memory: Memory) -> None:
+    item = NewItem("acme:ann", "cd", "k", chunks=TWO_CHUNKS, vectors=[GOOD, [1, 0]])
+    with pytest.raises(errors.BadVector, match=r"^items\[0\]\.vectors\[1\]: "), memory.store.transaction():
+        memory.store.upsert_items([item], model="small")
