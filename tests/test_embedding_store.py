@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -99,6 +102,32 @@ def test_what_is_wrong_is_named_before_anything_is_embedded(store: kompanion_db.
         store.upsert_item("acme", "k", "x", chunks=["x"])  # type: ignore[list-item]
     with pytest.raises(BadArgument, match=r"^items\[1\]\.content: holds a NUL"):
         store.upsert_items([{"namespace": "acme", "content": "a"}, {"namespace": "acme", "content": "\0"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("key", key) for key in ("a\0b", os.fsdecode(b"caf\xe9.txt"), ["a"], 5, 10**30)],
+        *[("namespace", space) for space in ({}, [], 0, "a\0b", "\ud800")],
+        *[("metadata", {"a": math.nan}), ("tags", "abc"), ("expires_at", datetime(2100, 1, 1)), ("created_at", "now")],
+        *[("thread", 5), ("user_key", b"x"), ("actor", "\0"), ("expected_revision", "1")],
+    ],
+)
+def test_what_cannot_be_sent_is_named_before_anything_is_embedded(
+    store: kompanion_db.Store, embedder: Interrupted, name: str, value: Any
+) -> None:
+    embedder.meanwhile = lambda: pytest.fail("embedded")
+    bad: dict[str, Any] = {"namespace": "acme", "key": "k", "content": "tea", name: value}
+    with pytest.raises(BadArgument, match=f"^{name}: "):
+        store.upsert_item(**bad)
+    with pytest.raises(BadArgument, match=rf"^items\[1\]\.{name}(\[\d+\])?: "):
+        store.upsert_items([{"namespace": "acme", "key": "j", "content": "tea"}, bad])
+    assert store.list_items("acme") == []
+
+
+def test_a_field_of_an_item_that_is_unknown_is_named_whatever_it_is(store: kompanion_db.Store) -> None:
+    with pytest.raises(BadArgument, match=r"^items\[0\]: has no field 5"):
+        store.upsert_items([{"namespace": "acme", "content": "tea", 5: 1, "x": 2}])  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

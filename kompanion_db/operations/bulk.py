@@ -91,10 +91,10 @@ def upsert_items(
                 if not batch:
                     break
                 fresh = [_item(n, item) for n, item in enumerate(batch)]
+                item_rows = yield from _item_rows(fresh)  # first: what cannot be sent is not to be embedded either
                 if context.embedder is not None:
                     yield from finish()  # what has a vector by now need not be embedded
                 cut = yield from _cut(context, fresh, model)
-                item_rows = yield from _item_rows(fresh)
                 # In the order of namespaces, so that what is searched together lies together.
                 order = sorted(range(len(fresh)), key=lambda n: fresh[n].namespace or "")
                 chunk_rows = [row for n in order if n in cut for row in _chunk_rows(n, fresh[n], *cut[n])]
@@ -138,7 +138,7 @@ def _item(n: int, item: NewItem | Mapping[str, Any]) -> NewItem:
             f"items[{n}]: is {type(item).__name__}, neither NewItem nor a dict",
             hint="Give a NewItem or a dict.",
         )
-    unknown = sorted(set(item) - _FIELDS)
+    unknown = sorted(set(item) - _FIELDS, key=str)
     if unknown or "namespace" not in item or "content" not in item:
         raise BadArgument(
             f"items[{n}]: " + (f"has no field {unknown[0]!r}" if unknown else "needs namespace and content"),
@@ -158,11 +158,7 @@ def _cut(context: Context, items: list[NewItem], model: str | None) -> Steps[dic
         elif item.chunks is not None:
             cut[n] = (item.chunks, None)
     if context.embedder is not None:
-        places = [
-            n
-            for n, item in enumerate(items)
-            if item.vectors is None and check.text(f"items[{n}].content", item.content)
-        ]
+        places = [n for n, item in enumerate(items) if item.vectors is None and item.content]
         if places:
             embedder_model(context, f"content of items[{places[0]}]", model)
         given = [(items[n].namespace, items[n].key, items[n].content, items[n].chunks) for n in places]

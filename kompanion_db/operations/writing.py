@@ -43,33 +43,34 @@ def upsert_item(
     Raises RevisionConflict, BadNamespace, NamespaceDeleted, ThreadClosed, BadVector, UnknownModel, BadArgument,
     TooLarge, EmbedderError.
     """
-    space, name = check.text("namespace", namespace), check.text("key", key)
-    body = check.text("content", content)
+    sent: dict[str, Any] = {  # checked before anything is embedded, which may take money
+        "namespace": check.text("namespace", namespace),
+        "key": check.text("key", key),
+        "content": check.text("content", content),
+        "metadata": check.json_object("metadata", metadata),
+        "tags": check.texts("tags", tags),
+        "thread": check.text("thread", thread),
+        "user_key": check.text("user_key", user_key),
+        "expires_at": check.moment("expires_at", expires_at),
+        "ttl": check.duration("ttl", ttl),
+        "expected_revision": check.integer("expected_revision", expected_revision),
+        "actor": check.text("actor", actor),
+        "created_at": check.moment("created_at", created_at),
+    }
     pieces: list[Chunk] | None
     found: list[Vector | None] | None
     if context.embedder is not None and model is None:
         model = context.embedder.name
-    if vectors is None and context.embedder is not None and body:
+    if vectors is None and context.embedder is not None and content:
         model = embedder_model(context, "content", model)
-        ((pieces, found),) = yield from cut_and_embed(context, [(space, name, body, chunks)])
+        ((pieces, found),) = yield from cut_and_embed(context, [(namespace, key, content, chunks)])
     else:
         pieces = list(check.sequence("chunks", chunks, "chunks")) if chunks is not None else None
         found = None if vectors is None else check.vectors("vectors", vectors)
     rows = yield from rows_of(
         "upsert_item",
         False,
-        namespace=space,
-        key=name,
-        content=body,
-        metadata=check.json_object("metadata", metadata),
-        tags=check.texts("tags", tags),
-        thread=check.text("thread", thread),
-        user_key=check.text("user_key", user_key),
-        expires_at=check.moment("expires_at", expires_at),
-        ttl=check.duration("ttl", ttl),
-        expected_revision=check.integer("expected_revision", expected_revision),
-        actor=check.text("actor", actor),
-        created_at=check.moment("created_at", created_at),
+        **sent,
         **chunk_arguments("chunks", "chunk_starts", "chunk_ends", pieces),
         vectors=found,
         model=check.text("model", model),
