@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from . import metadata
 from .errors import BadArgument, BadFilter, BadVector, TooLarge
 from .types import Vector
 
-METADATA_MAX_BYTES = 1 << 20
-"""Limit of metadata; the database measures its own form of it, this is the first check."""
+FILTER_MAX_CHARACTERS = 1 << 20
+"""Limit of the text of a filter."""
 
 FILTER_MAX_DEPTH = 32
 """Limit of the nesting of a filter, as in compile_filter."""
@@ -112,19 +113,28 @@ def duration(name: str, value: Any) -> timedelta | None:
 
 
 def json_object(name: str, value: Any) -> str | None:
-    """A JSON object as text, or None; BadArgument for what is none, TooLarge over 1 MiB."""
+    """Metadata as text, or None; BadArgument for what is no JSON object or nested too deep, TooLarge over 1 MiB."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
         raise BadArgument(
             f"{name}: is {type(value).__name__}, not an object", hint='Give a dict, such as {"topic": "x"}.'
         )
-    return _dump(name, dict(value))
+    try:
+        dumped = _dump(name, dict(value))
+    except RecursionError:
+        raise metadata.too_deep(name) from None
+    metadata.check_depth(name, dumped, value)
+    metadata.check_size(name, dumped)
+    return dumped
 
 
 def json_list(name: str, values: Any) -> str:
     """A list as JSON text of any size; BadArgument for what is none."""
-    return _dump(name, list(sequence(name, values, "JSON documents")), limit=None)
+    try:
+        return _dump(name, list(sequence(name, values, "JSON documents")))
+    except RecursionError:
+        raise BadArgument(f"{name}: one is nested too deep", hint="Give what the exports returned.") from None
 
 
 def json_filter(name: str, value: Any) -> str | None:
@@ -136,39 +146,28 @@ def json_filter(name: str, value: Any) -> str | None:
             f"{name}: expected an object, found {type(value).__name__}",
             hint='Give a dict, such as {"topic": "x"}.',
         )
-    level: list[Any] = [value]
-    for _ in range(2 * FILTER_MAX_DEPTH + 2):  # a level of the grammar is at most an object in a list
-        level = [
-            child
-            for node in level
-            if isinstance(node, (Mapping, list, tuple))
-            for child in (node.values() if isinstance(node, Mapping) else node)
-        ]
-        if not level:
-            break
-    else:
+    if metadata.deeper_than(2 * FILTER_MAX_DEPTH + 1, value):  # a level of the grammar is at most an object in a list
         raise BadFilter(
             f"{name}: it is nested deeper than {FILTER_MAX_DEPTH} levels",
             hint="Join conditions with $and or $or.",
         )
-    return _dump(name, value)
+    dumped = _dump(name, value)
+    if len(dumped) > FILTER_MAX_CHARACTERS:
+        raise TooLarge(
+            f"{name}: has {len(dumped)} characters, at most {FILTER_MAX_CHARACTERS} are allowed",
+            hint="Ask for what many items share, such as a tag.",
+        )
+    return dumped
 
 
-def _dump(name: str, value: Any, limit: int | None = METADATA_MAX_BYTES) -> str:
+def _dump(name: str, value: Any) -> str:
     try:
         dumped = _ENCODER.encode(value)
-    except RecursionError:
-        raise BadArgument(f"{name}: is nested too deep", hint="Keep a few levels, or a reference.") from None
     except (TypeError, ValueError) as exc:
         raise BadArgument(
             f"{name}: cannot be written as JSON: {exc}", hint="Use text, finite numbers, lists and dicts."
         ) from None
     characters(name, dumped)
-    if limit is not None and len(dumped) > limit:
-        raise TooLarge(
-            f"{name}: has {len(dumped)} characters, at most {limit} bytes are allowed",
-            hint="Put long text into content and keep in metadata what filters ask about.",
-        )
     return dumped
 
 

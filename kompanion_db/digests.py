@@ -56,9 +56,11 @@ class Digest:
         """Add a document of an export. Raises DamagedStore for what is none."""
         try:
             found = canonical(document)
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as exc:
             raise DamagedStore(
-                f"a document cannot be read: {exc}", hint="Look what wrote it: no function of kompanion_db does."
+                f"a document cannot be read: {exc}",
+                detail=f"It begins: {document[:100]}",
+                hint="Look what wrote it: no function of kompanion_db does.",
             ) from exc
         if found is not None:
             self._sum += int.from_bytes(sha256(found).digest(), "big")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,6 +16,7 @@ from psycopg.pq import Format
 from psycopg.types import TypeInfo
 from psycopg.types.json import set_json_loads
 
+from . import metadata
 from .errors import BadArgument, NotInstalled
 from .requests import Call, Outside, Progress
 from .urls import connection_args
@@ -80,12 +80,9 @@ class _JsonTextDumper(Dumper):
         return b"\x01" + data
 
 
-_DECODER = json.JSONDecoder()
-
-
 def _loads(data: bytes | str) -> Any:
     # The server sends UTF-8: json.loads would look for the encoding first, which takes longer than most metadata.
-    return _DECODER.decode(data if isinstance(data, str) else str(data, "utf-8"))
+    return metadata.decoded(data if isinstance(data, str) else str(data, "utf-8"))
 
 
 class _ArrayDumper(Dumper):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from .. import arguments as check
+from ..metadata import decoded
 from ..requests import Steps, rows_of
 from ..types import Imported
 
@@ -45,4 +45,4 @@ def import_documents(documents: Sequence[dict[str, Any]]) -> Steps[Imported]:
 
 
 def _read(document: Any) -> Any:
-    return json.loads(document) if isinstance(document, str) else document  # SQLite has no type for JSON
+    return decoded(document) if isinstance(document, str) else document  # SQLite has no type for JSON

@@ -8,10 +8,8 @@ from typing import Any
 
 from ..arguments import characters
 from ..errors import BadArgument
-from .functions.checks import check_metadata, dumped
-
-_MAX_DEPTH = 1000
-"""SQLite reads no JSON that is nested deeper."""
+from ..metadata import check_depth, check_size, too_deep
+from .functions.checks import dumped
 
 
 class _RepeatedName(Exception):
@@ -39,8 +37,9 @@ def metadata_text(metadata: str | None, argument: str = "metadata") -> str:
     """Metadata as it is stored, none as an empty object. Raises BadArgument, TooLarge."""
     if metadata is None or metadata == "{}":
         return "{}"
-    check_metadata(metadata, argument)
-    return object_text(metadata, argument)
+    text = object_text(metadata, argument)
+    check_size(argument, text)
+    return text
 
 
 def object_text(text: str, argument: str) -> str:
@@ -56,18 +55,16 @@ def object_text(text: str, argument: str) -> str:
         except _RepeatedName:  # SQLite would keep both, and filters find the first
             value = json.loads(text)
             text = dumped(value)
-        deep = text.count("{") + text.count("[") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH
     except RecursionError:
-        deep = True
+        raise too_deep(argument) from None
     except ValueError as exc:
         raise BadArgument(f"{argument}: is no JSON: {exc}", hint='Give an object, such as {"topic": "x"}.') from None
-    if deep:
-        raise BadArgument(f"{argument}: is nested too deep", hint="Keep a few levels, or a reference.")
     if not isinstance(value, dict):
         raise BadArgument(
             f"{argument}: is a JSON {_KINDS.get(type(value), 'null')}, not an object",
             hint='Give an object, such as {"topic": "x"}.',
         )
+    check_depth(argument, text, value)
     return text
 
 
@@ -79,27 +76,25 @@ def check_escapes(text: str, value: Any, argument: str) -> None:
 
 def same_document(one: str, other: str) -> bool:
     """Whether two JSON texts mean the same, as jsonb compares: 1 is 1.0 but not true, the order of names is nothing."""
-    return one == other or _same(_EXACT.decode(one), _EXACT.decode(other))
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return (
-            isinstance(other, dict)
-            and one.keys() == other.keys()
-            and all(_same(value, other[name]) for name, value in one.items())
-        )
-    if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    return bool(one == other)
-
-
-def _depth(value: Any) -> int:
-    """How many lists and objects are inside each other, itself included."""
-    depth, level = 0, [value]
-    while level := [node for node in level if isinstance(node, dict | list)]:
-        depth += 1
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
-    return depth
+    if one == other:
+        return True
+    try:
+        pairs = [(_EXACT.decode(one), _EXACT.decode(other))]
+    except RecursionError:
+        return False  # another tool wrote one of them, and no function takes what is nested so deep
+    while pairs:
+        left, right = pairs.pop()
+        if isinstance(left, dict):
+            if not isinstance(right, dict) or left.keys() != right.keys():
+                return False
+            pairs += ((value, right[name]) for name, value in left.items())
+        elif isinstance(left, list):
+            if not isinstance(right, list) or len(left) != len(right):
+                return False
+            pairs += zip(left, right, strict=True)
+        elif isinstance(left, bool) or isinstance(right, bool):
+            if left is not right:
+                return False
+        elif left != right:
+            return False
+    return True

@@ -13,6 +13,7 @@ from uuid import UUID
 import apsw
 import numpy as np
 
+from .. import metadata
 from ..errors import BadArgument
 from ..types import Vector
 from . import values
@@ -46,7 +47,13 @@ def read_documents(text: str | None) -> list[Document]:
     """The documents of a JSON list, each of a known kind. Raises BadArgument."""
     try:
         found = _DECODER.decode(text or "null")
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise BadArgument(
+            "documents: one is nested too deep to be read",
+            hint=f"Metadata has at most {metadata.MAX_DEPTH} levels here. What is deeper on a server, this finds: "
+            f"where metadata @? '$.**{{{metadata.MAX_DEPTH + 1}}}'.",
+        ) from None
+    except ValueError:
         found = None
     if not isinstance(found, list):
         raise BadArgument(
@@ -152,6 +159,8 @@ def object_of(document: Document, name: str) -> str:
     value = document.get(name)
     if not isinstance(value, dict):
         raise ValueError(f"{name} is no JSON object")
+    if metadata.deeper_than(metadata.MAX_DEPTH, value):
+        raise metadata.too_deep(f"documents: {name} of {document.get('key')!r}")
     return exact(value)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, SafeUUID
 
+from ..metadata import decoded
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_DECODER = json.JSONDecoder()
 
 
 def clock() -> int:
@@ -39,4 +39,4 @@ def to_uuid(value: bytes) -> UUID:
 
 def to_json(value: str | None) -> Any:
     """JSON text, as ``json(column)`` gives it, as Python has it."""
-    return None if value is None else _DECODER.decode(value)
+    return None if value is None else decoded(value)

@@ -10,7 +10,6 @@ from ...errors import BadArgument, NotFound, TooLarge
 from .. import values
 
 CONTENT_MAX_BYTES = 16 << 20
-METADATA_MAX_BYTES = 1 << 20
 _FIRST = values.from_time(datetime.fromisoformat("0001-01-03T00:00:00+00:00")) or 0
 _LONGEST = timedelta(days=7000 * 360)  # PostgreSQL refuses an interval of more than 7000 years, and counts them so
 _NEVER = 1 << 62
@@ -95,19 +94,6 @@ def expiry(expires_at: datetime | None, ttl: timedelta | None, now: int, place: 
         )
     check_moment(argument, moment if ttl is None or ttl <= _LONGEST else _NEVER)
     return moment
-
-
-def check_metadata(metadata: str | None, argument: str = "metadata") -> None:
-    """Metadata (JSON text of an object) has at most 1 MiB; TooLarge otherwise."""
-    if (
-        metadata is not None
-        and len(metadata) > METADATA_MAX_BYTES // 4
-        and (size := len(metadata.encode())) > METADATA_MAX_BYTES
-    ):
-        raise TooLarge(
-            f"{argument}: has {size} bytes, at most {METADATA_MAX_BYTES} are allowed",
-            hint="Put long text into content and keep in metadata what filters ask about.",
-        )
 
 
 def normalize_tags(tags: list[str] | None, place: str = "") -> list[str]:

@@ -1,0 +1,166 @@
+"""Metadata: the same documents are taken, and the same refused, on every engine and whoever wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import engines
+import pytest
+import servers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kompanion_db
+from kompanion_db import NewItem, copying, metadata
+from kompanion_db.errors import BadArgument, KompanionError, TooLarge
+from kompanion_db.sqlite import open_sql
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """So many objects and lists inside each other."""
+    found: Any = {}
+    for n in range(levels - 1, 0, -1):
+        found = [found] if n % 2 == 0 else {"a": found}
+    return found  # type: ignore[no-any-return]
+
+
+def deep_down(frames: int, call: Any) -> Any:
+    """A call from so many frames further down, as out of somebody's framework."""
+    return call() if frames == 0 else deep_down(frames - 1, call)
+
+
+def test_metadata_of_100_levels_is_kept_and_read_from_anywhere(store: kompanion_db.Store) -> None:
+    wanted = nested(100)
+    for _ in range(2):
+        deep_down(400, lambda: store.upsert_item("acme", "one", "x", metadata=wanted))
+        store.upsert_items([NewItem("acme", "y", key="many", metadata=wanted)])
+    assert [item.metadata for item in deep_down(400, lambda: store.list_items("acme"))] == [wanted, wanted]
+    assert [r.revision for r in deep_down(400, lambda: store.item_history("acme", "one"))] == [1]
+
+
+@pytest.mark.parametrize("levels", [101, 350, 900, 5000])
+def test_metadata_of_more_levels_is_refused_by_name(store: kompanion_db.Store, levels: int) -> None:
+    with pytest.raises(BadArgument) as one:
+        store.upsert_item("acme", "k", "x", metadata=nested(levels))
+    with pytest.raises(BadArgument) as many:
+        store.upsert_items([NewItem("acme", "x"), NewItem("acme", "x", metadata=nested(levels))])
+    with pytest.raises(BadArgument) as user:
+        store.ensure_user("acme", "u", metadata=nested(levels))
+    assert [e.value.message for e in (one, many, user)] == [
+        f"{place}metadata: is nested deeper than 100 levels" for place in ("", "items[1].", "")
+    ]
+    assert store.list_items("acme") == []
+
+
+@pytest.mark.parametrize(("levels", "error"), [(101, BadArgument), (350, BadArgument), (980, KompanionError)])
+def test_what_only_sql_can_have_nested_deeper_is_copied_into_a_file_or_refused_by_name(
+    one_db: servers.Database, tmp_path: Path, levels: int, error: type[KompanionError]
+) -> None:
+    with one_db.connect() as conn:
+        document = '{"a":' * levels + "1" + "}" * levels
+        conn.execute("select kompanion.upsert_item('acme', 'abyss', 'x', metadata => %s::jsonb)", (document,))
+    with kompanion_db.connect(one_db.url) as source, kompanion_db.connect(f"sqlite:///{tmp_path}/x.db") as target:
+        with pytest.raises(error) as caught:
+            copying.copy(source, target)
+        assert "abyss" in str(caught.value) or "where metadata @? '$.**{101}'" in str(caught.value)
+        assert target.list_items("*") == []
+        if levels > 900:
+            with pytest.raises(TooLarge, match="too deep to be read"):
+                deep_down(100, lambda: source.list_items("acme"))
+
+
+def test_an_item_that_another_tool_nested_deeper_is_written_anew(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    with kompanion_db.connect(url) as store:
+        store.upsert_item("acme", "k", "x", metadata={"a": 1})
+        conn = open_sql(url)
+        conn.execute("update memory_items set metadata = jsonb(?)", ('{"a":' * 990 + "1" + "}" * 990,))
+        conn.close()
+        with pytest.raises(TooLarge, match="too deep to be read"):
+            deep_down(100, lambda: store.get_item("acme", "k"))
+        assert store.upsert_item("acme", "k", "x", metadata={"a": 1}).status == "revised"
+        item = store.get_item("acme", "k")
+        assert item is not None
+        assert item.metadata == {"a": 1}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+    | st.integers(-(10**40), 10**40) | st.decimals(allow_nan=False, allow_infinity=False, places=70).map(float),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=30,
+)  # fmt: skip
+FAR = [
+    "1e63",
+    "1e-63",
+    "1e-64",
+    "1e256",
+    "1e-256",
+    "1.50e3",
+    "0.00",
+    "-0.0",
+    "10000",
+    "100000000",
+    "0.0001",
+    "123456789.10",
+]
+
+
+def _no_nul(text: str) -> bool:
+    return "\\u0000" not in text
+
+
+def test_what_metadata_takes_is_measured_as_the_server_does(one_db: servers.Database) -> None:
+    with one_db.connect() as conn:
+
+        @given(st.dictionaries(st.text(), VALUES, max_size=6).map(json.dumps).filter(_no_nul))
+        @settings(max_examples=150, deadline=None)
+        def measured(text: str) -> None:
+            row = conn.execute("select pg_column_size(%s::jsonb)", (text,)).fetchone()
+            assert row is not None
+            assert metadata._end(metadata._EXACT.decode(text), 4) == row[0]
+
+        measured()
+        for text in FAR:
+            measured.hypothesis.inner_test(f'{{"a": [{text}, -{text.lstrip("-")}], "b": "x"}}')  # type: ignore[attr-defined]
+
+
+LIMIT = metadata.MAX_BYTES
+FULL: dict[str, dict[str, Any]] = {
+    "text": {"a": "x" * (LIMIT - 17)},
+    "wide letters": {"a": "\u20ac" * ((LIMIT - 17) // 3)},
+    "line breaks": {"a": "\n" * (LIMIT - 17)},
+    "small numbers": {"a": [1] * ((LIMIT - 24) // 12)},
+    "fractions": {"a": [0.125] * ((LIMIT - 24) // 12)},
+    "short texts": {"a": ["x"] * ((LIMIT - 24) // 5)},
+    "lists": {"a": [[]] * ((LIMIT - 24) // 8)},
+}
+
+
+@pytest.mark.parametrize("full", FULL.values(), ids=FULL)
+def test_metadata_of_a_mebibyte_is_taken_and_of_a_little_more_refused_whatever_it_is_made_of(
+    one_home: engines.Home, full: dict[str, Any]
+) -> None:
+    more = {"a": full["a"] + full["a"][:20]}
+    with kompanion_db.connect(one_home.url) as store:
+        assert store.upsert_item("acme", "k", "x", metadata=full).status == "inserted"
+        assert store.upsert_items([NewItem("acme", "x", metadata=full)]).inserted == 1
+        with pytest.raises(TooLarge, match=r"^metadata: has 1048\d\d\d bytes, at most 1048576 are allowed"):
+            store.upsert_item("acme", "k", "x", metadata=more)
+        with pytest.raises(TooLarge, match=r"^items\[0\]\.metadata: has 1048\d\d\d bytes"):
+            store.upsert_items([NewItem("acme", "x", metadata=more)])
+
+
+def test_a_file_measures_what_sql_gives_it_the_same_way(tmp_path: Path) -> None:
+    with kompanion_db.connect(f"sqlite:///{tmp_path}/x.db"):
+        conn = open_sql(f"sqlite:///{tmp_path}/x.db")
+        full = json.dumps(FULL["small numbers"], separators=(",", ":"))
+        write = "select status from upsert_item('acme', 'k', 'x', ?)"
+        assert conn.execute(write, (full,)).fetchall() == [("inserted",)]
+        with pytest.raises(Exception, match="KM008 metadata: has 10485"):
+            conn.execute(write, (full.replace("[", "[1,"),)).fetchall()
+        with pytest.raises(Exception, match="KM007 metadata: is nested deeper than 100 levels"):
+            conn.execute(write, (json.dumps(nested(101)),)).fetchall()
+        conn.close()
