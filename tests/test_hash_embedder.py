@@ -207,6 +207,8 @@ def test_no_vectors_for_no_texts_are_good():
         [[1.0, 2.0], [1e-60, 0.0]],
         [[1.0, 2.0], ["one", "two"]],
         [[1.0, 2.0], {"a": 1}],
+        [[1.0, 2.0], [1.0, 2j]],
+        np.array([[1.0, 2.0], [1.0, 2j]]),
     ],
 )
 def test_bad_vectors_are_refused_with_the_name_of_the_embedder(vectors):

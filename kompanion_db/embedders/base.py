@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from kompanion_db.errors import BadArgument, EmbedderError
+from kompanion_db.errors import BadArgument, EmbedderError, KompanionError
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -34,15 +35,29 @@ class Embedder(Protocol):
     def embed_documents(self, texts: Sequence[str]) -> FloatArray:
         """Vectors of ``texts``, in their order: shape ``(len(texts), dim)``, float32.
 
-        Raises ``EmbedderError`` when the model fails, ``BadArgument`` for an empty text.
+        May raise ``BadArgument`` for an empty text. Of whatever else it raises the store makes ``EmbedderError``.
         """
 
     def embed_query(self, text: str) -> FloatArray:
         """Vector of a search text: shape ``(dim,)``, float32.
 
         Apart from ``embed_documents`` because many models want another prefix for a query.
-        Raises ``EmbedderError`` when the model fails, ``BadArgument`` for an empty text.
+        Raises as ``embed_documents`` does.
         """
+
+
+@contextmanager
+def failing(name: str) -> Iterator[None]:
+    """Let errors of the embedder called ``name`` out of the block as EmbedderError, chained; ours pass as they are."""
+    try:
+        yield
+    except KompanionError:
+        raise
+    except Exception as exc:
+        raise EmbedderError(
+            f"Embedder '{name}' failed: {type(exc).__name__}: {str(exc)[:500]}",
+            hint="Its own error, with the place, is the __cause__ of this one.",
+        ) from exc
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
@@ -88,12 +103,15 @@ def check_vectors(vectors: Any, n: int, dim: int, name: str) -> FloatArray:
     try:
         # Overflow to infinity is found below, where the message can say which vector.
         with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as exc:
+            given = np.asarray(vectors)
+            if given.dtype.kind == "c":
+                raise TypeError("the numbers are complex")
+            array = np.ascontiguousarray(given, dtype=np.float32)
+    except Exception as exc:  # also what a foreign array raises where it is to become one of numpy
         raise EmbedderError(
             f"Embedder '{name}' returned something that is not {n} vectors of {dim} numbers.",
             detail=f"{type(exc).__name__}: {str(exc)[:200]}",
-        ) from None
+        ) from exc
     # n == 0 gets through as [] too, whose second axis numpy cannot know.
     if n == 0 and array.size == 0:
         return np.zeros((0, dim), dtype=np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import arguments as check
 from ..chunking import Chunk, chunk_text
-from ..embedders.base import Embedder, check_vectors
+from ..embedders.base import Embedder, check_vectors, failing
 from ..errors import BadArgument, PermissionDenied
 from ..requests import EmbedDocuments, EmbedQuery, Steps, rows_of
 from ..types import EmbeddingResult, PendingChunk, StoredChunk, Vector
@@ -78,7 +78,8 @@ def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
     )
     vectors: dict[str, Vector] = {}
     if wanted:
-        embedded = yield EmbedDocuments(wanted)
+        with failing(embedder.name):
+            embedded = yield EmbedDocuments(wanted)
         vectors = dict(zip(wanted, check_vectors(embedded, len(wanted), embedder.dim, embedder.name), strict=True))
     return [
         (chunks, [None if (n, chunk.text) in known else vectors[chunk.text] for chunk in chunks])
@@ -89,7 +90,9 @@ def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
 def embed_query(context: Context, text: str) -> Steps[Vector]:
     """The vector of a question by the store's embedder, checked."""
     embedder = need_embedder(context, "query")
-    vector = yield EmbedQuery(check.text("query", text) or "")
+    asked = check.text("query", text) or ""
+    with failing(embedder.name):
+        vector = yield EmbedQuery(asked)
     return check.vector("query", check_vectors([vector], 1, embedder.dim, embedder.name)[0])
 
 
@@ -185,7 +188,8 @@ def embed_pending(context: Context, *, batch: int = 100, worker: str | None = No
     chunks = yield from pending_embeddings(embedder.name, batch=batch, worker=worker)
     if not chunks:
         return 0
-    vectors = yield EmbedDocuments([c.content for c in chunks])
+    with failing(embedder.name):
+        vectors = yield EmbedDocuments([c.content for c in chunks])
     checked = check_vectors(vectors, len(chunks), embedder.dim, embedder.name)
     results = yield from put_embeddings(chunks, checked, model=embedder.name)
     return sum(r.status == "stored" for r in results)

@@ -1,0 +1,104 @@
+"""What an embedder raises, and what it is: errors of ours, the same on every engine, sync and async."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import engines
+import pytest
+
+import kompanion_db
+from kompanion_db import HashEmbedder
+from kompanion_db.errors import BadArgument, EmbedderError
+
+DIM = 16
+
+
+class Broken(HashEmbedder):
+    """An embedder that raises what it is told to."""
+
+    problem: BaseException | None = None
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        if self.problem is not None:
+            raise self.problem
+        return super().embed_documents(texts)
+
+    def embed_query(self, text: str) -> Any:
+        return self.embed_documents([text])[0]
+
+
+CALLS: dict[str, Any] = {
+    "upsert_item": lambda s: s.upsert_item("acme", "k", "tea"),
+    "upsert_items": lambda s: s.upsert_items([{"namespace": "acme", "content": "tea"}]),
+    "search": lambda s: s.search("acme", "tea"),
+    "revert_item": lambda s: s.revert_item("acme", "old", 1),
+    "embed_pending": lambda s: s.embed_pending(),
+    "measure_recall": lambda s: s.measure_recall(queries=["tea"]),
+}
+
+
+def fill(url: str) -> None:
+    """What the calls need: an item with two revisions, and chunks that wait."""
+    with kompanion_db.connect(url, embedder=HashEmbedder(DIM)) as store:
+        store.upsert_item("acme", "old", "tea")
+        store.upsert_item("acme", "old", "milk")
+    with kompanion_db.connect(url) as store:
+        store.upsert_item("acme", "waits", "sugar")
+
+
+async def broken_in(url: str, problem: BaseException, call: Any, waits: bool) -> None:
+    """A call of a store, sync or async, whose embedder breaks."""
+    embedder = Broken(DIM)
+    if waits:
+        async with await kompanion_db.connect_async(url, embedder=embedder) as astore:
+            embedder.problem = problem
+            await call(astore)
+    else:
+        with kompanion_db.connect(url, embedder=embedder) as store:
+            embedder.problem = problem
+            call(store)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_what_an_embedder_raises_comes_out_as_embeddererror_with_its_words_and_itself_as_the_cause(
+    one_home: engines.Home, call: Any, waits: bool
+) -> None:
+    fill(one_home.url)
+    problem = RuntimeError("CUDA out of memory")
+    with pytest.raises(EmbedderError, match=r"^Embedder 'hash-16-v1' failed: RuntimeError: CUDA out of mem") as caught:
+        await broken_in(one_home.url, problem, call, waits)
+    assert caught.value.__cause__ is problem
+    assert caught.value.hint
+    with kompanion_db.connect(one_home.url) as store:
+        assert {item.key for item in store.list_items("acme")} == {"old", "waits"}
+
+
+@pytest.mark.parametrize("problem", [BadArgument("texts[0] is empty."), EmbedderError("no"), KeyboardInterrupt()])
+def test_errors_of_ours_and_what_is_no_error_pass_as_they_are(one_home: engines.Home, problem: BaseException) -> None:
+    embedder = Broken(DIM)
+    with kompanion_db.connect(one_home.url, embedder=embedder) as store:
+        embedder.problem = problem
+        with pytest.raises(type(problem)) as caught:
+            store.upsert_item("acme", "k", "tea")
+        assert caught.value is problem
+
+
+def test_a_foreign_array_that_will_not_become_one_of_numpy_is_an_error_of_the_embedder(one_home: engines.Home) -> None:
+    class Tensor:
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
+    class Torch(HashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Any:
+            return Tensor()
+
+        def embed_query(self, text: str) -> Any:
+            return Tensor()
+
+    with kompanion_db.connect(one_home.url, embedder=Torch(DIM)) as store:
+        for call in (CALLS["upsert_item"], CALLS["search"]):
+            with pytest.raises(EmbedderError, match=r"'hash-16-v1' returned .*tensor\.detach\(\)"):
+                call(store)
