@@ -6,6 +6,7 @@ from numbers import Real
 
 from . import arguments as check
 from .embedders import Embedder
+from .embedders.base import check_embedder
 from .errors import BadArgument
 from .operations.embedding import Context
 from .postgres import PostgresStore
@@ -26,6 +27,8 @@ def _context(embedder: Embedder | None, chunk_characters: int, chunk_overlap: in
             f"chunk_overlap: {overlap} is not between 0 and chunk_characters - 1, which is {characters - 1}",
             hint="Give a tenth or so of chunk_characters, or leave it out.",
         )
+    if embedder is not None:
+        check_embedder(embedder)
     return Context(embedder, characters, overlap)
 
 

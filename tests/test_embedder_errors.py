@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import engines
+import numpy as np
 import pytest
 
 import kompanion_db
@@ -102,3 +103,47 @@ def test_a_foreign_array_that_will_not_become_one_of_numpy_is_an_error_of_the_em
         for call in (CALLS["upsert_item"], CALLS["search"]):
             with pytest.raises(EmbedderError, match=r"'hash-16-v1' returned .*tensor\.detach\(\)"):
                 call(store)
+
+
+class Given:
+    """An embedder in a few lines, of whatever name and dimension."""
+
+    def __init__(self, name: Any, dim: Any) -> None:
+        self.name, self.dim = name, dim
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        return np.ones((len(texts), 3))
+
+    def embed_query(self, text: str) -> Any:
+        return np.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("embedder", "problem"),
+    [
+        *[(Given(name, 3), "embedder.name: ") for name in (5, None, "", "a\0", "\ud800", "x" * 600, b"m")],
+        *[(Given("m", dim), "embedder.dim: ") for dim in ("3", None, 3.0, True, 0, -1, 20_000, 10**30)],
+        (HashEmbedder, "embedder: is the class HashEmbedder, not an embedder"),
+        ("hash", "embedder: is str, which has no name"),
+        (object(), "embedder: is object, which has no name"),
+    ],
+)
+async def test_what_is_no_embedder_or_has_no_name_or_dimension_of_a_model_is_refused_when_the_store_is_opened(
+    one_home: engines.Home, embedder: Any, problem: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(BadArgument, match=f"^{problem}") as caught:
+            kompanion_db.connect(one_home.url, embedder=embedder)
+        assert caught.value.hint
+    with pytest.raises(BadArgument, match=f"^{problem}"):
+        await kompanion_db.connect_async(one_home.url, embedder=embedder)
+    with kompanion_db.connect(one_home.url) as store:
+        assert store.list_models() == []
+
+
+def test_a_dimension_that_numpy_counted_is_one(one_home: engines.Home) -> None:
+    for _ in range(2):
+        with kompanion_db.connect(one_home.url, embedder=Given("m", np.int64(3))) as store:
+            store.upsert_item("acme", "k", "tea")
+            assert [hit.key for hit in store.search("acme", "tea")] == ["k"]
+            assert [(model.model, model.dim) for model in store.list_models()] == [("m", 3)]

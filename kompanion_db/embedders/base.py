@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from kompanion_db import arguments
 from kompanion_db.errors import BadArgument, EmbedderError, KompanionError
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,6 +45,24 @@ class Embedder(Protocol):
         Apart from ``embed_documents`` because many models want another prefix for a query.
         Raises as ``embed_documents`` does.
         """
+
+
+def check_embedder(value: Any) -> None:
+    """Raises ``BadArgument`` for what is no embedder, or has a name or a dimension that no model can have."""
+    if isinstance(value, type):
+        raise BadArgument(
+            f"embedder: is the class {value.__name__}, not an embedder", hint=f"Make one: {value.__name__}(...)."
+        )
+    for member in ("name", "dim", "embed_documents", "embed_query"):
+        if not hasattr(value, member):
+            raise BadArgument(
+                f"embedder: is {type(value).__name__}, which has no {member}",
+                hint="An embedder has name, dim, embed_documents and embed_query, such as HashEmbedder().",
+            )
+    if arguments.text("embedder.name", value.name) is None:
+        raise BadArgument("embedder.name: is None", hint="Name the model, with its version.")
+    if arguments.integer("embedder.dim", value.dim) is None:
+        raise BadArgument("embedder.dim: is None", hint="Give the number of elements of its vectors.")
 
 
 @contextmanager

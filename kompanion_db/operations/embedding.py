@@ -200,10 +200,12 @@ def adopt_embedder(context: Context) -> Steps[None]:
     if context.embedder is not None:
         rows = yield from rows_of("list_models")
         known = {(row["model"], row["dim"]) for row in rows if row["retired_at"] is None}
-        if (context.embedder.name, context.embedder.dim) not in known:
-            name, dim = context.embedder.name, context.embedder.dim
+        name, dim = context.embedder.name, int(context.embedder.dim)
+        if (name, dim) not in known:
             try:
                 yield from rows_of("register_model", False, name=name, dim=dim)
+            except BadArgument as exc:
+                raise BadArgument(f"embedder.{exc.message}", detail=exc.detail, hint=exc.hint) from exc
             except PermissionDenied as exc:
                 raise PermissionDenied(
                     f"embedder: its model {name!r} is not registered, and this role may not register it",
