@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -11,7 +13,7 @@ from typing import Any
 import clusters
 import engines
 import pytest
-from cli import Outcome, cli
+from cli import Outcome, cli, environment
 from embedding_server import Handler, Server, right
 
 import kompanion_db
@@ -218,3 +220,20 @@ def test_an_index_is_built_measured_and_tuned_on_either_engine(one_home: engines
         (best,) = [row for row in _run(one_home, *tune).rows if row["chosen"]]
         assert store.list_models()[0].index_lists == best["lists"]
         assert _run(one_home, "index", "--advice").out == "All is well.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["list", "--json"], 141), (["list"], 141), (["digest"], 141), (["list", "--jsn"], 2)]
+)
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_a_command_whose_output_came_closed_ends_as_with_a_reader_that_has_gone(
+    one_home: engines.Home, words: list[str], code: int, closed: str
+) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        store.upsert_item("acme", "k", "tea")
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "kompanion_db", *words]
+    done = subprocess.run([*command, "--url", one_home.url], capture_output=True, env=environment(), check=False)
+    assert done.returncode == code
+    assert done.stdout == b""
+    assert b"Traceback" not in done.stderr
+    assert (b"error: " in done.stderr) == (code == 2 and "2>" not in closed)

@@ -26,6 +26,7 @@ USAGE, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code. Errors of the user are printed, never raised."""
+    _replace_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal's encoding lacks a character
@@ -48,6 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""
         return _report(f"{where}{exc.strerror or exc}", None)
+
+
+def _replace_closed_streams() -> None:
+    """Python has None for a stream that came closed (``>&-``): nobody gives, nobody reads, nobody is told."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
+    if sys.stdout is None:
+        os.open(os.devnull, os.O_WRONLY)  # in the place of stdout, which a file of the store would take
+        reading, writing = os.pipe()
+        os.close(reading)
+        sys.stdout = os.fdopen(writing, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _invoke(arguments: list[str]) -> None:
