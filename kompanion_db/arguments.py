@@ -97,7 +97,7 @@ def moment(name: str, value: Any) -> datetime | None:
     """A datetime with a time zone, or None; BadArgument otherwise, since a naive one would be guessed at."""
     if value is None:
         return None
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise BadArgument(
             f"{name}: {value!r} is no datetime with a time zone",
             hint="For example datetime.now(timezone.utc) + timedelta(days=30).",
@@ -202,10 +202,15 @@ def _floats(name: str, value: Any, axes: int) -> Vector:
         if isinstance(value, np.ndarray) and value.dtype == np.float32:
             array = np.ascontiguousarray(value)  # as below, without its tenth of the time of a search
         else:
+            given = np.asarray(value)
+            if given.dtype.kind == "c":  # numpy would drop the imaginary part
+                raise TypeError("the numbers are complex")
             with np.errstate(over="ignore"):
-                array = np.ascontiguousarray(value, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise BadVector(f"{name}: is no array of numbers", hint="Give a list of floats or a numpy array.") from None
+                array = np.ascontiguousarray(given, dtype=np.float32)
+    except Exception as exc:  # also what a foreign array raises where it is to become one of numpy
+        raise BadVector(
+            f"{name}: is no array of numbers", detail=str(exc)[:200], hint="Give a list of floats or a numpy array."
+        ) from exc
     if array.ndim != axes:
         raise BadVector(
             f"{name}: has {array.ndim} axes, expected {axes}",

@@ -86,7 +86,7 @@ class Revision:
     deleted_at: datetime | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ItemChunk:
     """A chunk of an item; ``vector`` has shape (dim,), float32, None where there is none yet.
 
@@ -100,6 +100,16 @@ class ItemChunk:
     end_offset: int
     chunk_revision: int
     vector: Vector | None
+
+    def __eq__(self, other: object) -> bool:
+        # Arrays have no one answer to ==, so their bytes are compared.
+        return self._fields() == other._fields() if isinstance(other, ItemChunk) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def _fields(self) -> tuple[Any, ...]:
+        return (*(vars(self) | {"vector": None if self.vector is None else self.vector.tobytes()}).values(),)
 
 
 @dataclass(frozen=True)

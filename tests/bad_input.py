@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,12 @@ from kompanion_db import Chunk, NewItem, errors
 SQL_TEXT = "'); drop table kompanion.memory_items; --"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=timezone.utc)
 HUGE = 10**30
+
+
+class NoZone(tzinfo):
+    """A time zone that does not know how far it is from UTC."""
+
+    def utcoffset(self, dt: datetime | None) -> None: ...
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -48,16 +54,10 @@ def find(**fields: Any) -> Call:
 
 
 BAD_VECTORS: dict[str, Any] = {
-    "nan": [math.nan, 0, 0],
-    "infinity": [0, math.inf, 0],
-    "infinity_in_float32": [1e39, 0, 0],
-    "wrong_dimension": [1, 0],
-    "empty": [],
-    "zero": [0, 0, 0],
-    "two_axes": [[[1, 0, 0]]],
-    "text": ["a", "b", "c"],
-    "ragged": [[1], [1, 2]],
-}
+    "nan": [math.nan, 0, 0], "infinity": [0, math.inf, 0], "infinity_in_float32": [1e39, 0, 0], "wrong_dimension": [1, 0],
+    "empty": [], "zero": [0, 0, 0], "two_axes": [[[1, 0, 0]]], "text": ["a", "b", "c"], "ragged": [[1], [1, 2]],
+    "complex": np.array([1, 2j, 0]), "huge": [10**400, 0, 0],
+}  # fmt: skip
 for _name, _vector in BAD_VECTORS.items():
     refuses(errors.BadVector, "vectors", **{
         f"upsert_vector_{_name}": write(vectors=[_vector], model="small"),
@@ -198,8 +198,8 @@ refuses(
 refuses(errors.NotFound, "thread", close_none=lambda s: s.close_thread("acme:ann", SQL_TEXT))
 refuses(errors.NotFound, "namespace", delete_namespace_none=lambda s: s.delete_namespace("nobody"))
 
-for _name, _moment in {"past": LONG_AGO, "naive": datetime(2100, 1, 1), "text": "2100-01-01", "number": 5,
-                       "end_of_time": datetime.max.replace(tzinfo=timezone.utc)}.items():  # fmt: skip
+for _name, _moment in {"past": LONG_AGO, "naive": datetime(2100, 1, 1), "no_zone": datetime(2100, 1, 1, tzinfo=NoZone()),
+                       "text": "2100-01-01", "number": 5, "end_of_time": datetime.max.replace(tzinfo=timezone.utc)}.items():  # fmt: skip
     refuses(errors.BadArgument, "expires_at", **{
         f"expiry_{_name}": write(expires_at=_moment), f"bulk_expiry_{_name}": bulk(expires_at=_moment),
         f"touch_expiry_{_name}": lambda s, m=_moment: s.touch_item("acme:ann", "long", expires_at=m),

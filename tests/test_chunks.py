@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -169,3 +170,15 @@ def test_vectors_hide_and_return_with_their_item(by_hand: ByHand, one: kompanion
         assert (by_hand.count("embeddings"), by_hand.out_of_step()) == (1, 0)
         visible = one.get_item("acme", "k") is not None
         assert len(one.search("acme", [1.0, 0.0])) == visible
+
+
+def test_chunks_are_equal_where_their_vectors_are_too(store: kompanion_db.Store) -> None:
+    store.register_model("small", 3)
+    store.upsert_item("acme", "k", "tea", vectors=[[1, 0, 0]])
+    store.upsert_item("acme", "waits", "tea")
+    (first,), (again,), (waits,) = (store.get_chunks("acme", key) for key in ("k", "k", "waits"))
+    assert first == again
+    assert len({first, again, waits}) == 2
+    assert first != replace(first, vector=None)
+    assert first != replace(first, vector=-first.vector)  # type: ignore[operator]
+    assert first != first.content
