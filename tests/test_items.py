@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
@@ -246,3 +247,12 @@ def test_a_batch_that_names_an_item_twice_writes_it_in_order(store: kompanion_db
     told = store.upsert_items([write("a", 0), write("b", 1), write("b"), write("c")])
     assert (told.inserted, told.revised, told.unchanged) == (1, 2, 1)
     assert [r.content for r in store.item_history("acme", "k")] == ["a", "b", "c"]
+
+
+def test_inside_a_transaction_the_moment_it_began_says_what_has_expired(store: kompanion_db.Store) -> None:
+    with store.transaction():
+        store.upsert_item("acme", "k", "brief", ttl=timedelta(milliseconds=50))
+        time.sleep(0.1)
+        assert store.get_item("acme", "k") is not None
+        assert [item.key for item in store.list_items("acme")] == ["k"]
+    assert store.get_item("acme", "k") is None

@@ -164,3 +164,14 @@ def test_a_file_measures_what_sql_gives_it_the_same_way(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="KM007 metadata: is nested deeper than 100 levels"):
             conn.execute(write, (json.dumps(nested(101)),)).fetchall()
         conn.close()
+
+
+def test_numbers_come_back_as_the_same_floats_and_from_a_file_as_they_were(
+    store: kompanion_db.Store, home: engines.Home
+) -> None:
+    numbers = [1, 1.0, 0.1, -0.0, 1e15, 1e16, 1e17, 1e23, 1e308, 5e-324, 2**53 + 1, 10**30]
+    store.upsert_item("acme", "k", "x", metadata={"numbers": numbers})
+    (item,) = store.list_items("acme")
+    assert [float(number) for number in item.metadata["numbers"]] == [float(number) for number in numbers]
+    if home.key == "sqlite":
+        assert repr(item.metadata["numbers"]) == repr(numbers)
