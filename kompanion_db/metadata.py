@@ -103,7 +103,12 @@ def decoded(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except RecursionError:
-        raise TooLarge(
-            "a JSON document is nested too deep to be read",
-            hint=f"Write it again with at most {MAX_DEPTH} levels: only SQL can have written more.",
-        ) from None
+        raise unreadable() from None
+
+
+def unreadable() -> TooLarge:
+    """The error for stored JSON that is nested deeper than Python reads."""
+    return TooLarge(
+        "a JSON document is nested too deep to be read",
+        hint=f"Write it again with at most {MAX_DEPTH} levels: only SQL can have written more.",
+    )

@@ -74,13 +74,16 @@ def test_what_only_sql_can_have_nested_deeper_is_copied_into_a_file_or_refused_b
 def test_an_item_that_another_tool_nested_deeper_is_written_anew(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     with kompanion_db.connect(url) as store:
-        store.upsert_item("acme", "k", "x", metadata={"a": 1})
+        store.register_model("small", 1)
+        store.upsert_item("acme", "k", "x", metadata={"a": 1}, vectors=[[1.0]])
         conn = open_sql(url)
         conn.execute("update memory_items set metadata = jsonb(?)", ('{"a":' * 990 + "1" + "}" * 990,))
         conn.close()
         with pytest.raises(TooLarge, match="too deep to be read"):
             deep_down(100, lambda: store.get_item("acme", "k"))
-        assert store.upsert_item("acme", "k", "x", metadata={"a": 1}).status == "revised"
+        with pytest.raises(TooLarge, match="too deep to be read"):
+            deep_down(100, lambda: store.search("acme", [1.0]))
+        assert store.upsert_item("acme", "k", "x", metadata={"a": 1}, vectors=[[1.0]]).status == "revised"
         item = store.get_item("acme", "k")
         assert item is not None
         assert item.metadata == {"a": 1}

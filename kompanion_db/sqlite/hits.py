@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ..metadata import unreadable
 from ..requests import Row
 from . import values
 from .candidates import Question
@@ -110,7 +111,10 @@ def shown(session: Session, hits: list[Hit], metric: str) -> list[Row]:
         )
         hits = [hit._replace(columns=row) for hit, row in zip(hits, found, strict=True)]
     spaces: dict[bytes, UUID] = {}  # most hits are in one namespace, or few
-    return [_row(rank, hit, metric, spaces) for rank, hit in enumerate(hits, 1)]
+    try:
+        return [_row(rank, hit, metric, spaces) for rank, hit in enumerate(hits, 1)]
+    except RecursionError:  # of JSON that another tool wrote
+        raise unreadable() from None
 
 
 def _row(rank: int, hit: Hit, metric: str, spaces: dict[bytes, UUID]) -> Row:
