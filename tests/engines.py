@@ -69,6 +69,8 @@ NOT_ON_SQLITE = {
     "test_index_choice.py": _PLANS,
     "test_install_*": "psql installs no file",
     "test_kept_statements.py": _PLANS,
+    "test_metadata.py::test_what_metadata_takes": "compares Python's measure with the server's",
+    "test_metadata.py::test_what_only_sql": "goes from a server into a file",
     "test_migrate.py": "advisory locks, extensions and roles; test_sqlite_schema.py is about a file",
     "test_models.py::test_writers_do_not_wait": "a file has one writer at a time",
     "test_rare_tags.py": _PLANS,
