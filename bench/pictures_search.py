@@ -109,7 +109,7 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
         f"{run['index']}{lists}, {max(c['queries'] for c in run['cells'])} queries",
     )
     usual = (
-        f"* {knob} {knobs}: the fewest that gave 0.95 to 100 queries without a filter; at most 4 s a point.   "
+        f"* {knob} {knobs}: the fewest that gave 0.95 without a filter; at most 4 s a point.   "
         if knobs
         else ""
     )
