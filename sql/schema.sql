@@ -2667,26 +2667,17 @@ CREATE FUNCTION kompanion._row_costs(plan kompanion._search_plan, query public.v
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Microseconds that an exact search takes a row, by scope and through the items: the better of two runs over enough of the
--- namespaces given to see 5,000 rows. Of no more than 10,000 each, as they are what may be searched exactly, unless those are few.
+-- namespaces given to see 5,000 rows. All rows of those are counted, as all are looked at.
 declare
     v_rows  bigint := 0;
-    v_more  bigint;
-    v_large uuid;
     v_start timestamptz;
     v_id    uuid;
 begin
-    for v_id in select u.id from unnest(_row_costs.namespace_ids) with ordinality u (id, n) group by u.id order by min(u.n) limit 50 loop
-        v_more := _count_vectors(plan.model_id, array[v_id], 10001);
-        v_large := case when v_more > 10000 then v_id else v_large end;
-        continue when v_more > 10000;
+    for v_id in select u.id from unnest(_row_costs.namespace_ids) with ordinality u (id, n) group by u.id order by min(u.n) loop
         plan.namespace_ids := plan.namespace_ids || v_id;
-        v_rows := v_rows + v_more;
+        v_rows := v_rows + _count_vectors(plan.model_id, array[v_id], 2147483647);
         exit when v_rows >= 5000;
     end loop;
-    if v_rows < 5000 and v_large is not null then
-        plan.namespace_ids := array[v_large];
-        v_rows := _count_vectors(plan.model_id, plan.namespace_ids, 2147483647);
-    end if;
     for n in 1 .. 2 loop
         v_start := clock_timestamp();
         perform _nearest_exact(plan, query, 10);
