@@ -108,11 +108,7 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
         run["about"],
         f"{run['index']}{lists}, {max(c['queries'] for c in run['cells'])} queries",
     )
-    usual = (
-        f"* {knob} {knobs}: the fewest that gave 0.95 without a filter; at most 4 s a point.   "
-        if knobs
-        else ""
-    )
+    usual = f"* {knob} {knobs}: the fewest that gave 0.95 without a filter; at most 4 s a point.   " if knobs else ""
     picture.note(figure, f"{usual}Grey band: up to {SEARCH_RATIO} x the best hand-written plan + {SEARCH_MS} ms.")
     picture.layout(figure, right=1.45, below=0.25)
     for row, lines in last.items():
