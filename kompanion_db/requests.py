@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,11 +128,23 @@ Steps = Generator[Request, Any, T]
 Vectors = NDArray[np.float32]
 
 
-def drive(operation: Steps[T], answer: Callable[[Request], Any]) -> T:
-    """Drive an operation to its end, its requests carried out by ``answer``; its result."""
+@dataclass(frozen=True)
+class Ended(Generic[T]):
+    """What an operation has come to."""
+
+    result: T
+
+
+def advance(
+    operation: Steps[T],
+    resume: Callable[[], Request],
+    answer: Callable[[Request], Any],
+    left: Callable[[Request], bool],
+) -> Request | Ended[T]:
+    """Drive an operation on from ``resume`` to its end, or to a request that is ``left`` to the caller."""
     try:
-        request = next(operation)
-        while True:
+        request = resume()
+        while not left(request):
             try:
                 found = answer(request)
             except Exception as exc:
@@ -139,8 +152,16 @@ def drive(operation: Steps[T], answer: Callable[[Request], Any]) -> T:
             else:
                 request = operation.send(found)
     except StopIteration as stop:
-        result: T = stop.value
-        return result
+        return Ended(stop.value)
+    return request
+
+
+def drive(operation: Steps[T], answer: Callable[[Request], Any]) -> T:
+    """Drive an operation to its end, its requests carried out by ``answer``; its result."""
+    try:
+        ended = advance(operation, partial(next, operation), answer, lambda _: False)
+        assert isinstance(ended, Ended)
+        return ended.result
     finally:
         operation.close()  # broken off: what it has under way ends too
 

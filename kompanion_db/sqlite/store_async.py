@@ -7,14 +7,13 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import ConnectionFailed
 from ..operations.embedding import Context
-from ..requests import Pull, Request, Steps
+from ..requests import Ended, Pull, Request, Steps, advance
 from ..store import AsyncStore
 from ..types import Finding
 from .errors import translated
@@ -78,9 +77,12 @@ class AsyncSqliteStore(AsyncStore):
         try:
             while True:
                 async with self.turns.mine():
-                    found = await self.turns.run(partial(_to_a_pull, operation, resume, answer), stop=broken_off.set)
-                if isinstance(found, _Ended):
+                    found = await self.turns.run(
+                        partial(advance, operation, resume, answer, _is_async_pull), stop=broken_off.set
+                    )
+                if isinstance(found, Ended):
                     return found.result
+                assert isinstance(found, Pull)
                 try:
                     resume = partial(operation.send, await _pull(found))
                 except Exception as exc:
@@ -158,27 +160,8 @@ class AsyncSqliteStore(AsyncStore):
         await self.turns.run(end)
 
 
-@dataclass(frozen=True)
-class _Ended(Generic[T]):
-    result: T
-
-
-def _to_a_pull(
-    operation: Steps[T], resume: Callable[[], Request], answer: Callable[[Request], Any]
-) -> Pull | _Ended[T]:
-    """Drive an operation on from ``resume`` to its end, or to where it pulls from an async iterator."""
-    try:
-        request = resume()
-        while not (isinstance(request, Pull) and isinstance(request.source, AsyncIterable)):
-            try:
-                found = answer(request)
-            except Exception as exc:
-                request = operation.throw(exc)
-            else:
-                request = operation.send(found)
-    except StopIteration as stop:
-        return _Ended(stop.value)
-    return request
+def _is_async_pull(request: Request) -> bool:
+    return isinstance(request, Pull) and isinstance(request.source, AsyncIterable)
 
 
 async def _pull(request: Pull) -> tuple[Any, list[Any]]:
