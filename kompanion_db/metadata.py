@@ -110,5 +110,5 @@ def unreadable() -> TooLarge:
     """The error for stored JSON that is nested deeper than Python reads."""
     return TooLarge(
         "a JSON document is nested too deep to be read",
-        hint=f"Write it again with at most {MAX_DEPTH} levels: only SQL can have written more.",
+        hint=f"Write it again with at most {MAX_DEPTH} levels: only a statement on the tables can have written more.",
     )

@@ -183,9 +183,9 @@ CREATE FUNCTION kompanion._being_built(index regclass) RETURNS boolean
     AS $$
 -- Whether an invalid index may be one that another session is building: who builds concurrently holds this lock on the table to
 -- the end, and nobody could drop or build an index against it. VACUUM holds it too. (What pg_stat_progress_create_index tells
--- of others, only some may see.)
+-- of others, only some may see.) A standby does not see who builds on its primary, so there each may be.
 begin
-    return exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
+    return pg_is_in_recovery() or exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
                    where x.indexrelid = index and not x.indisvalid and l.mode = 'ShareUpdateExclusiveLock' and l.granted
                      and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.pid <> pg_backend_pid());
 end;
@@ -432,8 +432,9 @@ COMMENT ON FUNCTION kompanion._check_documents(documents jsonb) IS 'Internal. Wh
 CREATE FUNCTION kompanion._check_metadata(metadata jsonb, argument text DEFAULT 'metadata'::text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
-    AS $$
--- Metadata is what filters ask about, not a blob store: a JSON object of at most 1 MiB. NULL passes, it stands for "not given".
+    AS $_$
+-- Metadata is what filters ask about, not a blob store: a JSON object of at most 1 MiB and 100 levels, so that every reader of
+-- JSON can read it. NULL passes, it stands for "not given".
 begin
     if jsonb_typeof(metadata) <> 'object' then
         raise exception using
@@ -446,13 +447,20 @@ begin
             errcode = 'KM008',
             message = format('%s: has %s bytes, at most 1048576 are allowed', argument, pg_column_size(metadata || '{}')),
             hint    = 'Put long text into content and keep in metadata what filters ask about.';
+    -- A level takes eight bytes, compressed three: what is shorter than this has not so many, and is not searched for them.
+    elsif pg_column_size(metadata) > 200
+          and metadata @? 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")' then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s: is nested deeper than 100 levels', argument),
+            hint    = 'Keep a few levels, or a reference.';
     end if;
 end;
-$$;
+$_$;
 
 -- Name: FUNCTION _check_metadata(metadata jsonb, argument text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._check_metadata(metadata jsonb, argument text) IS 'Internal. KM007 unless metadata is an object, KM008 when it is over 1 MiB.';
+COMMENT ON FUNCTION kompanion._check_metadata(metadata jsonb, argument text) IS 'Internal. KM007 unless metadata is an object of at most 100 levels, KM008 when it is over 1 MiB.';
 
 -- Name: _check_moment(text, timestamp with time zone); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -568,7 +576,7 @@ begin
     select bool_or(s.key = '' or length(s.key) > 512 or s.thread = '' or length(s.thread) > 512
                    or s.user_key = '' or length(s.user_key) > 512
                    or s.content is null or octet_length(s.content) > 4000000
-                   or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000
+                   or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 200
                    or s.expires_at <= now() or s.expires_at > '9999-12-29 00:00:00+00'
                    or s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00'
                    -- No tag is empty, NULL or longer than 128, nor are there more than 64, when all of them together are short.
@@ -670,7 +678,7 @@ begin
     perform _check_content(s.content, format('items[%s].content', s.ord))
     from pg_temp.staged_items s where s.content is null or octet_length(s.content) > 4000000;
     perform _check_metadata(s.metadata, format('items[%s].metadata', s.ord))
-    from pg_temp.staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000);
+    from pg_temp.staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 200);
     perform _expiry(s.expires_at, null, format('items[%s].', s.ord))
     from pg_temp.staged_items s where s.expires_at is not null;
     perform _check_moment(format('items[%s].created_at', s.ord), s.created_at)
@@ -1145,7 +1153,7 @@ begin
 exception when lock_not_available then
     raise exception using
         errcode = 'lock_not_available',
-        message = format('model: another session is measuring or changing %s just now', case when model_id is null then 'one'
+        message = format('model: another session is measuring or changing %s just now', case when model_id is null then 'a model'
                          else (select quote_literal(m.name) from embedding_models m where m.model_id = _hold_models.model_id) end),
         hint    = 'Call again when its calibrate, tune_index or ensure_index has ended; pg_stat_activity shows it.';
 when read_only_sql_transaction then
@@ -5898,7 +5906,7 @@ declare
     v_item         record;
 begin
     if v_key = '' or length(v_key) > 512 or content is null or octet_length(content) > 16777216
-       or jsonb_typeof(metadata) <> 'object' or pg_column_size(metadata) > 4000 or created_at is not null then
+       or jsonb_typeof(metadata) <> 'object' or pg_column_size(metadata) > 200 or created_at is not null then
         perform _check_name('key', v_key);
         perform _check_content(content);
         perform _check_metadata(metadata);

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import engines
+import psycopg
 import pytest
 import servers
 from hypothesis import given, settings
@@ -54,13 +55,40 @@ def test_metadata_of_more_levels_is_refused_by_name(store: kompanion_db.Store, l
     assert store.list_items("acme") == []
 
 
+def test_metadata_of_more_levels_is_refused_from_psql_too_and_of_100_taken(one_db: servers.Database) -> None:
+    def document(levels: int, inside: str) -> str:
+        return '{"a":' * (levels - 1) + inside + "}" * (levels - 1)
+
+    with one_db.connect() as conn:
+        write = "select status from kompanion.upsert_item('acme', 'k', 'x', metadata => %s::jsonb)"
+        wide = '{"a": "' + "x" * 3000 + '"}'
+        for inside in ("{}", "[]", "[1, null]", wide):
+            conn.execute(write, (document(100, inside),))
+            with pytest.raises(psycopg.Error, match=r"^metadata: is nested deeper than 100 levels") as caught:
+                conn.execute(write, (document(101, inside),))
+            assert caught.value.sqlstate == "KM007"
+            with pytest.raises(psycopg.Error, match=r"^metadata: is nested deeper than 100 levels"):
+                conn.execute("select kompanion.ensure_thread('acme', 't', metadata => %s)", (document(101, inside),))
+        with (
+            conn.transaction(),
+            pytest.raises(psycopg.Error, match=r"^items\[1\]\.metadata: is nested deeper than 100"),
+        ):
+            conn.execute(
+                "select kompanion.begin_staging();"
+                "insert into staged_items (ord, namespace, content, metadata) "
+                f"values (0, 'acme', 'x', '{{}}'), (1, 'acme', 'x', '{document(101, '[]')}');"
+                "select * from kompanion.merge_staged()"
+            )
+
+
 @pytest.mark.parametrize(("levels", "error"), [(101, BadArgument), (350, BadArgument), (980, KompanionError)])
-def test_what_only_sql_can_have_nested_deeper_is_copied_into_a_file_or_refused_by_name(
+def test_what_a_statement_on_the_tables_nested_deeper_is_copied_into_a_file_or_refused_by_name(
     one_db: servers.Database, tmp_path: Path, levels: int, error: type[KompanionError]
 ) -> None:
     with one_db.connect() as conn:
         document = '{"a":' * levels + "1" + "}" * levels
-        conn.execute("select kompanion.upsert_item('acme', 'abyss', 'x', metadata => %s::jsonb)", (document,))
+        conn.execute("select kompanion.upsert_item('acme', 'abyss', 'x')")
+        conn.execute("update kompanion.memory_items set metadata = %s::jsonb", (document,))
     with kompanion_db.connect(one_db.url) as source, kompanion_db.connect(f"sqlite:///{tmp_path}/x.db") as target:
         with pytest.raises(error) as caught:
             copying.copy(source, target)

@@ -1,5 +1,5 @@
 -- depends: pg_0002_paths
--- The rules for arguments, each in one place: tags, names, expiry, metadata, pages, cursors.
+-- The rules for arguments, each in one place: tags, names, expiry, metadata, content.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._normalize_tags(
@@ -126,7 +126,8 @@ create function kompanion._check_metadata(
     immutable parallel safe
     set search_path from current
 as $_check_metadata$
--- Metadata is what filters ask about, not a blob store: a JSON object of at most 1 MiB. NULL passes, it stands for "not given".
+-- Metadata is what filters ask about, not a blob store: a JSON object of at most 1 MiB and 100 levels, so that every reader of
+-- JSON can read it. NULL passes, it stands for "not given".
 begin
     if jsonb_typeof(metadata) <> 'object' then
         raise exception using
@@ -139,67 +140,19 @@ begin
             errcode = 'KM008',
             message = format('%s: has %s bytes, at most 1048576 are allowed', argument, pg_column_size(metadata || '{}')),
             hint    = 'Put long text into content and keep in metadata what filters ask about.';
+    -- A level takes eight bytes, compressed three: what is shorter than this has not so many, and is not searched for them.
+    elsif pg_column_size(metadata) > 200
+          and metadata @? 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")' then
+        raise exception using
+            errcode = 'KM007',
+            message = format('%s: is nested deeper than 100 levels', argument),
+            hint    = 'Keep a few levels, or a reference.';
     end if;
 end;
 $_check_metadata$;
 revoke all on function kompanion._check_metadata(jsonb, text) from public;
 comment on function kompanion._check_metadata(jsonb, text) is
-    'Internal. KM007 unless metadata is an object, KM008 when it is over 1 MiB.';
-
-create function kompanion._check_page(
-    page_size integer
-)
-    returns void
-    language plpgsql
-    immutable parallel safe
-    set search_path from current
-as $_check_page$
--- Pages have 1 to 10,000 rows: one page is one answer in memory.
-begin
-    if page_size is null or page_size not between 1 and 10000 then
-        raise exception using
-            errcode = 'KM007',
-            message = format('page_size: %s is not between 1 and 10000', coalesce(page_size::text, 'NULL')),
-            hint    = 'Read page by page: pass the last row''s cursor as after.';
-    end if;
-end;
-$_check_page$;
-revoke all on function kompanion._check_page(integer) from public;
-comment on function kompanion._check_page(integer) is 'Internal. KM007 unless a page has 1 to 10,000 rows.';
-
-create function kompanion._write_cursor(at timestamptz, id uuid)
-    returns text
-    language sql
-    immutable parallel safe
-return (extract(epoch from at) * 1000000)::bigint || '/' || id;
-revoke all on function kompanion._write_cursor(timestamptz, uuid) from public;
-comment on function kompanion._write_cursor(timestamptz, uuid) is
-    'Internal. The place of a row in a list, as text to hand back as after.';
-
-create function kompanion._read_cursor(
-    cursor text,
-    out at timestamptz,
-    out id uuid
-)
-    language plpgsql
-    immutable parallel safe
-    set search_path from current
-as $_read_cursor$
--- The place a cursor names; NULLs for no cursor.
-begin
-    if cursor is not null then
-        at := timestamptz 'epoch' + split_part(cursor, '/', 1)::bigint * interval '1 microsecond';
-        id := split_part(cursor, '/', 2)::uuid;
-    end if;
-exception when data_exception then
-    raise exception using
-        errcode = 'KM007',
-        message = format('after: %L is no cursor', left(cursor, 100)),
-        hint    = 'Pass the cursor of the last row of the page before, as it is.';
-end;
-$_read_cursor$;
-revoke all on function kompanion._read_cursor(text) from public;
-comment on function kompanion._read_cursor(text) is 'Internal. The place a cursor names; KM007 for one that is none.';
+    'Internal. KM007 unless metadata is an object of at most 100 levels, KM008 when it is over 1 MiB.';
 
 create function kompanion._raise_no_item(
     namespace text,

@@ -1,4 +1,7 @@
--- Removes the views.
+-- Removes the views, and the rules for pages.
+drop function kompanion._read_cursor(text);
+drop function kompanion._write_cursor(timestamptz, uuid);
+drop function kompanion._check_page(integer);
 drop view kompanion.live_embeddings;
 drop view kompanion.live_chunks;
 drop view kompanion.live_items;

@@ -1,5 +1,5 @@
 -- depends: pg_0007_invariants
--- The documented way to read: views that hide what is expired, deleted, or in a deleted namespace.
+-- The documented way to read: views that hide what is expired, deleted, or in a deleted namespace; and how lists of it are paged.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create view kompanion.live_namespaces as
@@ -81,3 +81,58 @@ begin
     end loop;
 end
 $$;
+
+create function kompanion._check_page(
+    page_size integer
+)
+    returns void
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_check_page$
+-- Pages have 1 to 10,000 rows: one page is one answer in memory.
+begin
+    if page_size is null or page_size not between 1 and 10000 then
+        raise exception using
+            errcode = 'KM007',
+            message = format('page_size: %s is not between 1 and 10000', coalesce(page_size::text, 'NULL')),
+            hint    = 'Read page by page: pass the last row''s cursor as after.';
+    end if;
+end;
+$_check_page$;
+revoke all on function kompanion._check_page(integer) from public;
+comment on function kompanion._check_page(integer) is 'Internal. KM007 unless a page has 1 to 10,000 rows.';
+
+create function kompanion._write_cursor(at timestamptz, id uuid)
+    returns text
+    language sql
+    immutable parallel safe
+return (extract(epoch from at) * 1000000)::bigint || '/' || id;
+revoke all on function kompanion._write_cursor(timestamptz, uuid) from public;
+comment on function kompanion._write_cursor(timestamptz, uuid) is
+    'Internal. The place of a row in a list, as text to hand back as after.';
+
+create function kompanion._read_cursor(
+    cursor text,
+    out at timestamptz,
+    out id uuid
+)
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_read_cursor$
+-- The place a cursor names; NULLs for no cursor.
+begin
+    if cursor is not null then
+        at := timestamptz 'epoch' + split_part(cursor, '/', 1)::bigint * interval '1 microsecond';
+        id := split_part(cursor, '/', 2)::uuid;
+    end if;
+exception when data_exception then
+    raise exception using
+        errcode = 'KM007',
+        message = format('after: %L is no cursor', left(cursor, 100)),
+        hint    = 'Pass the cursor of the last row of the page before, as it is.';
+end;
+$_read_cursor$;
+revoke all on function kompanion._read_cursor(text) from public;
+comment on function kompanion._read_cursor(text) is 'Internal. The place a cursor names; KM007 for one that is none.';

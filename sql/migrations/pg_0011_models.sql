@@ -198,7 +198,7 @@ begin
 exception when lock_not_available then
     raise exception using
         errcode = 'lock_not_available',
-        message = format('model: another session is measuring or changing %s just now', case when model_id is null then 'one'
+        message = format('model: another session is measuring or changing %s just now', case when model_id is null then 'a model'
                          else (select quote_literal(m.name) from embedding_models m where m.model_id = _hold_models.model_id) end),
         hint    = 'Call again when its calibrate, tune_index or ensure_index has ended; pg_stat_activity shows it.';
 when read_only_sql_transaction then

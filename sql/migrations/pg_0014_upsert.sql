@@ -140,7 +140,7 @@ declare
     v_item         record;
 begin
     if v_key = '' or length(v_key) > 512 or content is null or octet_length(content) > 16777216
-       or jsonb_typeof(metadata) <> 'object' or pg_column_size(metadata) > 4000 or created_at is not null then
+       or jsonb_typeof(metadata) <> 'object' or pg_column_size(metadata) > 200 or created_at is not null then
         perform _check_name('key', v_key);
         perform _check_content(content);
         perform _check_metadata(metadata);

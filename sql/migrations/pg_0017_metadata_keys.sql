@@ -93,9 +93,9 @@ create function kompanion._being_built(
 as $_being_built$
 -- Whether an invalid index may be one that another session is building: who builds concurrently holds this lock on the table to
 -- the end, and nobody could drop or build an index against it. VACUUM holds it too. (What pg_stat_progress_create_index tells
--- of others, only some may see.)
+-- of others, only some may see.) A standby does not see who builds on its primary, so there each may be.
 begin
-    return exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
+    return pg_is_in_recovery() or exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
                    where x.indexrelid = index and not x.indisvalid and l.mode = 'ShareUpdateExclusiveLock' and l.granted
                      and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.pid <> pg_backend_pid());
 end;

@@ -73,7 +73,7 @@ begin
     perform _check_content(s.content, format('items[%s].content', s.ord))
     from pg_temp.staged_items s where s.content is null or octet_length(s.content) > 4000000;
     perform _check_metadata(s.metadata, format('items[%s].metadata', s.ord))
-    from pg_temp.staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000);
+    from pg_temp.staged_items s where s.metadata is not null and (jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 200);
     perform _expiry(s.expires_at, null, format('items[%s].', s.ord))
     from pg_temp.staged_items s where s.expires_at is not null;
     perform _check_moment(format('items[%s].created_at', s.ord), s.created_at)
@@ -152,7 +152,7 @@ begin
     select bool_or(s.key = '' or length(s.key) > 512 or s.thread = '' or length(s.thread) > 512
                    or s.user_key = '' or length(s.user_key) > 512
                    or s.content is null or octet_length(s.content) > 4000000
-                   or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 4000
+                   or jsonb_typeof(s.metadata) <> 'object' or pg_column_size(s.metadata) > 200
                    or s.expires_at <= now() or s.expires_at > '9999-12-29 00:00:00+00'
                    or s.created_at not between '0001-01-03 00:00:00+00' and '9999-12-29 00:00:00+00'
                    -- No tag is empty, NULL or longer than 128, nor are there more than 64, when all of them together are short.
