@@ -88,7 +88,7 @@ def number(name: str, value: Any) -> float | None:
     """A finite number, or None; BadArgument otherwise."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not abs(value) < 1e300:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not abs(float(value)) < 1e300:
         raise BadArgument(f"{name}: {value!r} is no finite number", hint="Give a float, such as 0.95.")
     return float(value)
 

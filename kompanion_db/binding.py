@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -62,10 +62,10 @@ class AsyncBound(Generic[P, T]):
         self.method = method
 
     @overload
-    def __get__(self, store: None, owner: type) -> Callable[..., Awaitable[T]]: ...
+    def __get__(self, store: None, owner: type) -> Callable[..., Coroutine[Any, Any, T]]: ...
     @overload
-    def __get__(self, store: AsyncStore, owner: type) -> Callable[P, Awaitable[T]]: ...
-    def __get__(self, store: AsyncStore | None, owner: type) -> Callable[..., Awaitable[T]]:
+    def __get__(self, store: AsyncStore, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, store: AsyncStore | None, owner: type) -> Callable[..., Coroutine[Any, Any, T]]:
         return self.method if store is None else MethodType(self.method, store)
 
 

@@ -17,7 +17,7 @@ from psycopg.types import TypeInfo
 from psycopg.types.json import set_json_loads
 
 from . import metadata
-from .errors import BadArgument, NotInstalled
+from .errors import BadArgument, ConnectionFailed, NotInstalled
 from .requests import Call, Outside, Progress
 from .urls import connection_args
 
@@ -56,7 +56,13 @@ STAGE_ITEMS_TYPES: list[int | str] = ["int4", "text", "uuid", "text", "text", "j
 STAGE_ITEMS_TYPES += ["text", "text", "timestamptz", "int4", "text", "timestamptz"]
 STAGE_CHUNKS_SQL = """copy pg_temp.staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
     from stdin (format binary)"""
-MERGE_SQL = "select m.status, count(*)::integer as items from kompanion.merge_staged(%s) m group by m.status"
+STAGE_SQL = "select kompanion.begin_staging() as at"
+MERGE_SQL = "select m.status, count(*)::integer as items from kompanion.merge_staged(%s, %s) m group by m.status"
+
+
+def closed(call: str) -> ConnectionFailed:
+    """The error for a store that was closed; ``call`` opens one."""
+    return ConnectionFailed("the store is closed", hint=f"{call}(url) again.")
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from . import embedded, pg_protocol
 from .blocks import Blocks
@@ -31,10 +31,6 @@ from .store import Store
 from .turns import BREATH, PATIENCE, Merging
 
 Conn = psycopg.Connection[DictRow]
-
-
-def _closed() -> ConnectionFailed:
-    return ConnectionFailed("the store is closed", hint="connect(url) again.")
 
 
 def _take_away(conn: Conn) -> None:
@@ -143,7 +139,7 @@ class PostgresStore(Store):
 
     def _open_pool(self) -> ConnectionPool[Conn]:
         if self._pool is None or self._pool.closed:
-            raise _closed()
+            raise pg_protocol.closed("connect")
         return self._pool
 
     @contextmanager
@@ -162,6 +158,8 @@ class PostgresStore(Store):
                 f"no connection in {pool.timeout:g} s",
                 hint="Raise max_size, or see whether the server is up.",
             ) from exc
+        except PoolClosed as exc:  # while this waited for a connection
+            raise pg_protocol.closed("connect") from exc
 
     def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""
@@ -212,16 +210,17 @@ class PostgresStore(Store):
                         raise
 
     def _begin_merge(self, merge: Merge) -> Merging:
-        merging = Merging(merge.first)
+        assert merge.before is None or isinstance(merge.before, Merging)
+        merging = Merging(merge.before)
         check_process(self._pid)  # a fork has no threads
         if self._blocks.innermost is None:
             try:
-                merging.future = self._merger.submit(self._merge_in_turn, merge, merging)
+                merging.future = self._merger.submit(merging.run, partial(self._merge_in_turn, merge, merging))
             except RuntimeError as exc:  # it was shut down
-                raise _closed() from exc
+                raise pg_protocol.closed("connect") from exc
         else:  # the caller's transaction is this thread's
             try:
-                merging.future.set_result(self._merge(merge))
+                merging.future.set_result(self._merge(merge, merging))
             except Exception as exc:
                 merging.future.set_exception(exc)  # told at its turn, as of one that is under way
         return merging
@@ -230,7 +229,7 @@ class PostgresStore(Store):
         if not turn.kept:
             try:
                 with self._connection() as conn, translated(), conn.transaction():
-                    rows = self._stage_and_merge(conn, merge)
+                    rows = self._stage_and_merge(conn, merge, turn)
                     if turn.come(PATIENCE):
                         return rows
                     raise psycopg.Rollback
@@ -240,15 +239,15 @@ class PostgresStore(Store):
                 pass
             if not turn.come():
                 return []
-        return self._merge(merge)
+        return self._merge(merge, turn)
 
-    def _merge(self, merge: Merge) -> list[DictRow]:
+    def _merge(self, merge: Merge, turn: Merging) -> list[DictRow]:
         with self._connection() as conn, translated(), conn.transaction():
-            return self._stage_and_merge(conn, merge)
+            return self._stage_and_merge(conn, merge, turn)
 
-    def _stage_and_merge(self, conn: Conn, merge: Merge) -> list[DictRow]:
+    def _stage_and_merge(self, conn: Conn, merge: Merge, turn: Merging) -> list[DictRow]:
         items, chunks = pg_protocol.staging_types(conn, self._vector)
-        conn.execute("select kompanion.begin_staging()")
+        turn.stage(conn.execute(pg_protocol.STAGE_SQL).fetchall()[0]["at"])
         with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
             copy.set_types(items)
             for row in merge.items:
@@ -261,4 +260,4 @@ class PostgresStore(Store):
                 copy.set_types(chunks)
                 for row in merge.chunks:
                     copy.write_row(row)
-        return conn.execute(pg_protocol.MERGE_SQL, (merge.model,), binary=True).fetchall()
+        return conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True).fetchall()

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from . import arguments as check
 from . import embedded, pg_protocol
@@ -142,7 +142,7 @@ class AsyncPostgresStore(AsyncStore):
 
     def _open_pool(self) -> AsyncConnectionPool[Conn]:
         if self._pool is None or self._pool.closed:
-            raise ConnectionFailed("the store is closed", hint="connect_async(url) again.")
+            raise pg_protocol.closed("connect_async")
         return self._pool
 
     @asynccontextmanager
@@ -161,6 +161,8 @@ class AsyncPostgresStore(AsyncStore):
                 f"no connection in {pool.timeout:g} s",
                 hint="Raise max_size, or see whether the server is up.",
             ) from exc
+        except PoolClosed as exc:  # while this waited for a connection
+            raise pg_protocol.closed("connect_async") from exc
 
     @asynccontextmanager
     async def _got(self, pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
@@ -232,12 +234,13 @@ class AsyncPostgresStore(AsyncStore):
                                 raise
 
     async def _begin_merge(self, merge: Merge) -> AsyncMerging:
-        merging = AsyncMerging(merge.first)
+        assert merge.before is None or isinstance(merge.before, AsyncMerging)
+        merging = AsyncMerging(merge.before)
         if self._blocks.innermost is None:
-            merging.task = asyncio.create_task(self._merge_in_turn(merge, merging))
+            merging.task = asyncio.create_task(merging.run(partial(self._merge_in_turn, merge, merging)))
         else:  # the caller's transaction has one connection
             try:
-                merging.task.set_result(await self._merge(merge))
+                merging.task.set_result(await self._merge(merge, merging))
             except Exception as exc:
                 merging.task.set_exception(exc)  # told at its turn, as of one that is under way
         return merging
@@ -248,7 +251,7 @@ class AsyncPostgresStore(AsyncStore):
                 async with self._connection() as conn:
                     with translated():
                         async with conn.transaction():
-                            rows = await self._stage_and_merge(conn, merge)
+                            rows = await self._stage_and_merge(conn, merge, turn)
                             if await turn.come(PATIENCE):
                                 return rows
                             raise psycopg.Rollback
@@ -258,17 +261,17 @@ class AsyncPostgresStore(AsyncStore):
                 pass
             if not await turn.come():
                 return []
-        return await self._merge(merge)
+        return await self._merge(merge, turn)
 
-    async def _merge(self, merge: Merge) -> list[DictRow]:
+    async def _merge(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
         async with self._connection() as conn:
             with translated():
                 async with conn.transaction():
-                    return await self._stage_and_merge(conn, merge)
+                    return await self._stage_and_merge(conn, merge, turn)
 
-    async def _stage_and_merge(self, conn: Conn, merge: Merge) -> list[DictRow]:
+    async def _stage_and_merge(self, conn: Conn, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
         items, chunks = pg_protocol.staging_types(conn, self._vector)
-        await conn.execute("select kompanion.begin_staging()")
+        turn.stage((await (await conn.execute(pg_protocol.STAGE_SQL)).fetchall())[0]["at"])
         async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
             copy.set_types(items)
             for row in merge.items:
@@ -281,7 +284,7 @@ class AsyncPostgresStore(AsyncStore):
                 copy.set_types(chunks)
                 for row in merge.chunks:
                     await copy.write_row(row)
-        return await (await conn.execute(pg_protocol.MERGE_SQL, (merge.model,), binary=True)).fetchall()
+        return await (await conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True)).fetchall()
 
 
 async def _pull(request: Pull) -> tuple[Any, list[Any]]:

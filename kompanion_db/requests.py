@@ -74,8 +74,8 @@ class Merge:
     items: Sequence[Sequence[Any]]
     chunks: Sequence[Sequence[Any]]
     model: str | None
-    first: bool
-    """Whether no other merge is before it, so that it is its turn already."""
+    before: Turn | None
+    """The merge whose turn is before; None if it is its turn already."""
 
 
 @dataclass(frozen=True)

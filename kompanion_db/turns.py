@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from .requests import Row
@@ -26,6 +28,15 @@ BREATH = 0.00005
 class _Turn:
     _decided: Any
     kept: bool
+    staged: Any
+    """Set when it was staged, or has failed: what the next one writes is younger."""
+    since: datetime | None = None
+    """When it was first staged, by the server's clock; what it writes is as old, though it be made again."""
+
+    def stage(self, at: datetime) -> None:
+        """It is being staged."""
+        self.since = self.since or at
+        self.staged.set()
 
     def keep(self) -> None:
         """It is this one's turn: it may commit."""
@@ -40,10 +51,21 @@ class _Turn:
 class Merging(_Turn):
     """A merge in the hands of a thread."""
 
-    def __init__(self, first: bool) -> None:
-        self.kept = first
+    def __init__(self, before: Merging | None) -> None:
+        self.kept = before is None
+        self.staged = threading.Event()
+        self._before_staged = None if before is None else before.staged
         self._decided = threading.Event()
         self.future: Future[list[Row]] = Future()
+
+    def run(self, merge: Callable[[], list[Row]]) -> list[Row]:
+        """Make the merge, once the one before it is staged."""
+        if self._before_staged is not None:
+            self._before_staged.wait()
+        try:
+            return merge()
+        finally:
+            self.staged.set()
 
     def done(self) -> bool:
         """Whether it was kept, or has failed."""
@@ -58,10 +80,21 @@ class Merging(_Turn):
 class AsyncMerging(_Turn):
     """A merge in the hands of a task."""
 
-    def __init__(self, first: bool) -> None:
-        self.kept = first
+    def __init__(self, before: AsyncMerging | None) -> None:
+        self.kept = before is None
+        self.staged = asyncio.Event()
+        self._before_staged = None if before is None else before.staged
         self._decided = asyncio.Event()
         self.task: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+
+    async def run(self, merge: Callable[[], Awaitable[list[Row]]]) -> list[Row]:
+        """Make the merge, once the one before it is staged."""
+        try:
+            if self._before_staged is not None:
+                await self._before_staged.wait()
+            return await merge()
+        finally:
+            self.staged.set()
 
     def done(self) -> bool:
         """Whether it was kept, or has failed."""

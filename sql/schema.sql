@@ -593,7 +593,7 @@ begin
     -- Ordinals without repeats, whole contents, vectors that fit: what nearly every chunk is.
     select bool_or(c.ordinal <> 0 or c.content is not null or c.start_offset is not null or c.end_offset is not null)
                or (select count(distinct c.ord) from pg_temp.staged_chunks c) <> count(*) as odd,
-           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) = 0) as odd_vector, min(c.ord) as first, max(c.ord) as last
+           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) not between 1e-15 and 1e15) as odd_vector, min(c.ord) as first, max(c.ord) as last
     into v_chunks
     from pg_temp.staged_chunks c;
     -- Looked for one by one only where the items are not numbered without gaps, as nearly all are.
@@ -696,7 +696,11 @@ CREATE FUNCTION kompanion._check_vector(argument text, value public.vector, dim 
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them.
+-- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them. pgvector adds up
+-- squares and products in single precision (3.4e38 at most, 1.2e-38 at least): beyond that distances are NaN, or 0 to everything.
+declare
+    c_shortest constant double precision := case when metric = 'cosine' then 1e-15 else 0 end;
+    c_longest  constant double precision := 1e15;
 begin
     if value is null or vector_dims(value) <> dim then
         raise exception using
@@ -709,6 +713,12 @@ begin
             errcode = 'KM004',
             message = format('%s: is the zero vector, which has no direction to compare under cosine', argument),
             hint    = 'Leave out what has no embedding, or register the model with metric l2 or inner_product.';
+    elsif vector_norm(value) not between c_shortest and c_longest then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: is %s for distances in single precision', argument,
+                             case when vector_norm(value) > c_longest then 'longer than 1e15, too long' else 'shorter than 1e-15, too short' end),
+            hint    = 'Scale the vectors of the model before they are stored and asked, best to length 1.';
     end if;
 end;
 $$;
@@ -1257,7 +1267,7 @@ declare
     v_schema constant text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
                                where x.extname = 'vector');
 begin
-    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', kind, v_schema, v_type, dim,
+    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', quote_ident(kind), v_schema, v_type, dim,
                   case metric when 'cosine' then 'cosine' when 'l2' then 'l2' else 'ip' end,
                   case when kind = 'ivfflat' then format(' with (lists = %s)', lists) end);
 end;
@@ -1375,16 +1385,18 @@ $_$;
 
 COMMENT ON FUNCTION kompanion._indexed_ranges(filter jsonb, OUT number_key text[], OUT number_low numeric, OUT number_high numeric, OUT text_key text[], OUT text_low text, OUT text_high text) IS 'Internal. The ranges a filter implies for keys that index_metadata_key indexed.';
 
--- Name: _insert_staged(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _insert_staged(integer, timestamp with time zone); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._insert_staged(model_id integer) RETURNS SETOF integer
+CREATE FUNCTION kompanion._insert_staged(model_id integer, created_at timestamp with time zone) RETURNS SETOF integer
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Inserts the staged items whose names are new, with chunks, vectors and queue, and returns their places.
--- In order of their keys, so that two loads that meet wait for each other instead of deadlocking.
+-- In order of their keys, so that two loads that meet wait for each other instead of deadlocking; but each is older than the
+-- one after it by a microsecond, so that lists have them in the order in which they were given.
 declare
     v_queue boolean;
+    v_ords  integer[] := array(select s.ord from pg_temp.staged_items s order by 1);
 begin
     perform _thread_id(t.namespace_id, t.thread)
     from (select distinct s.namespace_id, s.thread from pg_temp.staged_items s where s.thread is not null order by 1, 2) t;
@@ -1404,7 +1416,7 @@ begin
                case when array_dims(s.tags) = '[1:1]' then s.tags
                else coalesce((select array_agg(distinct l.tag collate "C" order by l.tag collate "C") from unnest(s.tags) l (tag)), '{}') end,
                t.thread_id, u.user_id, s.actor,
-               coalesce(s.created_at, clock_timestamp()), s.expires_at
+               coalesce(s.created_at, _insert_staged.created_at + width_bucket(s.ord, v_ords) * interval '1 microsecond'), s.expires_at
         from pg_temp.staged_items s
         left join threads t on t.namespace_id = s.namespace_id and t.key = s.thread
         left join users u on u.namespace_id = s.namespace_id and u.key = s.user_key
@@ -1448,9 +1460,9 @@ begin
 end;
 $$;
 
--- Name: FUNCTION _insert_staged(model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _insert_staged(model_id integer, created_at timestamp with time zone); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._insert_staged(model_id integer) IS 'Internal. Inserts the staged items whose names are new; returns their places.';
+COMMENT ON FUNCTION kompanion._insert_staged(model_id integer, created_at timestamp with time zone) IS 'Internal. Inserts the staged items whose names are new; returns their places.';
 
 -- Name: _install_path(); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1724,6 +1736,7 @@ declare
     v_among   double precision;
     v_less    double precision;
     v_share   double precision;
+    v_gone    boolean;
     v_look    constant integer := plan.knobs ->> 'look';
     v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
     -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
@@ -1763,7 +1776,15 @@ begin
     -- How dense the matches lie, the place of the last of k tells (one less of both: J. B. S. Haldane, On a method of estimating
     -- frequencies, Biometrika 33, 1945); where fewer are in sight their number does, less half its standard error, since to think
     -- them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
-    plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
+    plan.nearest := v_sight.nearest; plan.looked := v_sight.looked;
+    -- Next to nothing alive where there should be a list full of it: its neighbours are gone, or hidden from this role. What it
+    -- sees then tells nothing of where the others are, and it is not to be taken for easy.
+    v_gone := coalesce(plan.looked, 0) < 10
+              and coalesce(plan.looked, 0) < coalesce(0.25 * (plan.knobs ->> 'rows')::double precision / plan.lists, 10);
+    if not v_gone or v_gone is null then
+        -- A longer query has greater products with everything, and is not the easier for it.
+        plan.tenth := v_sight.tenth / case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
+    end if;
     v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
     v_among := plan.looked;
     v_less := 0.5;
@@ -1773,7 +1794,7 @@ begin
         v_among := greatest(v_sight.places[v_enough], v_enough) - 1;  -- of equally near ones the order is not that of the places
     end if;
     if v_all then
-        plan.density := 1;
+        plan.density := case when v_gone then null else 1 end;
     elsif v_seen >= 3 then
         -- Where this is what chance would give, were the matches strewn over all rows, the share of all counts three times as
         -- much as what is seen here: it is known better than so few can tell.
@@ -1786,7 +1807,7 @@ begin
         plan.density := (v_seen - v_less * sqrt(v_seen)) / v_among;
     end if;
     plan.difficulty := 0;
-    while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
+    while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < coalesce(plan.tenth, 'infinity') loop
         plan.difficulty := plan.difficulty + 1;
     end loop;
     return plan;
@@ -2282,6 +2303,10 @@ begin
     plan.index_kind := plan.index ->> 'kind';
     plan.lists := plan.index ->> 'lists';
     plan.half := plan.index ->> 'half';
+    if plan.half and vector_norm(query) > 65504 then
+        plan.reason := 'the query is too long for the half precision of the index';
+        return plan;
+    end if;
     plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);
 
     plan := _look_around(plan, query);
@@ -2339,6 +2364,10 @@ declare
     v_share  double precision := case when plan.index_kind = 'hnsw' then 0.05 when plan.target_recall > 0.95 then 0.4 else 0.25 end;
     v_visits double precision;
 begin
+    if plan.half and vector_norm(query) > 65504 then
+        plan.path := 'exact'; plan.reason := 'the query is too long for the half precision of the index';
+        return plan;
+    end if;
     plan := _count_scope(plan, query, greatest(setting('exact_threshold')::integer, plan.k));
     if plan.matches <= plan.threshold then
         plan.path := 'exact'; plan.reason := 'matches are within the exact threshold';
@@ -2403,7 +2432,7 @@ begin
     if not found then
         perform _model(model);
     end if;
-    if query is null or vector_dims(query) <> p.dim or p.metric = 'cosine' and vector_norm(query) = 0 then
+    if query is null or vector_dims(query) <> p.dim or vector_norm(query) not between 1e-15 and 1e15 then
         perform _check_vector('query', query, p.dim, p.metric);
     end if;
     p.k := k;
@@ -2603,7 +2632,7 @@ COMMENT ON FUNCTION kompanion._reach(ladder integer[], recalls double precision[
 -- Name: _read_cursor(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid) RETURNS record
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- The place a cursor names; NULLs for no cursor.
@@ -3020,6 +3049,22 @@ $$;
 
 COMMENT ON FUNCTION kompanion._segment_letters() IS 'Internal. The letters beyond ASCII that a namespace segment may hold; the same table stands in Python, a test compares them.';
 
+-- Name: _tg__refuse(); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._tg__refuse() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The triggers that call this say when, and what of it: SQLSTATE, message and hint.
+begin
+    raise exception using errcode = tg_argv[0], message = tg_argv[1], hint = tg_argv[2];
+end;
+$$;
+
+-- Name: FUNCTION _tg__refuse(); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._tg__refuse() IS 'Internal. Refuses what its trigger watches for.';
+
 -- Name: _tg_memory_chunks__update(); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._tg_memory_chunks__update() RETURNS trigger
@@ -3408,7 +3453,7 @@ COMMENT ON FUNCTION kompanion._write_model_scans() IS 'Internal. Writes _model_n
 
 -- Name: begin_staging(); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion.begin_staging() RETURNS void
+CREATE FUNCTION kompanion.begin_staging() RETURNS timestamp with time zone
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET client_min_messages TO 'warning'
@@ -3452,12 +3497,13 @@ begin
         delete from pg_temp.staged_items;
         delete from pg_temp.staged_chunks;
     end if;
+    return clock_timestamp();
 end;
 $$;
 
 -- Name: FUNCTION begin_staging(); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction.';
+COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. Returns the time, which merge_staged takes as created_at.';
 
 -- Name: calibrate(text, double precision, integer, public.vector[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3676,6 +3722,12 @@ declare
     v_segments text[] := namespace_segments(path);
     v_count    integer;
 begin
+    if current_setting('transaction_isolation') = 'repeatable read' then
+        raise exception using
+            errcode = '25001',
+            message = 'delete_namespace: a transaction of isolation level repeatable read does not see what others register below it',
+            hint    = 'Call it in one of level read committed, or serializable.';
+    end if;
     lock table namespaces in share row exclusive mode;  -- waits for namespaces that are just being registered below it
     if not exists (select 1 from namespaces n
                    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments) then
@@ -3730,7 +3782,8 @@ CREATE FUNCTION kompanion.enqueue_missing(model text DEFAULT NULL::text) RETURNS
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Queues every chunk that has no vector of the model. Writing functions queue what they write; this finds what
--- was written around them, or by a transaction that ran while the model was being registered.
+-- was written around them, or by a transaction that ran while the model was being registered. What a writer replaces just now is
+-- passed over: the chunk that takes its place is queued by the writer, or found by the next call.
 declare
     v_model integer := (select m.model_id from _model(enqueue_missing.model) m);
     v_count bigint;
@@ -3740,6 +3793,7 @@ begin
     from memory_chunks c
     where not exists (select 1 from embeddings e
                       where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model)
+    for key share of c skip locked
     on conflict do nothing;
     get diagnostics v_count = row_count;
     return v_count;
@@ -3824,6 +3878,16 @@ begin
           and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
                                           from generate_series(1, cardinality(v_segments) - 1) g));
         if v_deleted is null then
+            -- The snapshot of a repeatable read may be older than a delete of one above: a conflict with a row that it does not
+            -- see is a 40001, to be tried again.
+            if cardinality(v_segments) > 1 and current_setting('transaction_isolation') = 'repeatable read' then
+                insert into namespaces (namespace_id, path, segments)
+                select n.namespace_id, n.path, n.segments
+                from namespaces n
+                where n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
+                                                  from generate_series(1, cardinality(v_segments) - 1) g))
+                on conflict do nothing;
+            end if;
             insert into namespaces (namespace_id, path, segments) values (v_id, path, v_segments)
             on conflict do nothing;
         end if;
@@ -4287,8 +4351,8 @@ begin
     ), vectors as (
         insert into embeddings as e (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, vector, created_at)
         select k.namespace_id, k.chunk_id, m.model_id, k.item_id, p.thread_id, p.tags, p.expires_at, p.deleted_at,
-               -- A model that is not known, and a zero vector under cosine, end in a NULL and are refused.
-               case when m.metric <> 'cosine' or vector_norm(w.vector) > 0 then w.vector end, v.created_at
+               -- A model that is not known, and a length that _check_vector refuses, end in a NULL and are refused.
+               case when vector_norm(w.vector) between case when m.metric = 'cosine' then 1e-15 else 0 end and 1e15 then w.vector end, v.created_at
         from chunks k
         join pieces p on p.namespace_id = k.namespace_id and p.item_id = k.item_id and p.ordinal = k.ordinal
         cross join lateral jsonb_to_recordset(p.vectors) as v (model text, vector jsonb, created_at timestamptz)
@@ -4866,9 +4930,9 @@ $$;
 
 COMMENT ON FUNCTION kompanion.measure_recall(model text, scope text, sample integer, k integer, target_recall double precision, queries public.vector[]) IS 'What users get now: recall@k of searches of a scope against exact ones, with a 95 % interval and the median time. Asks with stored vectors of the scope, every other one mixed with another, or with queries of your own.';
 
--- Name: merge_staged(text); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: merge_staged(text, timestamp with time zone); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion.merge_staged(model text DEFAULT NULL::text) RETURNS TABLE(ord integer, item_id uuid, revision integer, status text)
+CREATE FUNCTION kompanion.merge_staged(model text DEFAULT NULL::text, created_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(ord integer, item_id uuid, revision integer, status text)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -4890,8 +4954,9 @@ begin
     else
         select null::integer as model_id, null::text as model, null::integer as dim, null::text as metric into v_model;
     end if;
+    perform _check_moment('created_at', merge_staged.created_at);
     perform _check_staged(v_model.dim, v_model.metric);
-    v_done := array(select n from _insert_staged(v_model.model_id) n);
+    v_done := array(select n from _insert_staged(v_model.model_id, coalesce(merge_staged.created_at, clock_timestamp())) n);
     return query
     select s.ord, s.item_id, 1, 'inserted' from pg_temp.staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
 
@@ -4919,9 +4984,9 @@ begin
 end;
 $$;
 
--- Name: FUNCTION merge_staged(model text); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION merge_staged(model text, created_at timestamp with time zone); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.merge_staged(model text) IS 'Write the items staged in this transaction, with their chunks and vectors of one model; one status per item, all or nothing. The rules are those of upsert_item.';
+COMMENT ON FUNCTION kompanion.merge_staged(model text, created_at timestamp with time zone) IS 'Write the items staged in this transaction, with their chunks and vectors of one model; one status per item, all or nothing. The rules are those of upsert_item. created_at: when the first of them was made, each next a microsecond later; by default now.';
 
 -- Name: metadata_number(jsonb, text[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5230,7 +5295,7 @@ CREATE FUNCTION kompanion.record_index(model text, index_rows bigint) RETURNS vo
 declare
     v_model integer := (select m.model_id from _model(record_index.model) m);
 begin
-    if index_rows is null or index_rows < 0 then
+    if index_rows is null or index_rows not between 0 and 1000000000000 then
         raise exception using
             errcode = 'KM007',
             message = format('index_rows: %s is not the number of rows an index was built from', coalesce(index_rows::text, 'NULL')),
@@ -5352,6 +5417,7 @@ CREATE FUNCTION kompanion.restore_namespace(path text) RETURNS integer
 declare
     v_segments text[] := namespace_segments(path);
     v_deleted  timestamptz;
+    v_above    text;
     v_count    integer;
 begin
     select n.deleted_at into v_deleted from namespaces n where n.namespace_id = namespace_id(restore_namespace.path);
@@ -5360,6 +5426,19 @@ begin
             errcode = 'KM003',
             message = format('there is no namespace %L', path),
             hint    = 'See list_namespaces(include_deleted => true).';
+    end if;
+    select n.path into v_above
+    from namespaces n
+    where n.deleted_at is not null
+      and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
+                                      from generate_series(1, cardinality(v_segments) - 1) g))
+    order by n.segments
+    limit 1;
+    if v_above is not null then
+        raise exception using
+            errcode = 'KM009',
+            message = format('namespace %L, above it, is deleted', v_above),
+            hint    = format('Bring that back first: restore_namespace(%L).', v_above);
     end if;
     update namespaces n
     set deleted_at = null
@@ -5372,7 +5451,7 @@ $$;
 
 -- Name: FUNCTION restore_namespace(path text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.restore_namespace(path text) IS 'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. KM003 when there is none.';
+COMMENT ON FUNCTION kompanion.restore_namespace(path text) IS 'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. KM003 when there is none, KM009 when one above is deleted.';
 
 -- Name: retire_model(text, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5399,9 +5478,14 @@ begin
             hint    = 'Switch to another one first: set_default_model(name).';
     end if;
     update embedding_models m set retired_at = now() where m.model_id = v_model and m.retired_at is null;
-    delete from embedding_queue q where q.model_id = v_model;
+    -- What a writer has in hand is passed over: in whatever order it deletes, neither waits for the other.
+    delete from embedding_queue q using (
+        select w.namespace_id, w.chunk_id from embedding_queue w where w.model_id = v_model for update skip locked) w
+    where q.namespace_id = w.namespace_id and q.chunk_id = w.chunk_id and q.model_id = v_model;
     if delete_vectors then
-        delete from embeddings e where e.model_id = v_model;
+        delete from embeddings e using (
+            select w.namespace_id, w.chunk_id from embeddings w where w.model_id = v_model for update skip locked) w
+        where e.namespace_id = w.namespace_id and e.chunk_id = w.chunk_id and e.model_id = v_model;
         get diagnostics v_deleted = row_count;
     end if;
     return v_deleted;
@@ -5782,6 +5866,8 @@ declare
     v_times   double precision;
     v_found   jsonb := '[]';
     v_best    jsonb;
+    v_former  jsonb;
+    v_hurried boolean := false;
     v_seconds double precision := 0;  -- a list
     v_need    double precision;
     v_built   double precision;
@@ -5835,8 +5921,8 @@ begin
         -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one built before.
         v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists end;
         if clock_timestamp() + make_interval(secs => v_need) > v_end then
-            raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), round(v_need);
-            continue;
+            raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), ceil(v_need);
+            v_hurried := true; continue;
         end if;
         v_built := _build_candidate(p);
         if v_built is null then
@@ -5857,11 +5943,17 @@ begin
         v_best := (select f from jsonb_array_elements(v_found) f where f ->> 'knob' is not null order by (f ->> 'milliseconds')::double precision limit 1);
     end loop;
     drop table kompanion.tuning_copy;
+    select m.index_choice into v_former from embedding_models m
+    where m.model_id = p.model_id and m.index_choice ->> 'target_recall' = p.target_recall::text and m.index_choice ->> 'share' = tune_index.share::text;
     if v_found = '[]' and v_mb is not null then
-        raise exception using
-            errcode = 'program_limit_exceeded',
+        raise exception using errcode = 'program_limit_exceeded',
             message = format('maintenance_work_mem: %s is too little to build any candidate', current_setting('maintenance_work_mem')),
             hint = format('Set it to %sMB or more, for this session or for the role, and tune again.', v_mb);
+    elsif v_hurried and v_former is not null and not exists (
+            select 1 from jsonb_to_recordset(v_found) f (kind text, lists integer) where f.kind = v_former ->> 'kind'
+              and coalesce(f.lists * sqrt((v_former ->> 'rows')::double precision / v_rows) / (v_former ->> 'lists')::integer between 0.9 and 1.1, true)) then
+        raise notice 'tune_index: % was found best with more time, and is so until it is measured beside these', concat_ws(' ', v_former ->> 'kind', v_former ->> 'lists');
+        v_best := null;
     elsif v_best is not null then
         update embedding_models m
         set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())
@@ -6125,6 +6217,7 @@ CREATE TABLE kompanion.embedding_models (
     knob_table real[],
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     retired_at timestamp with time zone,
+    CONSTRAINT embedding_models_choice_ck CHECK (((index_choice ->> 'kind'::text) = ANY (ARRAY['ivfflat'::text, 'hnsw'::text]))),
     CONSTRAINT embedding_models_default_ck CHECK ((NOT (is_default AND (retired_at IS NOT NULL)))),
     CONSTRAINT embedding_models_dim_ck CHECK (((dim >= 1) AND (dim <= 16000))),
     CONSTRAINT embedding_models_metric_ck CHECK ((metric = ANY (ARRAY['cosine'::text, 'l2'::text, 'inner_product'::text]))),
@@ -6189,6 +6282,10 @@ COMMENT ON COLUMN kompanion.embedding_models.created_at IS 'When it was register
 -- Name: COLUMN embedding_models.retired_at; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON COLUMN kompanion.embedding_models.retired_at IS 'Since when it is no longer embedded for nor searched. NULL while in use.';
+
+-- Name: CONSTRAINT embedding_models_choice_ck ON embedding_models; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT embedding_models_choice_ck ON kompanion.embedding_models IS 'The kinds that are tried; index_statements spells it out.';
 
 -- Name: CONSTRAINT embedding_models_default_ck ON embedding_models; Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -6722,7 +6819,8 @@ CREATE TABLE kompanion.threads (
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     closed_at timestamp with time zone,
-    CONSTRAINT threads_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text))
+    CONSTRAINT threads_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT threads_times_ck CHECK ((isfinite(created_at) AND ((closed_at IS NULL) OR isfinite(closed_at))))
 );
 
 -- Name: TABLE threads; Type: COMMENT; Schema: kompanion; Owner: -
@@ -6761,6 +6859,10 @@ COMMENT ON COLUMN kompanion.threads.closed_at IS 'Since when it takes no new mem
 
 COMMENT ON CONSTRAINT threads_metadata_object_ck ON kompanion.threads IS 'Metadata is a JSON object.';
 
+-- Name: CONSTRAINT threads_times_ck ON threads; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT threads_times_ck ON kompanion.threads IS 'Lists are in order of these, and their cursors cannot hold infinity.';
+
 -- Name: users; Type: TABLE; Schema: kompanion; Owner: -
 
 CREATE TABLE kompanion.users (
@@ -6770,7 +6872,8 @@ CREATE TABLE kompanion.users (
     display_name text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT users_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text))
+    CONSTRAINT users_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT users_times_ck CHECK (isfinite(created_at))
 );
 
 -- Name: TABLE users; Type: COMMENT; Schema: kompanion; Owner: -
@@ -6804,6 +6907,10 @@ COMMENT ON COLUMN kompanion.users.created_at IS 'When the user was first named.'
 -- Name: CONSTRAINT users_metadata_object_ck ON users; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON CONSTRAINT users_metadata_object_ck ON kompanion.users IS 'Metadata is a JSON object.';
+
+-- Name: CONSTRAINT users_times_ck ON users; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT users_times_ck ON kompanion.users IS 'Clients cannot read infinity.';
 
 -- Name: live_items; Type: VIEW; Schema: kompanion; Owner: -
 
@@ -7274,6 +7381,14 @@ CREATE INDEX memory_items_thread_created_ix ON kompanion.memory_items USING btre
 
 COMMENT ON INDEX kompanion.memory_items_thread_created_ix IS 'A thread in order of time.';
 
+-- Name: memory_items_user_ix; Type: INDEX; Schema: kompanion; Owner: -
+
+CREATE INDEX memory_items_user_ix ON kompanion.memory_items USING btree (namespace_id, user_id) WHERE (user_id IS NOT NULL);
+
+-- Name: INDEX memory_items_user_ix; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON INDEX kompanion.memory_items_user_ix IS 'Deleting a user, as when a namespace is purged, looks for what names it.';
+
 -- Name: namespaces_deleted_ix; Type: INDEX; Schema: kompanion; Owner: -
 
 CREATE INDEX namespaces_deleted_ix ON kompanion.namespaces USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
@@ -7290,6 +7405,14 @@ CREATE INDEX namespaces_segments_ix ON kompanion.namespaces USING btree (segment
 
 COMMENT ON INDEX kompanion.namespaces_segments_ix IS 'Resolves a scope to namespace ids as one range.';
 
+-- Name: memory_chunks memory_chunks_050_identity; Type: TRIGGER; Schema: kompanion; Owner: -
+
+CREATE TRIGGER memory_chunks_050_identity BEFORE UPDATE OF namespace_id, item_id, chunk_id ON kompanion.memory_chunks FOR EACH ROW WHEN (((old.namespace_id <> new.namespace_id) OR (old.item_id <> new.item_id) OR (old.chunk_id <> new.chunk_id))) EXECUTE FUNCTION kompanion._tg__refuse('KM007', 'namespace_id, item_id, chunk_id: the identity of a chunk never changes', 'Write the chunks of the other item with put_chunks or upsert_item.');
+
+-- Name: TRIGGER memory_chunks_050_identity ON memory_chunks; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON TRIGGER memory_chunks_050_identity ON kompanion.memory_chunks IS 'Vectors carry the item of their chunk, so it stays the same.';
+
 -- Name: memory_chunks memory_chunks_100_before_update; Type: TRIGGER; Schema: kompanion; Owner: -
 
 CREATE TRIGGER memory_chunks_100_before_update BEFORE UPDATE OF content ON kompanion.memory_chunks FOR EACH ROW WHEN ((old.content IS DISTINCT FROM new.content)) EXECUTE FUNCTION kompanion._tg_memory_chunks__update();
@@ -7305,6 +7428,14 @@ CREATE TRIGGER memory_chunks_900_after_update AFTER UPDATE OF content ON kompani
 -- Name: TRIGGER memory_chunks_900_after_update ON memory_chunks; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON TRIGGER memory_chunks_900_after_update ON kompanion.memory_chunks IS 'Vectors of a former text go.';
+
+-- Name: memory_item_revisions memory_item_revisions_050_by_hand; Type: TRIGGER; Schema: kompanion; Owner: -
+
+CREATE TRIGGER memory_item_revisions_050_by_hand BEFORE INSERT ON kompanion.memory_item_revisions FOR EACH ROW WHEN (((pg_trigger_depth() = 0) AND (NOT has_table_privilege('kompanion.memory_item_revisions'::text, 'delete'::text)))) EXECUTE FUNCTION kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand', 'Call upsert_item, or import_items as kompanion_admin.');
+
+-- Name: TRIGGER memory_item_revisions_050_by_hand ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON TRIGGER memory_item_revisions_050_by_hand ON kompanion.memory_item_revisions IS 'History is evidence: writers add to it by changing items alone.';
 
 -- Name: memory_items memory_items_100_before_update; Type: TRIGGER; Schema: kompanion; Owner: -
 
@@ -7707,12 +7838,12 @@ GRANT ALL ON FUNCTION kompanion._indexed_ranges(filter jsonb, OUT number_key tex
 GRANT ALL ON FUNCTION kompanion._indexed_ranges(filter jsonb, OUT number_key text[], OUT number_low numeric, OUT number_high numeric, OUT text_key text[], OUT text_low text, OUT text_high text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._indexed_ranges(filter jsonb, OUT number_key text[], OUT number_low numeric, OUT number_high numeric, OUT text_key text[], OUT text_low text, OUT text_high text) TO kompanion_admin;
 
--- Name: FUNCTION _insert_staged(model_id integer); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _insert_staged(model_id integer, created_at timestamp with time zone); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._insert_staged(model_id integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._insert_staged(model_id integer) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._insert_staged(model_id integer) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._insert_staged(model_id integer) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._insert_staged(model_id integer, created_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._insert_staged(model_id integer, created_at timestamp with time zone) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._insert_staged(model_id integer, created_at timestamp with time zone) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._insert_staged(model_id integer, created_at timestamp with time zone) TO kompanion_admin;
 
 -- Name: FUNCTION _install_path(); Type: ACL; Schema: kompanion; Owner: -
 
@@ -7994,6 +8125,10 @@ GRANT ALL ON FUNCTION kompanion._segment_letters() TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._segment_letters() TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._segment_letters() TO kompanion_admin;
 
+-- Name: FUNCTION _tg__refuse(); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._tg__refuse() FROM PUBLIC;
+
 -- Name: FUNCTION _tg_memory_chunks__update(); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._tg_memory_chunks__update() FROM PUBLIC;
@@ -8270,11 +8405,11 @@ GRANT ALL ON FUNCTION kompanion.measure_recall(model text, scope text, sample in
 GRANT ALL ON FUNCTION kompanion.measure_recall(model text, scope text, sample integer, k integer, target_recall double precision, queries public.vector[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion.measure_recall(model text, scope text, sample integer, k integer, target_recall double precision, queries public.vector[]) TO kompanion_admin;
 
--- Name: FUNCTION merge_staged(model text); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION merge_staged(model text, created_at timestamp with time zone); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion.merge_staged(model text) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion.merge_staged(model text) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion.merge_staged(model text) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion.merge_staged(model text, created_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion.merge_staged(model text, created_at timestamp with time zone) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion.merge_staged(model text, created_at timestamp with time zone) TO kompanion_admin;
 
 -- Name: FUNCTION metadata_number(metadata jsonb, path text[]); Type: ACL; Schema: kompanion; Owner: -
 

@@ -5,7 +5,8 @@ with reference (name) as (
     values ('embedding_models'), ('settings')
 ), allowed_trigger (name) as (
     values ('memory_items_100_before_update'), ('memory_items_900_after_update'),
-           ('memory_chunks_100_before_update'), ('memory_chunks_900_after_update')
+           ('memory_chunks_100_before_update'), ('memory_chunks_900_after_update'),
+           ('memory_chunks_050_identity'), ('memory_item_revisions_050_by_hand')
 ), tables as (
     select c.oid, c.relname::text as name, c.relpersistence, exists (select 1 from reference r where r.name = c.relname) as reference
     from pg_class c

@@ -50,6 +50,8 @@ NOT_ON_SQLITE = {
     "test_concurrency.py::test_a_namespace_that_is_being_restored": "a file has one writer at a time",
     "test_concurrency.py::test_sets_of_items_in_sql": _SQL,
     "test_connecting.py::test_a_pooler": "a file has no poolers",
+    "test_connecting.py::test_a_task_that_waits_for_a_connection_of_a": "a file has no pool",
+    "test_connecting.py::test_whoever_waits_for_a_connection_of_a": "a file has no pool",
     "test_copy.py::test_fifty_thousand_items": "goes from a server into a file and back",
     "test_copy.py::test_what_an_engine_exports": "goes from a server into a file and back",
     "test_curves.py": _PLANS,
@@ -65,6 +67,7 @@ NOT_ON_SQLITE = {
     "test_blocks_undone.py::test_on_a_server_a_block_whose": "a call that fails undoes itself alone in a file",
     "test_forks.py::test_a_child_that_connects_again": "SQLite in a child takes the locks of its parent for its own",
     "test_golden.py": _CATALOG,
+    "test_gone_neighbours.py": _PLANS,
     "test_index_builds.py": _PLANS,
     "test_index_choice.py": _PLANS,
     "test_install_*": "psql installs no file",
@@ -105,6 +108,7 @@ NOT_ON_SQLITE = {
     "test_urls.py::test_a_code_of_ours": _SQL,
     "test_urls.py::test_a_code_of_the_server": _SQL,
     "test_urls.py::test_a_server_out_of_reach": _SERVER,
+    "test_while_writing.py": "a file has one writer at a time, and it is in no transaction of repeatable read",
     "test_workers.py::test_a_killed_worker*uncommitted": "the one writer of a file waits for the worker's transaction to end",
 }
 """File, or file and the beginning of a test, with wildcards -> why it runs on PostgreSQL alone."""

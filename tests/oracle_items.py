@@ -101,6 +101,9 @@ class Items(ABC):
     def restore_namespace(self, path: str) -> int:
         if path not in self.namespaces:
             raise errors.NotFound(path)
+        parts = path.split(":")
+        if any(self.namespaces.get(":".join(parts[:n])) is not None for n in range(1, len(parts))):
+            raise errors.NamespaceDeleted(path)
         deletion = self.namespaces[path]
         if deletion is None:
             return 0

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,40 @@ async def test_a_task_that_waits_longer_for_a_connection_than_the_timeout_is_tol
         go.set()
         await holding
         assert await store.get_item("acme", "k") is None
+
+
+def test_whoever_waits_for_a_connection_of_a_store_that_is_closed_is_told_so(one_home: engines.Home) -> None:
+    store = connect(one_home.url, max_size=1)
+    with ThreadPoolExecutor(1) as others:
+        with suppress(errors.ConnectionFailed), store.transaction():
+            store.upsert_item("acme", "k", "text")
+            waiting = others.submit(store.get_item, "acme", "k")
+            while not store._pool.get_stats().get("requests_waiting"):  # type: ignore[attr-defined]
+                pass
+            store.close()
+        assert isinstance(waiting.exception(60), errors.ConnectionFailed)
+
+
+async def test_a_task_that_waits_for_a_connection_of_a_store_that_is_closed_is_told_so(one_home: engines.Home) -> None:
+    held, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(store: AsyncStore) -> None:
+        with suppress(errors.ConnectionFailed):
+            async with store.transaction():
+                held.set()
+                await go.wait()
+
+    store = await connect_async(one_home.url, max_size=1)
+    holding = asyncio.create_task(hold(store))
+    await asyncio.wait_for(held.wait(), 60)
+    waiting = asyncio.create_task(store.get_item("acme", "k"))
+    while not store._pool.get_stats().get("requests_waiting"):  # type: ignore[attr-defined]
+        await asyncio.sleep(0.001)
+    await store.close()
+    with pytest.raises(errors.ConnectionFailed):
+        await waiting
+    go.set()
+    await holding
 
 
 async def test_content_is_cut_as_the_store_was_told_when_it_was_opened(one_home: engines.Home) -> None:

@@ -82,3 +82,23 @@ def test_in_half_precision_what_is_near_comes_in_its_true_order(
         assert [h.distance for h in hits] == sorted(h.distance for h in hits)
         assert hits[0].key == str(n)
     assert "what a look around has seen is enough" in reasons
+
+
+def test_a_query_beyond_half_precision_is_answered_exactly(pg_store: kompanion_db.Store, db: servers.Database) -> None:
+    with db.connect() as conn:
+        if conn.execute("select kompanion._vector_version() < 7").fetchone() == (True,):
+            pytest.skip("needs halfvec of pgvector 0.7")
+    vectors = _vectors(0.1)
+    _fill(pg_store, vectors, kind="hnsw", half=True)
+    query = vectors[0] * np.float32(1e6)
+    for calibrated in (True, False):
+        with db.connect() as conn:
+            conn.execute("select kompanion.set_setting('exact_threshold', '10')")
+            conn.execute(
+                """update kompanion.embedding_models set knobs = knobs || '{"exact_rows": 10, "row_us": 1000}'"""
+            )
+            if not calibrated:
+                conn.execute("update kompanion.embedding_models set knobs = null")
+        told = pg_store.explain_search("acme", query, 10)
+        assert told["reason"] == "the query is too long for the half precision of the index"
+        assert [int(h.key) for h in pg_store.search("acme", query, 10)] == _nearest(vectors, query, range(ROWS), 10)

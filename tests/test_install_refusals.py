@@ -45,6 +45,15 @@ def test_a_missing_extension_that_the_role_may_not_create_is_asked_of_a_dba(
     assert catalog.history(empty_db) == []
 
 
+def test_a_database_without_schema_public_says_where_else_the_extension_may_be(one_empty_db: servers.Database) -> None:
+    with one_empty_db.connect() as conn:
+        conn.execute("drop schema public")
+        with pytest.raises(UnsupportedServer, match="no schema public to create it in"):
+            migrate(one_empty_db.url)
+        conn.execute("create schema extensions; create extension vector schema extensions")
+    assert migrate(one_empty_db.url) == IDS
+
+
 def test_a_pgvector_older_than_0_6_is_refused(empty_db: servers.Database) -> None:
     with empty_db.connect() as conn:
         conn.execute("create extension vector")

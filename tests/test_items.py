@@ -229,6 +229,8 @@ def test_a_deleted_namespace_hides_all_below_it_and_comes_back_whole(store: komp
     for namespace in ("acme", "acme:ann", "acme:new", "acme:bob"):
         with pytest.raises(NamespaceDeleted):
             store.upsert_item(namespace, "k", "a")
+    with pytest.raises(NamespaceDeleted, match="namespace 'acme', above it, is deleted"):
+        store.restore_namespace("acme:bob")
     assert store.restore_namespace("acme") == 3
     assert {i.namespace for i in store.list_items("acme")} == {"acme", "acme:ann", "acme:ann:today"}
     assert store.restore_namespace("acme:bob") == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import engines
 import pytest
 
 import kompanion_db
@@ -87,3 +89,22 @@ def test_a_page_has_one_to_ten_thousand_rows(store: kompanion_db.Store, size: in
     for call in (store.list_items, store.list_threads, store.list_namespaces):
         with pytest.raises(BadArgument, match="page_size"):
             call("*", page_size=size)
+
+
+@pytest.mark.parametrize("size", [4, 1000])
+def test_what_is_loaded_together_is_listed_in_the_order_it_was_given(store: kompanion_db.Store, size: int) -> None:
+    before = store.upsert_item("acme", "before", "x")
+    given = [f"turn {n:03}" for n in random.Random(1).sample(range(200), 200)]
+    store.upsert_items(({"namespace": "acme", "key": key, "content": "x"} for key in given), batch_size=size)
+    store.upsert_item("acme", "after", "x")
+    listed = _all(lambda **a: store.list_items("acme", **a), 7)
+    assert before.status == "inserted"
+    assert [item.key for item in listed] == ["after", *reversed(given), "before"]
+    assert all(item.created_at <= item.updated_at for item in listed)
+
+
+async def test_what_a_task_loads_is_listed_in_the_order_it_was_given_too(one_home: engines.Home) -> None:
+    given = [f"turn {n:03}" for n in random.Random(2).sample(range(200), 200)]
+    async with await kompanion_db.connect_async(one_home.url) as store:
+        await store.upsert_items(({"namespace": "acme", "key": key, "content": "x"} for key in given), batch_size=4)
+        assert [item.key for item in await store.list_items("acme", page_size=1000)] == given[::-1]

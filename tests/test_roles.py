@@ -133,6 +133,9 @@ def test_settings_are_the_admins_to_change(one_db: servers.Database, role: str) 
         "update kompanion.namespaces set deleted_at = now() where path = 'acme:ann'",
         "update kompanion.memory_item_revisions set content = 'forged'",
         "delete from kompanion.memory_item_revisions",
+        "insert into kompanion.memory_item_revisions (namespace_id, item_id, revision, key, content, metadata, tags, "
+        "updated_at, superseded_at) select namespace_id, item_id, revision, key, 'forged', '{}', '{}', '2020-01-01', "
+        "'2020-01-02' from kompanion.memory_items",
     ],
 )
 def test_a_writer_neither_removes_a_namespace_nor_rewrites_history_by_hand(filled: servers.Database, sql: str) -> None:

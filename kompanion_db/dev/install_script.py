@@ -23,6 +23,7 @@ _HEAD = r"""-- Installs or upgrades kompanion_db with psql alone:
 \set QUIET on
 \set kompanion_done 0
 set client_min_messages = warning;
+set standard_conforming_strings = on;
 
 -- The lock that `kompanion-db migrate` takes; it ends with this session.
 do $lock$

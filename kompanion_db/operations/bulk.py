@@ -109,7 +109,10 @@ def upsert_items(
                 yield from finish(len(under_way) - 1)
             yield from finish(SIDE_BY_SIDE - 1)
             turn = yield Merge(
-                [item_rows[n] for n in order], chunk_rows, check.text("model", model), first=not under_way
+                [item_rows[n] for n in order],
+                chunk_rows,
+                check.text("model", model),
+                before=under_way[-1].turn if under_way else None,
             )
             under_way.append(_UnderWay(turn, names, places))
         yield from finish()

@@ -48,7 +48,10 @@ def delete_namespace(path: str) -> Steps[int]:
 
 
 def restore_namespace(path: str) -> Steps[int]:
-    """Bring back a namespace and what was deleted together with it; return how many. Raises NotFound."""
+    """Bring back a namespace and what was deleted together with it; return how many.
+
+    Raises NotFound, and NamespaceDeleted while one above it is deleted.
+    """
     result: int = yield from value_of("restore_namespace", False, path=check.text("path", path))
     return result
 

@@ -21,7 +21,7 @@ from .functions.namespaces import namespace_no
 from .functions.scopes import thread_no, user_no
 from .functions.writing import upsert_item
 from .ids import new_ids
-from .models import Model, check_vector, find_model
+from .models import Model, check_vector, find_model, fit
 from .session import Session
 from .vectors import append_vectors
 
@@ -104,7 +104,7 @@ def _all_fit(given: list[Vector | None], model: Model) -> bool:
     vectors = [vector for vector in given if vector is not None]
     if any(vector.shape != (model.dim,) for vector in vectors):
         return False
-    return not vectors or model.metric != "cosine" or bool(np.stack(vectors).any(axis=1).all())
+    return not vectors or bool(fit(np.stack(vectors), model.metric).all())
 
 
 def _checked(item: Staged, pieces: list[Piece], model: Model | None, now: int) -> Ready:
@@ -194,14 +194,16 @@ def _insert(
     items: list[tuple[Any, ...]] = []
     cuts: list[tuple[Any, ...]] = []
     carried, vectors = [], []
+    # Each is older than the next by a microsecond, so that lists have them in the order in which they were given.
     for item_no, (item, metadata, tags, expires, created), item_id in zip(count(first_item), fresh, ids):
         space = spaces[item.namespace]
         thread = number(thread_no, item.namespace, item.thread)
         user = number(user_no, item.namespace, item.user_key)
+        made = now - len(fresh) + item_no - first_item
         items.append(
             (
                 item_no, space, item_id, str(UUID(bytes=item_id)) if item.key is None else item.key, item.content,
-                metadata, tags, thread, user, item.actor, expires, now if created is None else created, now,
+                metadata, tags, thread, user, item.actor, expires, made if created is None else created, now,
             )
         )  # fmt: skip
         for ordinal, text, start, end, vector in pieces.get(item.ord) or _whole(item):

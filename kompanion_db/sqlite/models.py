@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import BadVector, UnknownModel
 from ..types import Vector
 from .session import Session
+
+_SHORTEST, _LONGEST = 1e-15, 1e15
+"""Lengths whose distances fit single precision, in which squares are added up: it holds 1.2e-38 to 3.4e38."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,13 @@ def find_model(session: Session, name: str | None = None) -> Model:
     )
 
 
+def fit(vectors: NDArray[np.float32], metric: str) -> NDArray[np.bool_]:
+    """Whether distances from vectors, shape (n, dim), can be told in single precision, as in pg_0011_models."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1)
+    found: NDArray[np.bool_] = (lengths <= _LONGEST) & (lengths >= (_SHORTEST if metric == "cosine" else 0))
+    return found
+
+
 def check_vector(argument: str, vector: Vector | None, model: Model) -> None:
     """A vector has the dimension of its model, and a direction under cosine; BadVector otherwise."""
     if vector is None or vector.shape[0] != model.dim:
@@ -51,6 +64,12 @@ def check_vector(argument: str, vector: Vector | None, model: Model) -> None:
         raise BadVector(
             f"{argument}: is the zero vector, which has no direction to compare under cosine",
             hint="Leave out what has no embedding, or register the model with metric l2 or inner_product.",
+        )
+    if not fit(vector, model.metric):
+        length = "longer than 1e15, too long" if np.abs(vector).max() > 1 else "shorter than 1e-15, too short"
+        raise BadVector(
+            f"{argument}: is {length} for distances in single precision",
+            hint="Scale the vectors of the model before they are stored and asked, best to length 1.",
         )
 
 

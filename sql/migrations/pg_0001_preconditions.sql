@@ -34,6 +34,11 @@ begin
                     message = 'the extension vector is missing and this role may not create it',
                     detail  = format('Role: %I, database: %I.', current_user, current_database()),
                     hint    = 'Ask a DBA to run in this database: create extension vector;';
+            when invalid_schema_name then
+                raise exception using
+                    errcode = 'KM013',
+                    message = 'the extension vector is missing, and there is no schema public to create it in',
+                    hint    = 'Create it in another one: create schema extensions; create extension vector schema extensions;';
             when undefined_file or feature_not_supported then
                 raise exception using
                     errcode = 'KM013',

@@ -60,7 +60,8 @@ create table kompanion.users (
     constraint users_pk primary key (namespace_id, user_id),
     constraint users_namespace_key_uq unique (namespace_id, key),
     constraint users_namespace_fk foreign key (namespace_id) references kompanion.namespaces (namespace_id) on delete cascade,
-    constraint users_metadata_object_ck check (jsonb_typeof(metadata) = 'object')
+    constraint users_metadata_object_ck check (jsonb_typeof(metadata) = 'object'),
+    constraint users_times_ck check (isfinite(created_at))
 );
 comment on table  kompanion.users is 'Whom memories are about or from; optional, and private to a namespace.';
 comment on column kompanion.users.namespace_id is 'The namespace the user is known in.';
@@ -73,6 +74,7 @@ comment on constraint users_pk on kompanion.users is 'Identity of a user; starts
 comment on constraint users_namespace_key_uq on kompanion.users is 'One user a name in a namespace.';
 comment on constraint users_namespace_fk on kompanion.users is 'Purging a namespace takes its users along.';
 comment on constraint users_metadata_object_ck on kompanion.users is 'Metadata is a JSON object.';
+comment on constraint users_times_ck on kompanion.users is 'Clients cannot read infinity.';
 
 create table kompanion.threads (
     namespace_id uuid        not null,
@@ -85,7 +87,8 @@ create table kompanion.threads (
     constraint threads_pk primary key (namespace_id, thread_id),
     constraint threads_namespace_key_uq unique (namespace_id, key),
     constraint threads_namespace_fk foreign key (namespace_id) references kompanion.namespaces (namespace_id) on delete cascade,
-    constraint threads_metadata_object_ck check (jsonb_typeof(metadata) = 'object')
+    constraint threads_metadata_object_ck check (jsonb_typeof(metadata) = 'object'),
+    constraint threads_times_ck check (isfinite(created_at) and (closed_at is null or isfinite(closed_at)))
 );
 comment on table  kompanion.threads is 'Conversations or tasks inside a namespace; optional.';
 comment on column kompanion.threads.namespace_id is 'The namespace the thread is in.';
@@ -99,6 +102,7 @@ comment on constraint threads_pk on kompanion.threads is 'Identity of a thread; 
 comment on constraint threads_namespace_key_uq on kompanion.threads is 'One thread a name in a namespace.';
 comment on constraint threads_namespace_fk on kompanion.threads is 'Purging a namespace takes its threads along.';
 comment on constraint threads_metadata_object_ck on kompanion.threads is 'Metadata is a JSON object.';
+comment on constraint threads_times_ck on kompanion.threads is 'Lists are in order of these, and their cursors cannot hold infinity.';
 
 create function kompanion.setting(
     name text

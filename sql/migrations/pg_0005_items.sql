@@ -30,6 +30,7 @@ create table kompanion.memory_items (
 );
 create index memory_items_thread_created_ix on kompanion.memory_items (namespace_id, thread_id, created_at)
     where thread_id is not null;
+create index memory_items_user_ix on kompanion.memory_items (namespace_id, user_id) where user_id is not null;
 create index memory_items_created_ix on kompanion.memory_items (namespace_id, created_at, item_id);
 create index memory_items_metadata_ix on kompanion.memory_items using gin (metadata jsonb_path_ops);
 create index memory_items_tags_ix on kompanion.memory_items using gin (tags);
@@ -63,6 +64,7 @@ comment on constraint memory_items_metadata_object_ck on kompanion.memory_items 
 comment on constraint memory_items_times_ck on kompanion.memory_items is 'Clients cannot read an infinite time, and no page can be in its order.';
 comment on constraint memory_items_revision_ck on kompanion.memory_items is 'Revisions count from 1.';
 comment on index kompanion.memory_items_thread_created_ix is 'A thread in order of time.';
+comment on index kompanion.memory_items_user_ix is 'Deleting a user, as when a namespace is purged, looks for what names it.';
 comment on index kompanion.memory_items_created_ix is 'list_items: pages of a namespace, newest first.';
 comment on index kompanion.memory_items_metadata_ix is 'Equality in metadata filters.';
 comment on index kompanion.memory_items_tags_ix is 'Tag filters.';

@@ -22,6 +22,7 @@ create table kompanion.embedding_models (
     constraint embedding_models_name_ck check (length(name) between 1 and 512),
     constraint embedding_models_dim_ck check (dim between 1 and 16000),
     constraint embedding_models_metric_ck check (metric in ('cosine', 'l2', 'inner_product')),
+    constraint embedding_models_choice_ck check (index_choice ->> 'kind' in ('ivfflat', 'hnsw')),
     constraint embedding_models_default_ck check (not (is_default and retired_at is not null))
 );
 -- Every search reads these two: small, and not to be decompressed each time, unless many common tags make knobs large.
@@ -48,6 +49,7 @@ comment on constraint embedding_models_dim_uq on kompanion.embedding_models is '
 comment on constraint embedding_models_name_ck on kompanion.embedding_models is 'A name has 1 to 512 characters.';
 comment on constraint embedding_models_dim_ck on kompanion.embedding_models is 'The range pgvector stores.';
 comment on constraint embedding_models_metric_ck on kompanion.embedding_models is 'The metrics search knows.';
+comment on constraint embedding_models_choice_ck on kompanion.embedding_models is 'The kinds that are tried; index_statements spells it out.';
 comment on constraint embedding_models_default_ck on kompanion.embedding_models is 'A retired model is not the default.';
 comment on index kompanion.embedding_models_default_uq is 'At most one default.';
 

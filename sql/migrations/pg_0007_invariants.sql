@@ -201,10 +201,32 @@ revoke all on function kompanion._tg_memory_chunks__update() from public;
 comment on function kompanion._tg_memory_chunks__update() is
     'Internal. A changed chunk never keeps an old vector, also under a plain UPDATE.';
 
+create function kompanion._tg__refuse()
+    returns trigger
+    language plpgsql
+    volatile
+    set search_path from current
+as $_tg__refuse$
+-- The triggers that call this say when, and what of it: SQLSTATE, message and hint.
+begin
+    raise exception using errcode = tg_argv[0], message = tg_argv[1], hint = tg_argv[2];
+end;
+$_tg__refuse$;
+revoke all on function kompanion._tg__refuse() from public;
+comment on function kompanion._tg__refuse() is 'Internal. Refuses what its trigger watches for.';
+
 create trigger memory_items_100_before_update before update on kompanion.memory_items
     for each row execute function kompanion._tg_memory_items__before_update();
 create trigger memory_items_900_after_update after update on kompanion.memory_items
     for each row execute function kompanion._tg_memory_items__after_update();
+create trigger memory_chunks_050_identity before update of namespace_id, item_id, chunk_id on kompanion.memory_chunks
+    for each row when (old.namespace_id <> new.namespace_id or old.item_id <> new.item_id or old.chunk_id <> new.chunk_id)
+    execute function kompanion._tg__refuse('KM007', 'namespace_id, item_id, chunk_id: the identity of a chunk never changes',
+                                           'Write the chunks of the other item with put_chunks or upsert_item.');
+create trigger memory_item_revisions_050_by_hand before insert on kompanion.memory_item_revisions
+    for each row when (pg_trigger_depth() = 0 and not has_table_privilege('kompanion.memory_item_revisions', 'delete'))
+    execute function kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand',
+                                           'Call upsert_item, or import_items as kompanion_admin.');
 create trigger memory_chunks_100_before_update before update of content on kompanion.memory_chunks
     for each row when (old.content is distinct from new.content)
     execute function kompanion._tg_memory_chunks__update();
@@ -213,5 +235,7 @@ create trigger memory_chunks_900_after_update after update of content on kompani
     execute function kompanion._tg_memory_chunks__update();
 comment on trigger memory_items_100_before_update on kompanion.memory_items is 'Revision and updated_at grow.';
 comment on trigger memory_items_900_after_update on kompanion.memory_items is 'History is kept; chunks and vectors stay in step.';
+comment on trigger memory_chunks_050_identity on kompanion.memory_chunks is 'Vectors carry the item of their chunk, so it stays the same.';
+comment on trigger memory_item_revisions_050_by_hand on kompanion.memory_item_revisions is 'History is evidence: writers add to it by changing items alone.';
 comment on trigger memory_chunks_100_before_update on kompanion.memory_chunks is 'The revision of a chunk grows with its text.';
 comment on trigger memory_chunks_900_after_update on kompanion.memory_chunks is 'Vectors of a former text go.';

@@ -118,7 +118,7 @@ create function kompanion._read_cursor(
     out id uuid
 )
     language plpgsql
-    immutable parallel safe
+    immutable parallel unsafe  -- no subtransaction can be where workers are
     set search_path from current
 as $_read_cursor$
 -- The place a cursor names; NULLs for no cursor.

@@ -66,6 +66,16 @@ begin
           and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
                                           from generate_series(1, cardinality(v_segments) - 1) g));
         if v_deleted is null then
+            -- The snapshot of a repeatable read may be older than a delete of one above: a conflict with a row that it does not
+            -- see is a 40001, to be tried again.
+            if cardinality(v_segments) > 1 and current_setting('transaction_isolation') = 'repeatable read' then
+                insert into namespaces (namespace_id, path, segments)
+                select n.namespace_id, n.path, n.segments
+                from namespaces n
+                where n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
+                                                  from generate_series(1, cardinality(v_segments) - 1) g))
+                on conflict do nothing;
+            end if;
             insert into namespaces (namespace_id, path, segments) values (v_id, path, v_segments)
             on conflict do nothing;
         end if;
@@ -127,6 +137,12 @@ declare
     v_segments text[] := namespace_segments(path);
     v_count    integer;
 begin
+    if current_setting('transaction_isolation') = 'repeatable read' then
+        raise exception using
+            errcode = '25001',
+            message = 'delete_namespace: a transaction of isolation level repeatable read does not see what others register below it',
+            hint    = 'Call it in one of level read committed, or serializable.';
+    end if;
     lock table namespaces in share row exclusive mode;  -- waits for namespaces that are just being registered below it
     if not exists (select 1 from namespaces n
                    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments) then
@@ -161,6 +177,7 @@ as $restore_namespace$
 declare
     v_segments text[] := namespace_segments(path);
     v_deleted  timestamptz;
+    v_above    text;
     v_count    integer;
 begin
     select n.deleted_at into v_deleted from namespaces n where n.namespace_id = namespace_id(restore_namespace.path);
@@ -169,6 +186,19 @@ begin
             errcode = 'KM003',
             message = format('there is no namespace %L', path),
             hint    = 'See list_namespaces(include_deleted => true).';
+    end if;
+    select n.path into v_above
+    from namespaces n
+    where n.deleted_at is not null
+      and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
+                                      from generate_series(1, cardinality(v_segments) - 1) g))
+    order by n.segments
+    limit 1;
+    if v_above is not null then
+        raise exception using
+            errcode = 'KM009',
+            message = format('namespace %L, above it, is deleted', v_above),
+            hint    = format('Bring that back first: restore_namespace(%L).', v_above);
     end if;
     update namespaces n
     set deleted_at = null
@@ -180,4 +210,4 @@ end;
 $restore_namespace$;
 revoke all on function kompanion.restore_namespace(text) from public;
 comment on function kompanion.restore_namespace(text) is
-    'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. KM003 when there is none.';
+    'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. KM003 when there is none, KM009 when one above is deleted.';

@@ -44,7 +44,11 @@ create function kompanion._check_vector(
     immutable parallel safe
     set search_path from current
 as $_check_vector$
--- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them.
+-- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them. pgvector adds up
+-- squares and products in single precision (3.4e38 at most, 1.2e-38 at least): beyond that distances are NaN, or 0 to everything.
+declare
+    c_shortest constant double precision := case when metric = 'cosine' then 1e-15 else 0 end;
+    c_longest  constant double precision := 1e15;
 begin
     if value is null or vector_dims(value) <> dim then
         raise exception using
@@ -57,6 +61,12 @@ begin
             errcode = 'KM004',
             message = format('%s: is the zero vector, which has no direction to compare under cosine', argument),
             hint    = 'Leave out what has no embedding, or register the model with metric l2 or inner_product.';
+    elsif vector_norm(value) not between c_shortest and c_longest then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: is %s for distances in single precision', argument,
+                             case when vector_norm(value) > c_longest then 'longer than 1e15, too long' else 'shorter than 1e-15, too short' end),
+            hint    = 'Scale the vectors of the model before they are stored and asked, best to length 1.';
     end if;
 end;
 $_check_vector$;
@@ -228,7 +238,7 @@ declare
     v_schema constant text := (select quote_ident(n.nspname) from pg_extension x join pg_namespace n on n.oid = x.extnamespace
                                where x.extname = 'vector');
 begin
-    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', kind, v_schema, v_type, dim,
+    return format('using %1$s ((vector::%2$s.%3$s(%4$s)) %2$s.%3$s_%5$s_ops)%6$s', quote_ident(kind), v_schema, v_type, dim,
                   case metric when 'cosine' then 'cosine' when 'l2' then 'l2' else 'ip' end,
                   case when kind = 'ivfflat' then format(' with (lists = %s)', lists) end);
 end;

@@ -11,7 +11,8 @@ create function kompanion.enqueue_missing(
     set search_path from current
 as $enqueue_missing$
 -- Queues every chunk that has no vector of the model. Writing functions queue what they write; this finds what
--- was written around them, or by a transaction that ran while the model was being registered.
+-- was written around them, or by a transaction that ran while the model was being registered. What a writer replaces just now is
+-- passed over: the chunk that takes its place is queued by the writer, or found by the next call.
 declare
     v_model integer := (select m.model_id from _model(enqueue_missing.model) m);
     v_count bigint;
@@ -21,6 +22,7 @@ begin
     from memory_chunks c
     where not exists (select 1 from embeddings e
                       where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model)
+    for key share of c skip locked
     on conflict do nothing;
     get diagnostics v_count = row_count;
     return v_count;
@@ -98,9 +100,14 @@ begin
             hint    = 'Switch to another one first: set_default_model(name).';
     end if;
     update embedding_models m set retired_at = now() where m.model_id = v_model and m.retired_at is null;
-    delete from embedding_queue q where q.model_id = v_model;
+    -- What a writer has in hand is passed over: in whatever order it deletes, neither waits for the other.
+    delete from embedding_queue q using (
+        select w.namespace_id, w.chunk_id from embedding_queue w where w.model_id = v_model for update skip locked) w
+    where q.namespace_id = w.namespace_id and q.chunk_id = w.chunk_id and q.model_id = v_model;
     if delete_vectors then
-        delete from embeddings e where e.model_id = v_model;
+        delete from embeddings e using (
+            select w.namespace_id, w.chunk_id from embeddings w where w.model_id = v_model for update skip locked) w
+        where e.namespace_id = w.namespace_id and e.chunk_id = w.chunk_id and e.model_id = v_model;
         get diagnostics v_deleted = row_count;
     end if;
     return v_deleted;

@@ -89,6 +89,7 @@ declare
     v_among   double precision;
     v_less    double precision;
     v_share   double precision;
+    v_gone    boolean;
     v_look    constant integer := plan.knobs ->> 'look';
     v_all     constant boolean := not plan.by_item and plan.namespace_ids is null;  -- how dense everything lies is known
     -- So many chunks, for k items: all of them where an item has one chunk, twice those that repeat an item to be on the safe side.
@@ -128,7 +129,15 @@ begin
     -- How dense the matches lie, the place of the last of k tells (one less of both: J. B. S. Haldane, On a method of estimating
     -- frequencies, Biometrika 33, 1945); where fewer are in sight their number does, less half its standard error, since to think
     -- them denser than they are costs recall. Fewer than 3 are too few to tell anything from.
-    plan.nearest := v_sight.nearest; plan.looked := v_sight.looked; plan.tenth := v_sight.tenth;
+    plan.nearest := v_sight.nearest; plan.looked := v_sight.looked;
+    -- Next to nothing alive where there should be a list full of it: its neighbours are gone, or hidden from this role. What it
+    -- sees then tells nothing of where the others are, and it is not to be taken for easy.
+    v_gone := coalesce(plan.looked, 0) < 10
+              and coalesce(plan.looked, 0) < coalesce(0.25 * (plan.knobs ->> 'rows')::double precision / plan.lists, 10);
+    if not v_gone or v_gone is null then
+        -- A longer query has greater products with everything, and is not the easier for it.
+        plan.tenth := v_sight.tenth / case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
+    end if;
     v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
     v_among := plan.looked;
     v_less := 0.5;
@@ -138,7 +147,7 @@ begin
         v_among := greatest(v_sight.places[v_enough], v_enough) - 1;  -- of equally near ones the order is not that of the places
     end if;
     if v_all then
-        plan.density := 1;
+        plan.density := case when v_gone then null else 1 end;
     elsif v_seen >= 3 then
         -- Where this is what chance would give, were the matches strewn over all rows, the share of all counts three times as
         -- much as what is seen here: it is known better than so few can tell.
@@ -151,7 +160,7 @@ begin
         plan.density := (v_seen - v_less * sqrt(v_seen)) / v_among;
     end if;
     plan.difficulty := 0;
-    while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < plan.tenth loop
+    while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < coalesce(plan.tenth, 'infinity') loop
         plan.difficulty := plan.difficulty + 1;
     end loop;
     return plan;

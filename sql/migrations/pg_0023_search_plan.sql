@@ -18,6 +18,10 @@ declare
     v_share  double precision := case when plan.index_kind = 'hnsw' then 0.05 when plan.target_recall > 0.95 then 0.4 else 0.25 end;
     v_visits double precision;
 begin
+    if plan.half and vector_norm(query) > 65504 then
+        plan.path := 'exact'; plan.reason := 'the query is too long for the half precision of the index';
+        return plan;
+    end if;
     plan := _count_scope(plan, query, greatest(setting('exact_threshold')::integer, plan.k));
     if plan.matches <= plan.threshold then
         plan.path := 'exact'; plan.reason := 'matches are within the exact threshold';
@@ -101,6 +105,10 @@ begin
     plan.index_kind := plan.index ->> 'kind';
     plan.lists := plan.index ->> 'lists';
     plan.half := plan.index ->> 'half';
+    if plan.half and vector_norm(query) > 65504 then
+        plan.reason := 'the query is too long for the half precision of the index';
+        return plan;
+    end if;
     plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);
 
     plan := _look_around(plan, query);
@@ -192,7 +200,7 @@ begin
     if not found then
         perform _model(model);
     end if;
-    if query is null or vector_dims(query) <> p.dim or p.metric = 'cosine' and vector_norm(query) = 0 then
+    if query is null or vector_dims(query) <> p.dim or vector_norm(query) not between 1e-15 and 1e15 then
         perform _check_vector('query', query, p.dim, p.metric);
     end if;
     p.k := k;

@@ -131,7 +131,7 @@ as $record_index$
 declare
     v_model integer := (select m.model_id from _model(record_index.model) m);
 begin
-    if index_rows is null or index_rows < 0 then
+    if index_rows is null or index_rows not between 0 and 1000000000000 then
         raise exception using
             errcode = 'KM007',
             message = format('index_rows: %s is not the number of rows an index was built from', coalesce(index_rows::text, 'NULL')),

@@ -146,6 +146,8 @@ declare
     v_times   double precision;
     v_found   jsonb := '[]';
     v_best    jsonb;
+    v_former  jsonb;
+    v_hurried boolean := false;
     v_seconds double precision := 0;  -- a list
     v_need    double precision;
     v_built   double precision;
@@ -199,8 +201,8 @@ begin
         -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one built before.
         v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists end;
         if clock_timestamp() + make_interval(secs => v_need) > v_end then
-            raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), round(v_need);
-            continue;
+            raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), ceil(v_need);
+            v_hurried := true; continue;
         end if;
         v_built := _build_candidate(p);
         if v_built is null then
@@ -221,11 +223,17 @@ begin
         v_best := (select f from jsonb_array_elements(v_found) f where f ->> 'knob' is not null order by (f ->> 'milliseconds')::double precision limit 1);
     end loop;
     drop table kompanion.tuning_copy;
+    select m.index_choice into v_former from embedding_models m
+    where m.model_id = p.model_id and m.index_choice ->> 'target_recall' = p.target_recall::text and m.index_choice ->> 'share' = tune_index.share::text;
     if v_found = '[]' and v_mb is not null then
-        raise exception using
-            errcode = 'program_limit_exceeded',
+        raise exception using errcode = 'program_limit_exceeded',
             message = format('maintenance_work_mem: %s is too little to build any candidate', current_setting('maintenance_work_mem')),
             hint = format('Set it to %sMB or more, for this session or for the role, and tune again.', v_mb);
+    elsif v_hurried and v_former is not null and not exists (
+            select 1 from jsonb_to_recordset(v_found) f (kind text, lists integer) where f.kind = v_former ->> 'kind'
+              and coalesce(f.lists * sqrt((v_former ->> 'rows')::double precision / v_rows) / (v_former ->> 'lists')::integer between 0.9 and 1.1, true)) then
+        raise notice 'tune_index: % was found best with more time, and is so until it is measured beside these', concat_ws(' ', v_former ->> 'kind', v_former ->> 'lists');
+        v_best := null;
     elsif v_best is not null then
         update embedding_models m
         set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())

@@ -3,7 +3,7 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion.begin_staging()
-    returns void
+    returns timestamptz
     language plpgsql
     volatile
     set search_path from current
@@ -48,11 +48,12 @@ begin
         delete from pg_temp.staged_items;
         delete from pg_temp.staged_chunks;
     end if;
+    return clock_timestamp();
 end;
 $begin_staging$;
 revoke all on function kompanion.begin_staging() from public;
 comment on function kompanion.begin_staging() is
-    'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction.';
+    'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. Returns the time, which merge_staged takes as created_at.';
 
 create function kompanion._check_staged_items()
     returns void
@@ -169,7 +170,7 @@ begin
     -- Ordinals without repeats, whole contents, vectors that fit: what nearly every chunk is.
     select bool_or(c.ordinal <> 0 or c.content is not null or c.start_offset is not null or c.end_offset is not null)
                or (select count(distinct c.ord) from pg_temp.staged_chunks c) <> count(*) as odd,
-           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) = 0) as odd_vector, min(c.ord) as first, max(c.ord) as last
+           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) not between 1e-15 and 1e15) as odd_vector, min(c.ord) as first, max(c.ord) as last
     into v_chunks
     from pg_temp.staged_chunks c;
     -- Looked for one by one only where the items are not numbered without gaps, as nearly all are.

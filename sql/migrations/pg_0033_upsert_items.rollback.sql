@@ -1,4 +1,4 @@
 -- Removes the writing of many items.
 drop function kompanion.upsert_items(jsonb, text);
-drop function kompanion.merge_staged(text);
-drop function kompanion._insert_staged(integer);
+drop function kompanion.merge_staged(text, timestamptz);
+drop function kompanion._insert_staged(integer, timestamptz);

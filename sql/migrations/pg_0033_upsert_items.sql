@@ -3,7 +3,8 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._insert_staged(
-    model_id integer
+    model_id   integer,
+    created_at timestamptz
 )
     returns setof integer
     language plpgsql
@@ -11,9 +12,11 @@ create function kompanion._insert_staged(
     set search_path from current
 as $_insert_staged$
 -- Inserts the staged items whose names are new, with chunks, vectors and queue, and returns their places.
--- In order of their keys, so that two loads that meet wait for each other instead of deadlocking.
+-- In order of their keys, so that two loads that meet wait for each other instead of deadlocking; but each is older than the
+-- one after it by a microsecond, so that lists have them in the order in which they were given.
 declare
     v_queue boolean;
+    v_ords  integer[] := array(select s.ord from pg_temp.staged_items s order by 1);
 begin
     perform _thread_id(t.namespace_id, t.thread)
     from (select distinct s.namespace_id, s.thread from pg_temp.staged_items s where s.thread is not null order by 1, 2) t;
@@ -33,7 +36,7 @@ begin
                case when array_dims(s.tags) = '[1:1]' then s.tags
                else coalesce((select array_agg(distinct l.tag collate "C" order by l.tag collate "C") from unnest(s.tags) l (tag)), '{}') end,
                t.thread_id, u.user_id, s.actor,
-               coalesce(s.created_at, clock_timestamp()), s.expires_at
+               coalesce(s.created_at, _insert_staged.created_at + width_bucket(s.ord, v_ords) * interval '1 microsecond'), s.expires_at
         from pg_temp.staged_items s
         left join threads t on t.namespace_id = s.namespace_id and t.key = s.thread
         left join users u on u.namespace_id = s.namespace_id and u.key = s.user_key
@@ -76,11 +79,12 @@ begin
     select p.ord from placed p;
 end;
 $_insert_staged$;
-revoke all on function kompanion._insert_staged(integer) from public;
-comment on function kompanion._insert_staged(integer) is 'Internal. Inserts the staged items whose names are new; returns their places.';
+revoke all on function kompanion._insert_staged(integer, timestamptz) from public;
+comment on function kompanion._insert_staged(integer, timestamptz) is 'Internal. Inserts the staged items whose names are new; returns their places.';
 
 create function kompanion.merge_staged(
-    model text default null
+    model      text        default null,
+    created_at timestamptz default null
 )
     returns table (ord integer, item_id uuid, revision integer, status text)
     language plpgsql
@@ -105,8 +109,9 @@ begin
     else
         select null::integer as model_id, null::text as model, null::integer as dim, null::text as metric into v_model;
     end if;
+    perform _check_moment('created_at', merge_staged.created_at);
     perform _check_staged(v_model.dim, v_model.metric);
-    v_done := array(select n from _insert_staged(v_model.model_id) n);
+    v_done := array(select n from _insert_staged(v_model.model_id, coalesce(merge_staged.created_at, clock_timestamp())) n);
     return query
     select s.ord, s.item_id, 1, 'inserted' from pg_temp.staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
 
@@ -133,9 +138,9 @@ begin
     end loop;
 end;
 $merge_staged$;
-revoke all on function kompanion.merge_staged(text) from public;
-comment on function kompanion.merge_staged(text) is
-    'Write the items staged in this transaction, with their chunks and vectors of one model; one status per item, all or nothing. The rules are those of upsert_item.';
+revoke all on function kompanion.merge_staged(text, timestamptz) from public;
+comment on function kompanion.merge_staged(text, timestamptz) is
+    'Write the items staged in this transaction, with their chunks and vectors of one model; one status per item, all or nothing. The rules are those of upsert_item. created_at: when the first of them was made, each next a microsecond later; by default now.';
 
 create function kompanion.upsert_items(
     items jsonb,

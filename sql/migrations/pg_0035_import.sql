@@ -195,8 +195,8 @@ begin
     ), vectors as (
         insert into embeddings as e (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, vector, created_at)
         select k.namespace_id, k.chunk_id, m.model_id, k.item_id, p.thread_id, p.tags, p.expires_at, p.deleted_at,
-               -- A model that is not known, and a zero vector under cosine, end in a NULL and are refused.
-               case when m.metric <> 'cosine' or vector_norm(w.vector) > 0 then w.vector end, v.created_at
+               -- A model that is not known, and a length that _check_vector refuses, end in a NULL and are refused.
+               case when vector_norm(w.vector) between case when m.metric = 'cosine' then 1e-15 else 0 end and 1e15 then w.vector end, v.created_at
         from chunks k
         join pieces p on p.namespace_id = k.namespace_id and p.item_id = k.item_id and p.ordinal = k.ordinal
         cross join lateral jsonb_to_recordset(p.vectors) as v (model text, vector jsonb, created_at timestamptz)

@@ -36,25 +36,32 @@ def namespace_no(session: Session, path: str) -> int:
     """The number of a namespace, registered on first use. Raises BadNamespace, NamespaceDeleted."""
     found = session.one("select namespace_no, deleted_at from namespaces where path = ?", (path,))
     if found is None:
-        segments = namespace_segments(path)
-        above = [":".join(segments[:n]) for n in range(1, len(segments))]
-        deleted = session.one(
-            f"select path from namespaces where deleted_at is not null and path in ({','.join('?' * len(above))})",
-            above,
-        )
+        deleted = _deleted_above(session, path)
         if deleted is None:
             session.run(
                 "insert into namespaces (namespace_id, path, created_at) values (?, ?, ?)",
                 (hash_path(path).bytes, path, session.now),
             )
             return session.conn.last_insert_rowid()
-        path = deleted[0]
+        path = deleted
     elif found[1] is None:
         return int(found[0])
     raise NamespaceDeleted(
         f"namespace '{path}' is deleted",
         hint=f"Bring it back with restore_namespace('{path}'), or let purge remove it and start anew.",
     )
+
+
+def _deleted_above(session: Session, path: str) -> str | None:
+    """The highest namespace above this one that is deleted, if any is. Raises BadNamespace."""
+    segments = namespace_segments(path)
+    above = [":".join(segments[:n]) for n in range(1, len(segments))]
+    found = session.one(
+        f"select path from namespaces where deleted_at is not null and path in ({','.join('?' * len(above))}) "
+        "order by length(path)",
+        above,
+    )
+    return None if found is None else str(found[0])
 
 
 @function("write")
@@ -124,6 +131,11 @@ def restore_namespace(session: Session, path: str) -> list[Row]:
     found = session.one("select deleted_at from namespaces where path = ?", (path,))
     if found is None:
         raise NotFound(f"there is no namespace {quoted(path)}", hint="See list_namespaces(include_deleted=True).")
+    if above := _deleted_above(session, path):
+        raise NamespaceDeleted(
+            f"namespace {quoted(above)}, above it, is deleted",
+            hint=f"Bring that back first: restore_namespace('{above}').",
+        )
     restored = session.run(
         f"update namespaces set deleted_at = null where deleted_at = :at and {BELOW}", {"scope": path, "at": found[0]}
     )

@@ -1,0 +1,87 @@
+"""Models come and go, and namespaces too, while others write."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import psycopg
+import pytest
+import servers
+from psycopg import IsolationLevel
+
+import kompanion_db
+
+
+def _count(conn: psycopg.Connection, query: str) -> int:
+    row = conn.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+LACKING = """select count(*) from kompanion.live_chunks c
+    where not exists (select 1 from kompanion.embedding_queue q where q.chunk_id = c.chunk_id)"""
+
+
+def test_a_model_is_registered_while_a_writer_has_a_chunk_in_hand(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    pg_store.upsert_items({"namespace": "acme", "key": str(n), "content": "before"} for n in range(50))
+    with db.connect(autocommit=False) as writer, db.connect() as admin:
+        writer.execute("select kompanion.upsert_item('acme', '7', 'after')")
+        assert (
+            _count(admin, "select queued from kompanion.register_model('m', 3)") == 49
+        )  # at once, not when the writer is done
+        writer.commit()
+        assert _count(admin, "select kompanion.enqueue_missing('m')") == 1
+        assert _count(admin, LACKING) == 0
+
+
+def test_a_model_is_retired_while_a_writer_has_its_vectors_in_hand(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    pg_store.register_model("old", 2)
+    pg_store.upsert_items({"namespace": "acme", "key": str(n), "content": "x", "vectors": [[1, n]]} for n in range(20))
+    pg_store.register_model("new", 2)
+    pg_store.set_default_model("new", require_complete=False)
+    with db.connect(autocommit=False) as writer, db.connect() as admin:
+        writer.execute("select kompanion.upsert_item('acme', '7', 'after')")
+        retire = "select kompanion.retire_model('old', delete_vectors => true)"
+        assert _count(admin, retire) == 19
+        writer.rollback()
+        assert _count(admin, retire) == 1
+
+
+def test_repeatable_read_hides_no_namespace_from_its_deletion(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    for path in ("acme", "acme:old"):
+        pg_store.ensure_namespace(path)
+    with db.connect(autocommit=False) as conn:
+        conn.isolation_level = IsolationLevel.REPEATABLE_READ
+        with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="isolation level repeatable read"):
+            conn.execute("select kompanion.delete_namespace('acme')")
+        conn.rollback()
+        conn.execute("select 1 from kompanion.settings")  # takes the snapshot
+        pg_store.delete_namespace("acme")
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            conn.execute("select kompanion.upsert_item('acme:late', 'k', 'v')")
+        conn.rollback()
+        with pytest.raises(psycopg.Error, match="namespace 'acme' is deleted"):
+            conn.execute("select kompanion.upsert_item('acme:late', 'k', 'v')")
+        conn.rollback()
+        conn.execute("select kompanion.upsert_item('other:new', 'k', 'v')")
+        conn.commit()
+    assert [i.key for i in pg_store.list_items("other")] == ["k"]
+
+
+def test_purging_a_namespace_of_many_users_looks_each_up_by_an_index(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    pg_store.upsert_items({"namespace": "acme", "key": str(n), "content": "x", "user_key": str(n)} for n in range(3000))
+    # What the foreign key asks for each user that goes.
+    asked = (
+        "explain select from only kompanion.memory_items i where i.namespace_id = %s and i.user_id = %s for key share"
+    )
+    with db.connect() as conn:
+        plan = "".join(str(row[0]) for row in conn.execute(asked, (UUID(int=1), UUID(int=2))))
+    assert "memory_items_user_ix" in plan
