@@ -734,7 +734,9 @@ CREATE FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficult
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Probes or ef_search that reach the target for queries of this difficulty where the matches have this share, with cost and
--- recall as measured; between two measured shares on a straight line in the logarithms. NULL where no knob is known to.
+-- recall as measured; between two measured shares on a straight line in the logarithms. Where nothing reaches it at the smaller
+-- of them, what does at the larger one holds for a share a little below with as many more probes, which meet as many matches:
+-- else a share of a tenth would be searched exactly as often as it is taken for a little less. NULL where no knob is known to.
 declare
     v_levels constant integer := jsonb_array_length(knobs -> 'edges') + 1;
     v_shares constant integer := jsonb_array_length(knobs -> 'shares');
@@ -742,6 +744,7 @@ declare
     v_far    integer := 0;
     v_near   integer;
     v_weight double precision := 0;
+    v_more   double precision;
     v_cell   integer;
 begin
     -- Loops over a few numbers, not queries over sets: starting a query costs more than they do.
@@ -751,20 +754,26 @@ begin
     while (knobs -> 'shares' ->> v_far)::double precision > share loop
         v_far := v_far + 1;
     end loop;
-    if share is null or v_far = v_shares then
+    v_near := greatest(v_far - 1, 0);
+    v_cell := 3 * (v_target * v_levels + difficulty) * v_shares;
+    if share is null then
+        return;
+    elsif v_far = v_shares or knob_table[v_cell + 3 * v_far + 1] is null then
+        v_more := (knobs -> 'shares' ->> v_near)::double precision / share;
+        if v_more between 1 and 1.4 then
+            v_cell := v_cell + 3 * v_near;
+            knob := least(ceil(knob_table[v_cell + 1] * v_more), case knobs -> 'index' ->> 'kind' when 'hnsw' then 1000 else 32768 end);
+            milliseconds := knob_table[v_cell + 2] * v_more;
+            recall := knob_table[v_cell + 3];
+        end if;
         return;
     end if;
-    v_near := greatest(v_far - 1, 0);
     if v_far > v_near then
         v_weight := ln((knobs -> 'shares' ->> v_near)::double precision / share)
                   / ln((knobs -> 'shares' ->> v_near)::double precision / (knobs -> 'shares' ->> v_far)::double precision);
     end if;
-    v_cell := 3 * (v_target * v_levels + difficulty) * v_shares;
     v_near := v_cell + 3 * v_near;
     v_far := v_cell + 3 * v_far;
-    if knob_table[v_far + 1] is null then
-        return;
-    end if;
     knob := ceil(knob_table[v_near + 1] ^ (1 - v_weight) * knob_table[v_far + 1] ^ v_weight);
     milliseconds := knob_table[v_near + 2] ^ (1 - v_weight) * knob_table[v_far + 2] ^ v_weight;  -- it grows as the knob does
     recall := least(knob_table[v_near + 3], knob_table[v_far + 3]);

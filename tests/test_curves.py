@@ -222,3 +222,13 @@ def test_what_is_known_of_a_strewn_scope_steadies_what_is_seen_of_it(strewn: kom
 def test_what_lies_together_is_seen_as_it_is_whatever_its_share(strewn: kompanion_db.Store) -> None:
     assert min(_densities(strewn, "topic", 6)) > 0.9
     assert np.median(_densities(strewn, "topic", 0)) == 0
+
+
+@pytest.mark.parametrize(("share", "knob"), [(0.1, 20), (0.0978, 21), (0.075, 27), (0.05, None), (0.3, 8)])
+def test_a_share_a_little_below_the_last_that_the_index_reaches_is_still_searched_by_it(
+    conn: psycopg.Connection[Any], share: float, knob: int | None
+) -> None:
+    knobs = {"edges": [], "targets": [0.9], "shares": [1, 0.3, 0.1, 0.03, 0.01], "index": {"kind": "ivfflat"}}
+    table = [[2, 1, 0.95], [8, 2, 0.94], [20, 4, 0.93], [None] * 3, [None] * 3]
+    asked = "select knob from kompanion._choose_knob(%s, %s::real[], 0, %s, 0.9)"
+    assert _one(conn, asked, Jsonb(knobs), sum(table, []), share) == knob
