@@ -57,9 +57,10 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
     )
     picture.note(
         figure, "A line is one value of lists, its points are probes 1, 2, 3, 4, 6, 8 ... Up and left is better; grey: the best there is."
-        + (" ★ and ○ were measured again, one after the other." if "duel" in run else "")
+        + ("\n★ and ○ were measured again, one after the other: those times are below. ○ stands at its time in the sweep, ★ as far from it as measured then."
+           if "duel" in run else "")
     )  # fmt: skip
-    picture.layout(figure, right=0.85, below=0.48 if "duel" in run else 0.25)
+    picture.layout(figure, right=0.85, below=0.62 if "duel" in run else 0.25)
     labels = []
     for n, value in enumerate(lists):
         line = [p for p in run["points"] if p["share"] == shares[-1] and p["lists"] == value]
@@ -120,4 +121,4 @@ def _told(figure: Figure, run: dict[str, Any]) -> None:
     )
     for sign, colour, x, words, side in text:
         line = f"{sign}  {words}: {side['lists']} lists, probes {side['probes']}: recall {side['recall']:.3f}, {side['p50_ms']:.2f} ms"
-        figure.text(x, 0.27 / figure.get_figheight(), line, fontsize=9, color=colour, va="bottom")
+        figure.text(x, 0.41 / figure.get_figheight(), line, fontsize=9, color=colour, va="bottom")

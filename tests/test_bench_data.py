@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench import all as bench_all
-from bench import cases, common, data, ivfflat_lists, plans
+from bench import cases, common, data
 
 RNG = np.random.default_rng(5)
 VECTORS = RNG.standard_normal((400, 8)).astype(np.float32)
@@ -270,17 +270,6 @@ def test_a_folder_whose_files_are_of_other_rows_is_refused(short: str, tmp_path:
     (tmp_path / "queries.jsonl").write_text("{}\n" * (30 - (short == "queries.jsonl")))
     with pytest.raises(SystemExit, match=f"{short}: is .* long, for the .* rows of"):
         data.chosen(arguments(tmp_path, query_count=30))
-
-
-def test_indexes_that_cannot_stand_side_by_side_are_built_in_the_other_order_every_other_round(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    built: list[int] = []
-    monkeypatch.setattr(plans, "build", lambda _store, _kind, lists=0: built.append(lists))
-    monkeypatch.setattr(ivfflat_lists, "point", lambda *_, **__: {"recall": 1.0, "p50_ms": 1.0})
-    stub: Any = SimpleNamespace(refresh=lambda: None)
-    ivfflat_lists.duel(stub, stub, stub, stub, {"tuner": (1, 1), "sweep 0": (2, 1), "sweep 1": (3, 1)}, 3)
-    assert [lists for lists in built if lists] == [1, 2, 3, 3, 2, 1, 1, 2, 3]
 
 
 def test_the_server_of_a_run_of_all_is_shown_without_its_password(
