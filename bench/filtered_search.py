@@ -12,20 +12,22 @@ import argparse
 import statistics
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
-from tqdm import tqdm
 
 import kompanion_db
 
 from . import cases as scopes
-from . import common, data, plans
+from . import command, common, data, plans, records
 from .cases import Case
 from .plans import Hand, K
 from .promises import SEARCH_MS, SEARCH_RATIO
 from .ways import BLOCK, Way, by_hand, by_search, in_turn, run, warm
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 TARGETS = (0.90, 0.95, 0.99)
 NAME = "filtered_search"
@@ -215,9 +217,6 @@ def show(record: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Run on each server, print tables, write JSON and PNG."""
-    from . import pictures_search
-
-    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser, "pg18,floor")
     data.add_arguments(parser, rows=200_000, count=400)
@@ -236,24 +235,25 @@ def main(argv: list[str] | None = None) -> None:
         metavar="SECONDS",
         help="time for calibrate; 0: without; default %(default)s",
     )
+    records.add_arguments(parser)
     args = parser.parse_args(argv)
+    records.prepare(args.out)
+    from . import pictures_search
+
     if args.draw:
-        print(*pictures_search.draw(common.read(args.draw, NAME)))
+        print(*pictures_search.draw(records.read(args.draw, NAME), args.out))
         return
+    name = records.name_of(NAME, args, parser)
     if args.small:
         args.rows, args.dim = args.rows or 30_000, min(args.dim, 64)
         args.query_count, args.calibrate = min(args.query_count, 40), min(args.calibrate, 15)
     source = data.chosen(args)
-    record: dict[str, Any] = common.settings_of(args) | {
+    record: dict[str, Any] = records.settings_of(args) | {
         "data": source.name, "rows": len(source.vectors), "dim": source.dim, "metric": source.metric, "k": K, "runs": [],
     }  # fmt: skip
-    name = common.record_name(NAME, args)
-    for key, url in common.servers(args):
-        record["runs"].append({"server": key} | one_server(url, source, args))
-        common.save(name, record)  # what is measured is kept, whatever becomes of the next server
-    print(show(record))
-    print(common.save(name, record), *pictures_search.draw(record))
+    records.fill(record, name, args, lambda key, url: [one_server(url, source, args)])
+    records.finish(record, name, args, show, pictures_search.draw)
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -20,7 +20,7 @@ import psycopg
 import kompanion_db
 
 from . import cases as scopes
-from . import common, data, plans
+from . import command, common, data, plans, records
 from .cases import Case
 from .plans import Hand, K
 from .promises import TUNER_RATIO, TUNER_RECALL
@@ -160,9 +160,6 @@ def show(record: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Run for each data set on each server, print tables, write JSON and PNG."""
-    from . import pictures_lists
-
-    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     data.add_arguments(parser, rows=100_000)
@@ -188,10 +185,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--no-tuner", action="store_true", help="only the sweep")
     parser.add_argument("--only-data", action="store_true", help="only --data, without the two generated sets")
+    records.add_arguments(parser)
     args = parser.parse_args(argv)
+    records.prepare(args.out)
+    from . import pictures_lists
+
     if args.draw:
-        print(*pictures_lists.draw(common.read(args.draw, NAME)))
+        print(*pictures_lists.draw(records.read(args.draw, NAME), args.out))
         return
+    name = records.name_of(NAME, args, parser)
     if args.only_data and not args.data:
         parser.error("--only-data needs --data")
     if not 0.01 <= args.target <= 0.999 or args.tuner_seconds <= 0:
@@ -207,15 +209,10 @@ def main(argv: list[str] | None = None) -> None:
     ]  # fmt: skip
     if args.data:
         sets.append(data.chosen(args))
-    record: dict[str, Any] = common.settings_of(args) | {"k": K, "runs": []}
-    name = common.record_name(NAME, args)
-    for key, url in common.servers(args):
-        for source in sets:
-            record["runs"].append({"server": key} | one_set(url, source, args))
-            common.save(name, record)  # what is measured is kept, whatever becomes of the next one
-    print(show(record))
-    print(common.save(name, record), *pictures_lists.draw(record))
+    record: dict[str, Any] = records.settings_of(args) | {"k": K, "runs": []}
+    records.fill(record, name, args, lambda key, url: (one_set(url, source, args) for source in sets))
+    records.finish(record, name, args, show, pictures_lists.draw)
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -20,12 +20,12 @@ SIGNS = "●■▲◆▼✚✖"
 MISSES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
-def draw(record: dict[str, Any]) -> list[Path]:
-    """A picture of each data set and server."""
-    return [_one(record, run) for run in record["runs"]]
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """A picture of each data set and server, written into a folder."""
+    return [_one(record, run, folder) for run in record["runs"]]
 
 
-def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     shares = sorted({p["share"] for p in run["points"]}, reverse=True)
     lists = sorted({p["lists"] for p in run["points"]})
     wide = max(4.0 * len(shares) + 1.5, 9.8)  # or the lines below would not fit
@@ -69,7 +69,7 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
     labels.append((1, _misses(record["target"]), f"target {record['target']:g}", "#444444"))
     picture.end_labels(axes[0][-1], labels)
     named = re.sub(r"[^a-z0-9]+", "_", run["data"].lower()).strip("_")
-    return picture.write(figure, f"{record['name']}_{run['server']}_{named}")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}_{named}")
 
 
 def _misses(recall: float) -> float:

@@ -24,9 +24,9 @@ SHOWN = 0.95
 GROUP_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, BLACK)
 
 
-def draw(record: dict[str, Any]) -> list[Path]:
-    """Two pictures of each server."""
-    return [path for run in record["runs"] for path in (over_share(record, run), promises(record, run))]
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Two pictures of each server, written into a folder."""
+    return [path for run in record["runs"] for path in (over_share(record, run, folder), promises(record, run, folder))]
 
 
 def groups_of(run: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -70,7 +70,7 @@ def style(way: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def over_share(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     """Recall and p50 over the share of a scope, a column for each kind of filter."""
     groups = groups_of(run)
     figure, axes = plt.subplots(
@@ -116,10 +116,10 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
             (*points[-1], named[way], COLOURS[way] if way != "exact" else picture.GREY) for way, points in lines.items()
         ]
         picture.end_labels(axes[row][-1], ends + ([(1, SHOWN, "target 0.95", "#444444")] if row == 0 else []))
-    return picture.write(figure, f"{record['name']}_{run['server']}")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}")
 
 
-def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def promises(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     """What each target gave: recall, and p50 beside what is allowed; a column for each target."""
     groups = groups_of(run)
     looks = {group: picture.look(n, GROUP_COLOURS, "os^DvP") for n, group in enumerate(groups)}
@@ -165,4 +165,4 @@ def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
             ends.append((100 * cells[-1]["share"], value, group, looks[group][0]))
         line = (targets[-1], "target") if row == 0 else (1.0, f"{SEARCH_RATIO} x best by hand\n+ {SEARCH_MS} ms")
         picture.end_labels(axes[row][-1], [*ends, (1, *line, "#444444")])
-    return picture.write(figure, f"{record['name']}_{run['server']}_targets")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}_targets")
