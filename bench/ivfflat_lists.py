@@ -10,6 +10,7 @@ measured within the same minutes. The sweep goes as far as the tuner may, and ar
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import psycopg
 
 import kompanion_db
+from kompanion_db import errors
 
 from . import cases as scopes
 from . import command, common, data, plans, records
@@ -88,7 +90,9 @@ def sweep(
     with common.progress(len(lists) * len(planned), "sweep", " lines") as bar:
         for value in lists:
             start = time.perf_counter()
-            plans.build(store, "ivfflat", value)
+            if not built(store, value):
+                bar.update(len(planned))
+                continue
             seconds = time.perf_counter() - start
             hand.refresh()
             for case in planned:
@@ -96,7 +100,19 @@ def sweep(
                 line = line_of(source, case, hand, bounds if case.share == 1 else ())
                 points += [{"share": case.share, "build_s": seconds} | p for p in line]
                 bar.update()
+    if not points:
+        raise SystemExit("--lists: none of these can be built, the server needs more maintenance_work_mem")
     return points
+
+
+def built(store: kompanion_db.Store, lists: int) -> bool:
+    """Build the index, if maintenance_work_mem is enough for it; else it is said and left out, as tune_index does."""
+    try:
+        plans.build(store, "ivfflat", lists)
+    except errors.TooLarge as exc:
+        print(f"{lists} lists are left out. {exc}", file=sys.stderr)
+        return False
+    return True
 
 
 def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
         f"{run['queries']} queries",
     )
     picture.note(
-        figure, "A line is one value of lists, its points are probes 1, 2, 3, 4, 6, 8 ... Up and left is better; grey: the best there is."
-        + ("\n★ and ○ were measured again, one after the other: those times are below. ○ stands at its time in the sweep, ★ as far from it as measured then."
+        figure, "A line is one value of lists, its points are probes 1, 2, 3, 4, 6, 8 ..., and closer ones near the target. Up and left is better; grey: the best there is."
+        + ("\n★ and ○ were measured again, one after the other, in the times above. ○ stands at its time in the sweep, ★ as far from it as was measured then."
            if "duel" in run else "")
     )  # fmt: skip
     picture.layout(figure, right=0.85, below=0.62 if "duel" in run else 0.25)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import psycopg
 import pytest
+import servers
 
+import kompanion_db
 from bench import ivfflat_lists, plans, tuned_lists
 
 
@@ -60,3 +64,17 @@ def test_indexes_that_cannot_stand_side_by_side_are_built_in_the_other_order_eve
     found = tuned_lists.duel(stub, stub, stub, stub, {"tuner": (1, 1), "sweep 0": (2, 1), "sweep 1": (2, 3)}, 1)
     assert [lists for lists in built if lists] == [1, 2]  # one index for both
     assert [len(side["rounds"]) for side in found.values()] == [1, 1, 1]
+
+
+def test_lists_that_take_more_memory_than_there_may_be_are_left_out_and_the_setting_is_named(
+    one_db: servers.Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = psycopg.conninfo.make_conninfo(one_db.url, options="-c maintenance_work_mem=1MB")
+    with kompanion_db.connect(small) as store:
+        store.register_model(plans.MODEL, 8)
+        vectors = np.random.default_rng(1).standard_normal((300, 8))
+        store.upsert_items(kompanion_db.NewItem("a", str(n), "x", vectors=v[None]) for n, v in enumerate(vectors))
+        assert ivfflat_lists.built(store, 10)
+        assert not ivfflat_lists.built(store, 1500)
+    assert "1500 lists are left out. memory required is" in (told := capsys.readouterr().err)
+    assert "maintenance_work_mem" in told
