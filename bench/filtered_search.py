@@ -212,6 +212,9 @@ def show(record: dict[str, Any]) -> str:
             f"{furthest['target']:.2f}), {sum(t['fast'] for t in done)} are as fast as allowed; "
             f"short answers {sum(t['ours']['short'] for t in done)}, rows out of scope {sum(t['ours']['out_of_scope'] for t in done)}"
         )
+    last = record["runs"][-1]
+    if last["index"] != "none":
+        parts.append(plans.to_apply(last["index"], last["lists"], TARGETS[1]))
     return "\n".join(parts)
 
 

@@ -171,7 +171,18 @@ def show(record: dict[str, Any]) -> str:
             f"tuner / best {one['ratio']:.2f} (promised {TUNER_RATIO}): {'ok' if one['fast'] else 'MISSED'}; "
             f"recall within {TUNER_RECALL} of {record['target']:g}: {'ok' if one['near'] else 'MISSED'}"
         )
+    parts.append(apply(record["runs"][-1], record["target"]))  # of --data, where that is given
     return "\n".join(parts)
+
+
+def apply(one: dict[str, Any], target: float) -> str:
+    """The statements to have the tuner's choice; the best of the sweep where that is better, or there is no other."""
+    if "duel" in one:
+        return plans.to_apply(
+            "ivfflat", one["duel"]["tuner" if one["near"] and one["fast"] else "best"]["lists"], target
+        )
+    reach = [p for p in one["points"] if p["share"] == 1 and p["recall"] >= target]
+    return plans.to_apply("ivfflat", min(reach, key=lambda p: p["p50_ms"])["lists"], target) if reach else ""
 
 
 def main(argv: list[str] | None = None) -> None:

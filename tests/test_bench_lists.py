@@ -78,3 +78,13 @@ def test_lists_that_take_more_memory_than_there_may_be_are_left_out_and_the_sett
         assert not ivfflat_lists.built(store, 1500)
     assert "1500 lists are left out. memory required is" in (told := capsys.readouterr().err)
     assert "maintenance_work_mem" in told
+
+
+def test_a_sweep_ends_with_the_statements_that_build_its_best_index_for_a_model_of_ones_own() -> None:
+    swept: dict[str, Any] = {"points": [*points(100, 0.8, 0.96), *points(200, 0.96)]}
+    told = ivfflat_lists.apply(swept, 0.95)
+    assert r"select statement from kompanion.index_statements('MODEL', kind => 'ivfflat', lists => 200) \gexec" in told
+    assert "kompanion.tune_index('MODEL', target_recall => 0.95)" in told
+    swept |= {"duel": {"tuner": {"lists": 300}, "best": {"lists": 100}}, "near": True, "fast": True}
+    assert "lists => 300" in ivfflat_lists.apply(swept, 0.95)
+    assert "lists => 100" in ivfflat_lists.apply(swept | {"fast": False}, 0.95)
