@@ -10,6 +10,7 @@ measured within the same minutes. The sweep goes as far as the tuner may, and ar
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -115,13 +116,20 @@ def built(store: kompanion_db.Store, lists: int) -> bool:
     return True
 
 
+def narrow(found: list[Case]) -> list[Case]:
+    """The cases nearest to SHARES, of the kind that has nothing to do with the query: a namespace, else tags."""
+    kinds = ("independent", "foreign namespace", "tags")
+    some = next((mine for kind in kinds if (mine := [c for c in found if c.group == kind])), [])
+    near = [min(some, key=lambda c: abs(math.log(c.share / share))) for share in SHARES] if some else []
+    return near[:1] if len({c.share for c in near}) == 1 else near
+
+
 def one_set(url: str, source: data.Dataset, args: argparse.Namespace) -> dict[str, Any]:
     """The record of one data set on one server."""
     asked, source = halves(source) if args.tune_with_queries else (None, source)
     namespaces, found = scopes.of(source, args.query_count, K, args.seed, shares=SHARES)
     scopes.tell_misread(source, found[0])
-    narrow = [c for c in found if c.group in ("independent", "foreign namespace") and c.share >= SHARES[-1]]
-    planned = [found[0], *narrow]
+    planned = [found[0], *narrow(found)]
     with common.database(url, NAME) as target:
         plans.load(target, source, namespaces)
         with (
