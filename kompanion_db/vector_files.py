@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 _ELEMENTS: dict[str, np.dtype[Any]] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1"), ".ivecs": np.dtype("<i4")}
 
+KINDS = (".npy", *_ELEMENTS)
+
 
 def read_vectors(path: Path, rows: int | None = None) -> NDArray[np.float32]:
     """The first rows of a file of vectors, all by default, shape (n, dim). A ValueError says what is wrong."""
@@ -17,7 +19,7 @@ def read_vectors(path: Path, rows: int | None = None) -> NDArray[np.float32]:
         return _npy(path, rows)
     if path.suffix in _ELEMENTS:
         return _vecs(path, rows)
-    raise ValueError(f"{path.name}: its kind is none of .npy, {', '.join(_ELEMENTS)}")
+    raise ValueError(f"{path.name}: its kind is none of {', '.join(KINDS)}")
 
 
 def _npy(path: Path, rows: int | None) -> NDArray[np.float32]:
