@@ -51,7 +51,8 @@ def series(cells: list[dict[str, Any]], figure: str) -> dict[str, list[tuple[flo
     for cell in cells:
         found = {"ours": at(cell, SHOWN)["ours"]} | {way["way"]: way for way in cell["usual"]}
         if figure == "p50_ms":
-            found |= {"best by hand": at(cell, SHOWN)["best"]}
+            if at(cell, SHOWN).get("reached", True):
+                found |= {"best by hand": at(cell, SHOWN)["best"]}
             found |= {"exact": next(w for w in cell["by_hand"] if w["way"] == "exact")}
         for way, values in found.items():
             lines.setdefault(way, []).append((100 * cell["share"], values[figure]))
@@ -89,8 +90,9 @@ def over_share(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Pat
                 axis.plot(*zip(*points, strict=True), **style(way))
             last[row] = lines
         shares = [100 * c["share"] for c in cells]
-        allowed, best = [at(c, SHOWN)["allowed_ms"] for c in cells], [at(c, SHOWN)["best"]["p50_ms"] for c in cells]
-        axes[1][column].fill_between(shares, best, allowed, color="#000000", alpha=0.09, linewidth=0, zorder=1)
+        band = [at(c, SHOWN)["best"]["p50_ms"] for c in cells], [at(c, SHOWN)["allowed_ms"] for c in cells]
+        there = [at(c, SHOWN).get("reached", True) for c in cells]
+        axes[1][column].fill_between(shares, *band, where=there, color="#000000", alpha=0.09, linewidth=0, zorder=1)
         axes[0][column].set_title(TITLES.get(group, group))
         picture.share_axis(axes[0][column], [c["share"] for c in cells], label=False)
         picture.share_axis(axes[1][column], [c["share"] for c in cells])

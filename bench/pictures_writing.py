@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 from . import picture
 from .picture import BLACK, COLOURS, GREY
-from .promises import COPY_SHARE, UPSERT_RATIO
+from .promises import COPY_DIM, COPY_ITEMS, COPY_SHARE, UPSERT_RATIO
 
 HAND = "#888888"
 
@@ -31,10 +31,10 @@ def _ingest(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
         axis.barh(place, median, color=COLOURS["ours"] if name == "upsert_items" else HAND, height=0.55)
         axis.plot(run[name], [place] * len(run[name]), "o", color=BLACK, markersize=4)
         axis.text(max(*run[name], aim) + 0.02 * most, place, f"{median:,.0f} / s   {label}", va="center", fontsize=9)
-    axis.plot([aim, aim], [-0.42, 0.42], color="#444444", linewidth=0.9, linestyle=(0, (5, 3)))
-    axis.text(
-        aim, -0.44, f"promised: {COPY_SHARE} of COPY, {aim:,.0f} / s", va="top", ha="left", fontsize=8, color="#444444"
-    )
+    if record["dim"] == COPY_DIM and record["items"] >= COPY_ITEMS:
+        axis.plot([aim, aim], [-0.42, 0.42], color="#444444", linewidth=0.9, linestyle=(0, (5, 3)))
+        promised = f"promised: {COPY_SHARE} of COPY, {aim:,.0f} / s"
+        axis.text(aim, -0.44, promised, va="top", ha="left", fontsize=8, color="#444444")
     axis.set_xlim(0, 1.65 * most)
     axis.set_ylim(-0.75, 1.5)
     axis.set_yticks([])

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import servers
 
-from bench import command, common, data, records
+from bench import command, common, data, filtered_search, ingest, records
 
 ROOT = Path(__file__).parent.parent
 EXTRA = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'PIL', 'tqdm', 'psutil', 'h5py'))); "
@@ -121,3 +121,25 @@ def test_a_record_tells_no_paths(tmp_path: Path) -> None:
     path = records.save(tmp_path, "search", records.settings_of(args))
     assert json.loads(path.read_text())["seed"] == 1
     assert not any(secret in path.read_text() for secret in ("home", str(tmp_path), "there"))
+
+
+def test_a_target_that_no_plan_reaches_has_no_fastest_plan_but_a_nearest() -> None:
+    ways = [{"way": "exact", "recall": 0.98, "p50_ms": 5.0}, {"way": "post-filter", "recall": 0.92, "p50_ms": 1.0}]
+    assert filtered_search.best_of(ways, 0.95) == (ways[0], True)
+    assert filtered_search.best_of(ways, 0.90) == (ways[1], True)
+    assert filtered_search.best_of(ways, 0.99) == (ways[0], False)
+
+
+@pytest.mark.parametrize(
+    ("items", "dim", "verdict"),
+    [(100_000, 384, "MISSED"), (100_000, 64, "no verdict"), (100, 384, "no verdict")],
+)
+def test_a_load_is_judged_only_by_what_is_promised_of_it(items: int, dim: int, verdict: str) -> None:
+    run = {
+        "bare_copy": [100.0],
+        "upsert_items": [10.0],
+        "client_mb": [1.0],
+        "about": {"postgresql": "18.4", "pgvector": "0.8.5"},
+    }
+    told = ingest.show({"items": items, "dim": dim, "batch": 10, "rounds": 1, "runs": [run]})
+    assert f"items / s at dim 384: {verdict}" in told
