@@ -15,7 +15,7 @@ from . import command, common
 
 RESULTS = Path(__file__).parent / "results"
 Draw = Callable[[dict[str, Any], Path], list[Path]]
-SIZES = ("rows", "dim", "items", "max_rows", "scope_rows", "sizes")
+TOLD = ("rows", "dim", "items", "max_rows", "scope_rows", "sizes", "clients", "index", "lists")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,19 +38,19 @@ def prepare(folder: Path) -> None:
 
 
 def name_of(name: str, args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
-    """Name of the record of a run: small sets, data of one's own and other sizes do not write over the full run.
+    """Name of the record of a run: small sets, data of one's own, other sizes and indexes do not write over the full run.
 
     To be called before --small changes the sizes.
     """
     parts = [name]
     if getattr(args, "data", None):
         parts.append(args.data.resolve().name.split(".")[0])
-    for size in SIZES:
-        given, usual = getattr(args, size, None), parser.get_default(size)
-        if size == "rows" and not getattr(args, "data", None):
+    for what in TOLD:
+        given, usual = getattr(args, what, None), parser.get_default(what)
+        if what == "rows" and not getattr(args, "data", None):
             usual = parser.get_default("default_rows")
         if given is not None and _text(given) != _text(usual):
-            parts.append(f"{size.replace('_', '')}{_text(given)}")
+            parts.append(f"{what.replace('_', '')}{_text(given)}")
     parts += [column for column in ("namespaces", "tags") if getattr(args, column, None)]
     return "_".join([*parts, *(["small"] if args.small else [])])
 

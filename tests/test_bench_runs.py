@@ -102,6 +102,7 @@ def test_the_table_is_printed_even_where_the_record_cannot_be_written(
         ("--rows 100000 --dim 384", "search"),
         ("--rows 5000 --dim 64", "search_rows5000_dim64"),
         ("--data some/set.hdf5 --rows 100000 --small", "search_set_rows100000_small"),
+        ("--data v.npy --dim 384", "search_v"),
         ("--data v.npy --namespaces n.txt --tags t.txt", "search_v_namespaces_tags"),
     ],
 )
