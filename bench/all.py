@@ -46,7 +46,7 @@ class Both(io.TextIOBase):
 def arguments_of(name: str, args: argparse.Namespace) -> list[str]:
     """The command line of one benchmark."""
     taken = SCRIPTS[name]
-    line = ["--out", str(args.out), *(["--small"] if args.small else [])]
+    line = ["--small"] if args.small else []
     if args.url and "servers" in taken:
         line += ["--url", args.url]
     elif args.servers and "servers" in taken:
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"\n== python -m bench.{name} {' '.join(shown)}".rstrip(), flush=True)
             start = time.perf_counter()
             try:
-                importlib.import_module(f".{name}", __package__).main(line)
+                importlib.import_module(f".{name}", __package__).main([*line, "--out", str(args.out)])
             except (Exception, SystemExit) as exc:
                 if isinstance(exc, SystemExit) and exc.code in command.ENDED:  # it is meant for all of them
                     raise

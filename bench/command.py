@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
+from kompanion_db.errors import KompanionError
+
 PACKAGES = ("matplotlib", "PIL", "tqdm", "psutil")
 INTERRUPTED = 130
 """The status of a process that Ctrl-C has ended."""
@@ -38,6 +40,8 @@ def run(main: Callable[[], object]) -> None:
         main()
     except KeyboardInterrupt:
         pass
+    except KompanionError as exc:  # too little maintenance_work_mem, for one: it says what to do
+        raise SystemExit(f"error: {exc}") from exc
     else:
         return
     print("\ninterrupted; no server and no database of it is left behind", file=sys.stderr)

@@ -276,6 +276,6 @@ def test_the_server_of_a_run_of_all_is_shown_without_its_password(
     begun: list[list[str]] = []
     monkeypatch.setitem(sys.modules, "bench.growth", SimpleNamespace(main=begun.append))
     bench_all.main(["--only", "growth", "--url", "postgresql://me:secret@there/db", "--out", str(tmp_path)])
-    assert begun == [["--out", str(tmp_path), "--url", "postgresql://me:secret@there/db", "--seed", "1"]]
+    assert begun == [["--url", "postgresql://me:secret@there/db", "--seed", "1", "--out", str(tmp_path)]]
     assert "postgresql://me:***@there/db" in capsys.readouterr().out
     assert "secret" not in (tmp_path / "all.txt").read_text()
