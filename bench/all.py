@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other; their tables go to the terminal and into bench/results/all.txt."""
+"""Every benchmark, one after the other; their tables go to the terminal and into all.txt in the folder of the records."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import TextIO
 
 from kompanion_db.urls import redact
 
-from . import common
+from . import command, common, records
 
-# Which arguments each takes of ours, beside --small and --url.
+# Which arguments each takes of ours, beside --out, --small and --url.
 SCRIPTS: dict[str, set[str]] = {
     "filtered_search": {"servers", "seed", "data"},
     "ivfflat_lists": {"servers", "seed", "data"},
@@ -60,17 +60,23 @@ def arguments_of(name: str, args: argparse.Namespace) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run them all; one that fails does not keep the others from running, but the exit status tells."""
-    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog="python -m bench.all", description=__doc__)
     parser.add_argument("--small", action="store_true", help="small sets: less than ten minutes on two cores in all")
     parser.add_argument("--only", help=f"of {', '.join(SCRIPTS)}; default: all of them")
     parser.add_argument("--servers", help="embedded servers, of pg18, pg16, floor; default: what each benchmark has")
     parser.add_argument("--url", help="measure this server instead; needs the right to create databases")
-    parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
+    parser.add_argument("--seed", type=common.seed, default=1, help="of all random choices; default %(default)s")
     parser.add_argument(
         "--data",
         type=Path,
         help="data of your own for those that search: filtered_search takes it instead of generated vectors, ivfflat_lists beside them",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        default=records.RESULTS,
+        help="for tables, records and pictures; default bench/results",
     )
     args = parser.parse_args(argv)
     names = [name.strip() for name in args.only.split(",")] if args.only else list(SCRIPTS)
@@ -78,11 +84,11 @@ def main(argv: list[str] | None = None) -> None:
         if name not in SCRIPTS:
             parser.error(f"--only: {name!r} is none of {', '.join(SCRIPTS)}")
 
-    common.RESULTS.mkdir(exist_ok=True)
+    records.prepare(args.out)
     seconds: dict[str, str] = {}
     failed = []
     with (
-        (common.RESULTS / "all.txt").open("w", encoding="utf8") as file,
+        (args.out / "all.txt").open("w", encoding="utf8") as file,
         contextlib.redirect_stdout(Both(sys.stdout, file)),
     ):
         for name in names:
@@ -91,12 +97,12 @@ def main(argv: list[str] | None = None) -> None:
             print(f"\n== python -m bench.{name} {' '.join(shown)}".rstrip(), flush=True)
             start = time.perf_counter()
             try:
-                importlib.import_module(f".{name}", __package__).main(line)
+                importlib.import_module(f".{name}", __package__).main([*line, "--out", str(args.out)])
             except (Exception, SystemExit) as exc:
-                if isinstance(exc, SystemExit) and exc.code == common.TERMINATED:  # it is meant for all of them
+                if isinstance(exc, SystemExit) and exc.code in command.ENDED:  # it is meant for all of them
                     raise
                 failed.append(name)
-                print(traceback.format_exc(limit=-3))
+                print(exc.code if isinstance(exc, SystemExit) else traceback.format_exc(limit=-3))
             seconds[name] = f"{time.perf_counter() - start:.0f}"
         print(
             "\n"
@@ -104,10 +110,10 @@ def main(argv: list[str] | None = None) -> None:
                 ("benchmark", "seconds", ""), [(n, s, "FAILED" if n in failed else "") for n, s in seconds.items()]
             )
         )
-    print(f"tables: {common.RESULTS / 'all.txt'}; records and pictures: {common.RESULTS}")
+    print(f"tables: {args.out / 'all.txt'}; records and pictures: {args.out}")
     if failed:
         raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

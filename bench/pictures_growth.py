@@ -14,12 +14,12 @@ from .promises import GROWTH_RATIO
 LABELS = {"ours": "kompanion.search", "exact": "exact by hand", "post-filter": "filter after\nthe index, by hand"}
 
 
-def draw(record: dict[str, Any]) -> list[Path]:
-    """A picture of each server."""
-    return [_one(record, run) for run in record["runs"]]
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """A picture of each server, written into a folder."""
+    return [_one(record, run, folder) for run in record["runs"]]
 
 
-def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.6, 4.3), width_ratios=(1.35, 1))
     points = run["points"]
     rows = [p["rows"] for p in points]
@@ -61,7 +61,7 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
         [left.get_position().x0, left.get_position().y0, left.get_position().width - 0.125, left.get_position().height]
     )
     picture.end_labels(left, ends)
-    return picture.write(figure, f"{record['name']}_{run['server']}")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}")
 
 
 def _short(rows: int) -> str:

@@ -20,12 +20,12 @@ SIGNS = "●■▲◆▼✚✖"
 MISSES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
-def draw(record: dict[str, Any]) -> list[Path]:
-    """A picture of each data set and server."""
-    return [_one(record, run) for run in record["runs"]]
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """A picture of each data set and server, written into a folder."""
+    return [_one(record, run, folder) for run in record["runs"]]
 
 
-def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     shares = sorted({p["share"] for p in run["points"]}, reverse=True)
     lists = sorted({p["lists"] for p in run["points"]})
     wide = max(4.0 * len(shares) + 1.5, 9.8)  # or the lines below would not fit
@@ -56,10 +56,11 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
         f"{run['queries']} queries",
     )
     picture.note(
-        figure, "A line is one value of lists, its points are probes 1, 2, 3, 4, 6, 8 ... Up and left is better; grey: the best there is."
-        + (" ★ and ○ were measured again, one after the other." if "duel" in run else "")
+        figure, "A line is one value of lists, its points are probes 1, 2, 3, 4, 6, 8 ..., and closer ones near the target. Up and left is better; grey: the best there is."
+        + ("\n★ and ○ were measured again, one after the other, in the times above. ○ stands at its time in the sweep, ★ as far from it as was measured then."
+           if "duel" in run else "")
     )  # fmt: skip
-    picture.layout(figure, right=0.85, below=0.48 if "duel" in run else 0.25)
+    picture.layout(figure, right=0.85, below=0.62 if "duel" in run else 0.25)
     labels = []
     for n, value in enumerate(lists):
         line = [p for p in run["points"] if p["share"] == shares[-1] and p["lists"] == value]
@@ -68,7 +69,7 @@ def _one(record: dict[str, Any], run: dict[str, Any]) -> Path:
     labels.append((1, _misses(record["target"]), f"target {record['target']:g}", "#444444"))
     picture.end_labels(axes[0][-1], labels)
     named = re.sub(r"[^a-z0-9]+", "_", run["data"].lower()).strip("_")
-    return picture.write(figure, f"{record['name']}_{run['server']}_{named}")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}_{named}")
 
 
 def _misses(recall: float) -> float:
@@ -120,4 +121,4 @@ def _told(figure: Figure, run: dict[str, Any]) -> None:
     )
     for sign, colour, x, words, side in text:
         line = f"{sign}  {words}: {side['lists']} lists, probes {side['probes']}: recall {side['recall']:.3f}, {side['p50_ms']:.2f} ms"
-        figure.text(x, 0.27 / figure.get_figheight(), line, fontsize=9, color=colour, va="bottom")
+        figure.text(x, 0.41 / figure.get_figheight(), line, fontsize=9, color=colour, va="bottom")

@@ -24,9 +24,9 @@ SHOWN = 0.95
 GROUP_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, BLACK)
 
 
-def draw(record: dict[str, Any]) -> list[Path]:
-    """Two pictures of each server."""
-    return [path for run in record["runs"] for path in (over_share(record, run), promises(record, run))]
+def draw(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Two pictures of each server, written into a folder."""
+    return [path for run in record["runs"] for path in (over_share(record, run, folder), promises(record, run, folder))]
 
 
 def groups_of(run: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -51,7 +51,8 @@ def series(cells: list[dict[str, Any]], figure: str) -> dict[str, list[tuple[flo
     for cell in cells:
         found = {"ours": at(cell, SHOWN)["ours"]} | {way["way"]: way for way in cell["usual"]}
         if figure == "p50_ms":
-            found |= {"best by hand": at(cell, SHOWN)["best"]}
+            if at(cell, SHOWN).get("reached", True):
+                found |= {"best by hand": at(cell, SHOWN)["best"]}
             found |= {"exact": next(w for w in cell["by_hand"] if w["way"] == "exact")}
         for way, values in found.items():
             lines.setdefault(way, []).append((100 * cell["share"], values[figure]))
@@ -70,7 +71,7 @@ def style(way: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def over_share(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     """Recall and p50 over the share of a scope, a column for each kind of filter."""
     groups = groups_of(run)
     figure, axes = plt.subplots(
@@ -89,8 +90,9 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
                 axis.plot(*zip(*points, strict=True), **style(way))
             last[row] = lines
         shares = [100 * c["share"] for c in cells]
-        allowed, best = [at(c, SHOWN)["allowed_ms"] for c in cells], [at(c, SHOWN)["best"]["p50_ms"] for c in cells]
-        axes[1][column].fill_between(shares, best, allowed, color="#000000", alpha=0.09, linewidth=0, zorder=1)
+        band = [at(c, SHOWN)["best"]["p50_ms"] for c in cells], [at(c, SHOWN)["allowed_ms"] for c in cells]
+        there = [at(c, SHOWN).get("reached", True) for c in cells]
+        axes[1][column].fill_between(shares, *band, where=there, color="#000000", alpha=0.09, linewidth=0, zorder=1)
         axes[0][column].set_title(TITLES.get(group, group))
         picture.share_axis(axes[0][column], [c["share"] for c in cells], label=False)
         picture.share_axis(axes[1][column], [c["share"] for c in cells])
@@ -116,10 +118,10 @@ def over_share(record: dict[str, Any], run: dict[str, Any]) -> Path:
             (*points[-1], named[way], COLOURS[way] if way != "exact" else picture.GREY) for way, points in lines.items()
         ]
         picture.end_labels(axes[row][-1], ends + ([(1, SHOWN, "target 0.95", "#444444")] if row == 0 else []))
-    return picture.write(figure, f"{record['name']}_{run['server']}")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}")
 
 
-def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
+def promises(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     """What each target gave: recall, and p50 beside what is allowed; a column for each target."""
     groups = groups_of(run)
     looks = {group: picture.look(n, GROUP_COLOURS, "os^DvP") for n, group in enumerate(groups)}
@@ -165,4 +167,4 @@ def promises(record: dict[str, Any], run: dict[str, Any]) -> Path:
             ends.append((100 * cells[-1]["share"], value, group, looks[group][0]))
         line = (targets[-1], "target") if row == 0 else (1.0, f"{SEARCH_RATIO} x best by hand\n+ {SEARCH_MS} ms")
         picture.end_labels(axes[row][-1], [*ends, (1, *line, "#444444")])
-    return picture.write(figure, f"{record['name']}_{run['server']}_targets")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}_targets")

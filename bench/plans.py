@@ -65,6 +65,20 @@ def ladder(top: int, first: int = 1) -> list[int]:
     return sorted(steps)
 
 
+def to_apply(kind: str, lists: int | None, target: float) -> str:
+    """The statements that give a model of one's own an index as it was measured here, for the end of a table."""
+    asked = f"kind => '{kind}'" + (f", lists => {lists}" if lists else "")
+    return (
+        "To have it for a model of yours, as the owner of the tables, in psql:\n"
+        f"  select statement from kompanion.index_statements('MODEL', {asked}) \\gexec\n"
+        "  select count(*) from kompanion.calibrate('MODEL', seconds => 60);\n"
+        "or the one that is fastest for your own vectors:\n"
+        f"  select * from kompanion.tune_index('MODEL', target_recall => {target:g});\n"
+        "  select statement from kompanion.index_statements('MODEL') \\gexec\n"
+        "Where what is asked is not like what is stored: kompanion-db tune-index MODEL --queries FILE.npy, and calibrate likewise."
+    )
+
+
 class Hand:
     """What a careful person would write: prepared statements, binary vectors, and the memories as the answer.
 

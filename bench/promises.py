@@ -10,5 +10,7 @@ GROWTH_RATIO = 1.3
 """A search of a scope takes at most so many times what it takes in a small store."""
 COPY_SHARE, ITEMS_A_SECOND = 0.2, 10_000
 """A bulk load is at least this share of a bare COPY, and at least so fast."""
+COPY_DIM, COPY_ITEMS = 384, 20_000
+"""That holds at this dimension, and from so many items on: of fewer, the beginning and the end of a load are too great a part."""
 UPSERT_RATIO = 0.7
 """Single upserts are at least this share of a statement written by hand."""

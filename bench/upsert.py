@@ -15,15 +15,17 @@ import statistics
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from tqdm import tqdm
 
 import kompanion_db
 
-from . import common
+from . import command, common, records
 from .promises import UPSERT_RATIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 NAME = "upsert"
 CLIENTS = (1, 2, 4, 8, 16)
@@ -180,9 +182,6 @@ def show(record: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Run on each server, print tables, write JSON and PNG."""
-    from . import pictures_writing
-
-    common.end_on_sigterm()
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     parser.add_argument("--clients", type=common.positive, nargs="+", default=list(CLIENTS), help="default: 1 2 4 8 16")
@@ -196,21 +195,22 @@ def main(argv: list[str] | None = None) -> None:
         "--hot-keys", type=common.positive, default=1000, help="how many keys are hot; default %(default)s"
     )
     parser.add_argument("--pgbench", help="path of pgbench; default: the embedded server's, or what PATH finds")
+    records.add_arguments(parser)
     args = parser.parse_args(argv)
+    records.prepare(args.out)
+    from . import pictures_writing
+
     if args.draw:
-        print(*pictures_writing.upsert(common.read(args.draw, NAME)))
+        print(*pictures_writing.upsert(records.read(args.draw, NAME), args.out))
         return
+    name = records.name_of(NAME, args, parser)
     if args.small:
         args.clients, args.seconds, args.rounds = [1, 8], min(args.seconds, 2), min(args.rounds, 3)
-    record: dict[str, Any] = common.settings_of(args) | {"runs": []}
+    record: dict[str, Any] = records.settings_of(args) | {"runs": []}
     record.pop("pgbench")
-    name = common.record_name(NAME, args)
-    for key, url in common.servers(args):
-        record["runs"].append({"server": key} | one_server(key, url, args))
-        common.save(name, record)  # what is measured is kept, whatever becomes of the next server
-    print(show(record))
-    print(common.save(name, record), *pictures_writing.upsert(record))
+    records.fill(record, name, args, lambda key, url: [one_server(key, url, args)])
+    records.finish(record, name, args, show, pictures_writing.upsert)
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench import all as bench_all
-from bench import cases, common, data, ivfflat_lists, plans
+from bench import cases, common, data, records
 
 RNG = np.random.default_rng(5)
 VECTORS = RNG.standard_normal((400, 8)).astype(np.float32)
@@ -152,7 +152,7 @@ def test_a_server_that_is_not_installed_is_told_before_any_is_measured(monkeypat
         next(common.servers(parser.parse_args(["--servers", "pg18,floor"])))
 
 
-@pytest.mark.parametrize("end", [SystemExit(common.TERMINATED), KeyboardInterrupt(), SystemExit("--data: missing")])
+@pytest.mark.parametrize("end", [SystemExit(143), KeyboardInterrupt(), SystemExit("--data: missing")])
 def test_what_ends_a_run_from_outside_ends_all_of_it_and_an_error_only_one_benchmark(
     end: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -162,12 +162,10 @@ def test_what_ends_a_run_from_outside_ends_all_of_it_and_an_error_only_one_bench
         begun.append(line)
         raise end
 
-    monkeypatch.setattr(common, "RESULTS", tmp_path)
-    monkeypatch.setattr(common, "end_on_sigterm", lambda: None)
     for name in ("growth", "upsert"):
         monkeypatch.setitem(sys.modules, f"bench.{name}", SimpleNamespace(main=main))
     with pytest.raises(type(end)):
-        bench_all.main(["--small", "--only", "growth,upsert"])
+        bench_all.main(["--small", "--only", "growth,upsert", "--out", str(tmp_path)])
     assert len(begun) == (2 if end.args == ("--data: missing",) else 1)
 
 
@@ -175,13 +173,13 @@ def test_a_record_is_drawn_under_the_name_of_its_file_by_the_benchmark_that_wrot
     monday, other = tmp_path / "monday.json", tmp_path / "other.json"
     monday.write_text(json.dumps({"name": "growth_small", "runs": []}))
     other.write_text(json.dumps([1]))
-    assert common.read(monday, "growth") == {"name": "monday", "runs": []}
+    assert records.read(monday, "growth") == {"name": "monday", "runs": []}
     for path, message in (
         (monday, "is a record of growth_small, not of ingest"),
         (other, "is no record of a benchmark"),
     ):
         with pytest.raises(SystemExit, match=message):
-            common.read(path, "ingest")
+            records.read(path, "ingest")
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "1.5", "many"])
@@ -272,25 +270,12 @@ def test_a_folder_whose_files_are_of_other_rows_is_refused(short: str, tmp_path:
         data.chosen(arguments(tmp_path, query_count=30))
 
 
-def test_indexes_that_cannot_stand_side_by_side_are_built_in_the_other_order_every_other_round(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    built: list[int] = []
-    monkeypatch.setattr(plans, "build", lambda _store, _kind, lists=0: built.append(lists))
-    monkeypatch.setattr(ivfflat_lists, "point", lambda *_, **__: {"recall": 1.0, "p50_ms": 1.0})
-    stub: Any = SimpleNamespace(refresh=lambda: None)
-    ivfflat_lists.duel(stub, stub, stub, stub, {"tuner": (1, 1), "sweep 0": (2, 1), "sweep 1": (3, 1)}, 3)
-    assert [lists for lists in built if lists] == [1, 2, 3, 3, 2, 1, 1, 2, 3]
-
-
 def test_the_server_of_a_run_of_all_is_shown_without_its_password(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(common, "RESULTS", tmp_path)
-    monkeypatch.setattr(common, "end_on_sigterm", lambda: None)
     begun: list[list[str]] = []
     monkeypatch.setitem(sys.modules, "bench.growth", SimpleNamespace(main=begun.append))
-    bench_all.main(["--only", "growth", "--url", "postgresql://me:secret@there/db"])
-    assert begun == [["--url", "postgresql://me:secret@there/db", "--seed", "1"]]
+    bench_all.main(["--only", "growth", "--url", "postgresql://me:secret@there/db", "--out", str(tmp_path)])
+    assert begun == [["--url", "postgresql://me:secret@there/db", "--seed", "1", "--out", str(tmp_path)]]
     assert "postgresql://me:***@there/db" in capsys.readouterr().out
     assert "secret" not in (tmp_path / "all.txt").read_text()

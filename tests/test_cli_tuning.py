@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import clusters
 import engines
+import numpy as np
 import servers
 from cli import cli
 from clusters import DIM, QUERIES
@@ -47,6 +50,49 @@ def test_an_index_is_built_calibrated_measured_and_tuned_from_the_command_line(o
     built = cli("index", "--json", *u).rows
     assert any(f"(lists = {best.split()[1]})" in step["statement"] for step in built)
     assert cli("index", "--half", "--kind", "hnsw", *u).code == 0
+
+
+def test_recall_is_measured_with_the_queries_of_a_file(one_home: engines.Home, tmp_path: Path) -> None:
+    u = ("-u", one_home.url)
+    with kompanion_db.connect(one_home.url) as store:
+        store.register_model("m", DIM)
+        store.upsert_items(clusters.items(range(1000)))
+    for name in ("few.npy", "few.fvecs"):
+        file = tmp_path / name
+        if name.endswith("npy"):
+            np.save(file, QUERIES[:7])
+        else:  # each row: its dimension, then its elements
+            rows = QUERIES[:7].astype("<f4")
+            file.write_bytes(b"".join(np.int32(DIM).tobytes() + row.tobytes() for row in rows))
+        (found,) = cli("measure-recall", "m", "--queries", str(file), "--json", *u).rows
+        assert (found["asked"], found["recall"]) == (7, 1.0)
+    assert cli("index", "--kind", "ivfflat", "--lists", "20", *u).code == 0
+    points = cli("calibrate", "m", "--queries", str(tmp_path / "few.npy"), "--json", *u).rows
+    assert {point["runs"] for point in points} <= {0, 7}
+    tuned = cli(
+        "tune-index", "m", "--kind", "ivfflat", "--queries", str(tmp_path / "few.npy"), "--dry-run", "--json", *u
+    )
+    assert any(row["chosen"] for row in tuned.rows), tuned.err
+
+
+def test_a_file_of_queries_that_holds_none_is_refused_in_a_line(one_home: engines.Home, tmp_path: Path) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        store.register_model("m", DIM)
+    (tmp_path / "text.npy").write_text("0.1 0.2")
+    (tmp_path / "short.fvecs").write_bytes(b"\2")
+    np.save(tmp_path / "flat.npy", QUERIES[0])
+    np.save(tmp_path / "other.npy", QUERIES[:, :-1])
+    for file, code, message in (
+        ("none.npy", 2, "there is no file"),
+        ("text.npy", 2, "text.npy: holds no array of numbers"),
+        ("short.fvecs", 2, "short.fvecs: has 1 bytes"),
+        ("flat.npy", 2, "an array of shape (rows, dim) is needed"),
+        ("other.npy", 1, "error: queries"),
+    ):
+        for command in ("calibrate", "measure-recall", "tune-index"):
+            done = cli(command, "m", "--queries", str(tmp_path / file), "-u", one_home.url)
+            assert (done.code, done.out) == (code, ""), (file, command, done.err)
+            assert message in " ".join(done.err.replace("│", "").split()), (file, command, done.err)
 
 
 def test_what_cannot_be_is_refused_in_a_line(one_home: engines.Home) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
+from ..vector_files import read_vectors
 from .app import app
-from .options import JsonOption, UrlOption
+from .options import JsonOption, UrlOption, usage_error
 from .output import note, print_json, print_table
 from .stores import open_store
 
@@ -18,6 +22,26 @@ TargetOption = Annotated[
     float | None,
     typer.Option("--target-recall", help="The share of the true nearest to be found; default: as in the settings."),
 ]
+QueriesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--queries",
+        metavar="FILE",
+        help="Ask with these vectors, of what users really ask, and not with stored ones: .npy (n, dim) or .fvecs.",
+    ),
+]
+
+
+def _queries(file: Path | None) -> NDArray[np.float32] | None:
+    """The vectors of --queries."""
+    if file is None:
+        return None
+    if not file.is_file():
+        raise usage_error("--queries", f"there is no file {file}.")
+    try:
+        return read_vectors(file)
+    except ValueError as exc:
+        raise usage_error("--queries", f"{exc}.") from None
 
 
 @app.command()
@@ -27,6 +51,7 @@ def calibrate(
     sample: Annotated[
         int | None, typer.Option("--sample", help="Queries to ask, 10 to 100000; default 2000, on SQLite 400.")
     ] = None,
+    queries: QueriesOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,8 +59,9 @@ def calibrate(
 
     Shows recall@10 and time by the share of the rows that match and by the knob: probes, or ef_search of hnsw.
     """
+    asked = _queries(queries)
     with open_store(url) as store:
-        points = store.calibrate(model, seconds=seconds, sample=sample, progress=note)
+        points = store.calibrate(model, seconds=seconds, sample=sample, queries=asked, progress=note)
     if as_json:
         print_json(points)
     elif points:
@@ -52,12 +78,14 @@ def measure_recall(
     sample: Annotated[int, typer.Option("--sample", help="Queries to ask.")] = 100,
     k: Annotated[int, typer.Option("-k", help="How many are searched for.")] = 10,
     target_recall: TargetOption = None,
+    queries: QueriesOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what users get now: recall of searches against exact ones, with its 95 % interval."""
+    asked = _queries(queries)
     with open_store(url) as store:
-        found = store.measure_recall(model, scope=scope, sample=sample, k=k, target_recall=target_recall)
+        found = store.measure_recall(model, scope=scope, sample=sample, k=k, target_recall=target_recall, queries=asked)
     if as_json:
         print_json([found])
     elif found.asked:
@@ -78,10 +106,12 @@ def tune_index(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Remember the best one, and build nothing: index builds it later.")
     ] = False,
+    queries: QueriesOption = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the vector index that reaches the target recall fastest, build it and calibrate it."""
+    asked = _queries(queries)
     with open_store(url) as store:
         tried = store.tune_index(
             model,
@@ -90,6 +120,7 @@ def tune_index(
             kinds=kind or ("ivfflat", "hnsw"),
             share=share,
             sample=sample,
+            queries=asked,
             apply=not dry_run,
             progress=note,
         )

@@ -1,0 +1,117 @@
+"""The records of runs: what they are named, where they and their pictures are written, and reading them again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from . import command, common
+
+RESULTS = Path(__file__).parent / "results"
+Draw = Callable[[dict[str, Any], Path], list[Path]]
+TOLD = ("rows", "dim", "items", "max_rows", "scope_rows", "sizes", "clients", "index", "lists")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--out and --draw."""
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", default=RESULTS, help="for records and pictures; default bench/results"
+    )
+    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the picture of a record written before")
+
+
+def prepare(folder: Path) -> None:
+    """Exit when a package is missing or the folder cannot be written to: it would be noticed when all is measured."""
+    command.need(*command.PACKAGES)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise SystemExit(f"--out: nothing can be written into {folder}, {exc.strerror}; name another folder") from exc
+
+
+def name_of(name: str, args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    """Name of the record of a run: small sets, data of one's own, other sizes and indexes do not write over the full run.
+
+    To be called before --small changes the sizes.
+    """
+    parts = [name]
+    if getattr(args, "data", None):
+        parts.append(args.data.resolve().name.split(".")[0])
+    for what in TOLD:
+        given, usual = getattr(args, what, None), parser.get_default(what)
+        if what == "rows" and not getattr(args, "data", None):
+            usual = parser.get_default("default_rows")
+        if given is not None and _text(given) != _text(usual):
+            parts.append(f"{what.replace('_', '')}{_text(given)}")
+    parts += [column for column in ("namespaces", "tags") if getattr(args, column, None)]
+    return "_".join([*parts, *(["small"] if args.small else [])])
+
+
+def _text(value: Any) -> str:
+    """A number, or several, as it stands in a name."""
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value).replace(",", "-")
+
+
+def fill(
+    record: dict[str, Any],
+    name: str,
+    args: argparse.Namespace,
+    measured: Callable[[str, str], Iterable[dict[str, Any]]],
+) -> None:
+    """Add what is measured on each server, given its key and URL, to the runs of a record.
+
+    What is measured is kept, whatever becomes of the next one. That it cannot be is no reason to end: the table is to come.
+    """
+    with closing(common.servers(args)) as servers:
+        for key, url in servers:
+            for run in measured(key, url):
+                record["runs"].append({"server": key} | run)
+                try:
+                    save(args.out, name, record)
+                except OSError as exc:
+                    print(f"--out: not saved: {exc}", file=sys.stderr)
+
+
+def finish(
+    record: dict[str, Any], name: str, args: argparse.Namespace, show: Callable[[dict[str, Any]], str], draw: Draw
+) -> None:
+    """Print the table, then write the record and its pictures: the table is there even where they cannot be written."""
+    print(show(record), flush=True)
+    try:
+        print(save(args.out, name, record), *draw(record, args.out))
+    except OSError as exc:
+        raise SystemExit(f"--out: not all could be written, {exc}; the table above is what was measured") from exc
+
+
+def save(folder: Path, name: str, record: dict[str, Any]) -> Path:
+    """Write a record as JSON; the path. The record gets the name, which its pictures bear too."""
+    record["name"] = name
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1, default=str) + "\n")
+    return path
+
+
+def read(path: Path, benchmark: str = "") -> dict[str, Any]:
+    """A record written before, by this benchmark; its ``name``, which its pictures bear, is that of the file it is in now."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        name = str(record["name"])
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise SystemExit(f"--draw: {path} is no record of a benchmark: {exc!r}") from exc
+    if not name.startswith(benchmark):
+        raise SystemExit(f"--draw: {path} is a record of {name}, not of {benchmark}")
+    return record | {"name": path.stem}
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of a run as its record keeps them. No paths, so that a record can be shown to others."""
+    left_out = {"url", "draw", "out", "data", "queries", "namespaces", "tags"}
+    return {name: value for name, value in vars(args).items() if name not in left_out}

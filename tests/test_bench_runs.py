@@ -1,0 +1,146 @@
+"""How a benchmark begins and ends: what it needs, where it writes, and what it leaves behind when it is ended."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+import servers
+
+from bench import command, common, data, filtered_search, ingest, records
+
+ROOT = Path(__file__).parent.parent
+EXTRA = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'PIL', 'tqdm', 'psutil', 'h5py'))); "
+
+
+def bench_databases(conn: psycopg.Connection) -> list[str]:
+    found = conn.execute("select datname from pg_database where datname like 'kompanion_bench_ingest%'").fetchall()
+    return [name for (name,) in found]
+
+
+def python(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.parametrize(("name", "status", "line"), [("SIGINT", 130, "interrupted; no server and no database of it is left behind"),
+                                                      ("SIGTERM", 143, ""), ("SIGHUP", 129, "")])  # fmt: skip
+def test_a_run_that_is_ended_leaves_no_database_and_no_traceback(
+    name: str, status: int, line: str, one_db: servers.Database, tmp_path: Path
+) -> None:
+    for package in command.PACKAGES:
+        pytest.importorskip(package)
+    run = python("-m", "bench.ingest", "--url", one_db.url, "--items", "50000", "--dim", "8", "--out", str(tmp_path))
+    with one_db.connect() as conn:
+        end = time.monotonic() + 60
+        while not bench_databases(conn) and time.monotonic() < end and run.poll() is None:
+            time.sleep(0.05)
+        run.send_signal(getattr(signal, name))
+        out, err = run.communicate(timeout=60)
+        assert (run.returncode, out, err.strip()) == (status, "", line)
+        assert bench_databases(conn) == []
+
+
+def test_databases_that_other_runs_left_on_a_server_are_named(
+    one_db: servers.Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with one_db.connect() as conn:
+        conn.execute("create database kompanion_bench_growth_0a1b2c")
+        try:
+            common.tell_left_over(one_db.url)
+        finally:
+            conn.execute("drop database kompanion_bench_growth_0a1b2c")
+    assert "drop database kompanion_bench_growth_0a1b2c;" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="--url: no connection: "):
+        common.tell_left_over(f"postgresql:///x?host={tmp_path}")
+
+
+def test_help_does_without_the_extra_and_a_run_names_it(tmp_path: Path) -> None:
+    for name in ("filtered_search", "ivfflat_lists", "growth", "ingest", "upsert", "embedded", "all"):
+        out, err = python("-c", f"{EXTRA}from bench import {name}; {name}.main(['--help'])").communicate()
+        assert out.startswith("usage: python -m bench."), err
+    with pytest.raises(SystemExit, match=r"not installed: no_such_package\..* pip install 'kompanion-db\[bench\]'"):
+        command.need("json", "no_such_package")
+
+
+def test_a_folder_that_cannot_be_written_into_is_told_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "PACKAGES", ())
+    records.prepare(tmp_path / "new" / "folder")
+    assert os.listdir(tmp_path / "new" / "folder") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"--out: nothing can be written into .*file.*; name another folder"):
+        records.prepare(tmp_path / "file")
+
+
+def test_the_table_is_printed_even_where_the_record_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = argparse.Namespace(out=tmp_path / "gone")
+    with pytest.raises(SystemExit, match="--out: not all could be written"):
+        records.finish({"runs": []}, "growth", gone, lambda _: "the table", lambda *_: [])
+    assert capsys.readouterr().out == "the table\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("", "search"),
+        ("--rows 100000 --dim 384", "search"),
+        ("--rows 5000 --dim 64", "search_rows5000_dim64"),
+        ("--data some/set.hdf5 --rows 100000 --small", "search_set_rows100000_small"),
+        ("--data v.npy --dim 384", "search_v"),
+        ("--data v.npy --namespaces n.txt --tags t.txt", "search_v_namespaces_tags"),
+    ],
+)
+def test_a_run_with_other_sizes_does_not_write_over_the_record_of_the_full_run(line: str, name: str) -> None:
+    parser = argparse.ArgumentParser()
+    common.add_server_arguments(parser)
+    data.add_arguments(parser, rows=100_000)
+    assert records.name_of("search", parser.parse_args(line.split()), parser) == name
+
+
+def test_a_record_tells_no_paths(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    common.add_server_arguments(parser)
+    data.add_arguments(parser, rows=100)
+    records.add_arguments(parser)
+    args = parser.parse_args(["--data", "/home/me/v.npy", "--out", str(tmp_path), "--url", "postgresql://me@there/db"])
+    path = records.save(tmp_path, "search", records.settings_of(args))
+    assert json.loads(path.read_text())["seed"] == 1
+    assert not any(secret in path.read_text() for secret in ("home", str(tmp_path), "there"))
+
+
+def test_a_target_that_no_plan_reaches_has_no_fastest_plan_but_a_nearest() -> None:
+    ways = [{"way": "exact", "recall": 0.98, "p50_ms": 5.0}, {"way": "post-filter", "recall": 0.92, "p50_ms": 1.0}]
+    assert filtered_search.best_of(ways, 0.95) == (ways[0], True)
+    assert filtered_search.best_of(ways, 0.90) == (ways[1], True)
+    assert filtered_search.best_of(ways, 0.99) == (ways[0], False)
+
+
+@pytest.mark.parametrize(
+    ("items", "dim", "verdict"),
+    [(100_000, 384, "MISSED"), (100_000, 64, "no verdict"), (100, 384, "no verdict")],
+)
+def test_a_load_is_judged_only_by_what_is_promised_of_it(items: int, dim: int, verdict: str) -> None:
+    run = {
+        "bare_copy": [100.0],
+        "upsert_items": [10.0],
+        "client_mb": [1.0],
+        "about": {"postgresql": "18.4", "pgvector": "0.8.5"},
+    }
+    told = ingest.show({"items": items, "dim": dim, "batch": 10, "rounds": 1, "runs": [run]})
+    assert f"items / s at dim 384: {verdict}" in told
