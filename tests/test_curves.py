@@ -229,6 +229,6 @@ def test_a_share_a_little_below_the_last_that_the_index_reaches_is_still_searche
     conn: psycopg.Connection[Any], share: float, knob: int | None
 ) -> None:
     knobs = {"edges": [], "targets": [0.9], "shares": [1, 0.3, 0.1, 0.03, 0.01], "index": {"kind": "ivfflat"}}
-    table = [[2, 1, 0.95], [8, 2, 0.94], [20, 4, 0.93], [None] * 3, [None] * 3]
+    table = [[2.0, 1.0, 0.95], [8.0, 2.0, 0.94], [20.0, 4.0, 0.93], [None] * 3, [None] * 3]
     asked = "select knob from kompanion._choose_knob(%s, %s::real[], 0, %s, 0.9)"
-    assert _one(conn, asked, Jsonb(knobs), sum(table, []), share) == knob
+    assert _one(conn, asked, Jsonb(knobs), [n for cell in table for n in cell], share) == knob
