@@ -19,6 +19,7 @@ from .exact import Query, Ranking
 from .hits import Hit, best_of_items, matching_hits
 from .models import Model, check_vector, find_model
 from .session import Session
+from .values import shown
 
 CHEAP_MS = 2.0
 """Reading what matches, when it took no longer the last time, costs less than a look around that may be in vain."""
@@ -112,7 +113,7 @@ def plan_search(session: Session, ask: Ask) -> Plan:
         )
     if ask.target_recall is not None and not 0.01 <= ask.target_recall <= 1:
         raise BadArgument(
-            f"target_recall: {ask.target_recall:g} is not between 0.01 and 1",
+            f"target_recall: {shown(ask.target_recall)} is not between 0.01 and 1",
             hint="Give the share of the true nearest that must be found; 1 asks for an exact search.",
         )
     state = state_of(session)
