@@ -14,7 +14,7 @@ from ..types import Vector
 from .by_index import IndexRanking, usual_share
 from .candidates import Candidates, Question, conditions_of, find, former, known, memory_of, state_of
 from .conditions import Conditions
-from .curves import K, Knob, Knobs, read_knobs
+from .curves import MOST, K, Knob, Knobs, read_knobs
 from .exact import Query, Ranking
 from .hits import Hit, best_of_items, matching_hits
 from .models import Model, check_vector, find_model
@@ -248,16 +248,15 @@ def _knob(plan: Plan, knobs: Knobs, share: float | None) -> Knob | None:
 
     An effort is a multiple of what is usual for so many rows, so that of another share has to be made one of this.
     """
-    if plan.k <= K:
-        return knobs.choose(plan.target_recall, 1.0 if share is None else share)
     indexes = [part.ann for part in plan.parts if part.ann is not None]
-    if share is None:  # as of rows at random: no topic is missing
-        knob = knobs.choose_near(plan.target_recall, _as_for_ten(plan, 1.0))
-        measured_of = 1.0
-    else:
-        knob = knobs.choose(plan.target_recall, _as_for_ten(plan, share))
-        measured_of = usual_share(indexes, _as_for_ten(plan, share))
-    return knob and replace(knob, effort=knob.effort * measured_of / usual_share(indexes, share))
+    if share is not None and share < 1:
+        measured = min(_as_for_ten(plan, share), MOST)
+        knob, of = knobs.choose(plan.target_recall, measured), usual_share(indexes, measured)
+    elif plan.k <= K:
+        knob, of = knobs.choose(plan.target_recall, 1.0), usual_share(indexes, None)
+    else:  # as of rows at random: no topic is missing
+        knob, of = knobs.choose_near(plan.target_recall, _as_for_ten(plan, 1.0)), 1.0
+    return knob and replace(knob, effort=knob.effort * of / usual_share(indexes, share))
 
 
 def _wide(plan: Plan, density: float) -> float:
