@@ -148,7 +148,7 @@ def _ask_sqlite(
     _title(out, "The same memories in a SQLite file, without a server, give the same answers")
     start = time.monotonic()
     rows = []
-    with connect(Place(file.absolute()).url, embedder=HashEmbedder()) as store:
+    with connect(Place(file).url, embedder=HashEmbedder()) as store:
         store.upsert_items(items)
         for question, expected in zip(asked, answers, strict=True):
             hits = store.search(question["scope"], question["question"], K, **question["options"])

@@ -113,7 +113,7 @@ class KompanionSqliteBackend(DatabaseBackend):  # type: ignore[misc]
 
     def connect(self, dburi: Any) -> _Connection:
         """Open the file, which is made when it is not there."""
-        return _Connection(open_connection(Place(Path(dburi.database).absolute()), create=True))
+        return _Connection(open_connection(Place(Path(dburi.database)), create=True))
 
     def init_database(self) -> None:
         """Nothing: no lock table, and no probe table."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -95,6 +96,16 @@ WORDED_BY_PYTHON = ("_path_", "ttl_", "expiry_", "lease_", "created_first", "wri
 
 OF_THE_ENGINE = ("kind", "lists")
 """Cases about kinds of vector indexes, of which each engine has its own."""
+
+
+@pytest.mark.parametrize("target", [1.0000001, 0.0099999999, 1234567.5])
+def test_a_target_just_out_of_bounds_is_told_as_it_is(memory: Memory, target: float) -> None:
+    told = f"target_recall: {target} is not between 0.01 and 1"
+    for call in (memory.store.search, memory.store.explain_search):
+        with pytest.raises(errors.BadArgument, match=re.escape(told)):
+            call("*", [1, 0, 0], model="small", target_recall=target)
+    with pytest.raises(errors.BadArgument, match=re.escape(told)):
+        memory.store.measure_recall("small", target_recall=target)
 
 
 def test_both_engines_refuse_in_the_same_words() -> None:

@@ -204,7 +204,7 @@ def test_an_index_is_built_measured_and_tuned_on_either_engine(one_home: engines
         assert not [statement for statement in blocking if "concurrently" in statement or "calibrate" in statement]
         assert store.list_models()[0].index_lists == 4
         points = _run(one_home, "calibrate", "m", "--sample", "12", "--seconds", "60", "--json").rows
-        assert {point["share"] for point in points} == {1.0, 0.3, 0.1, 0.03, 0.01}
+        assert {point["share"] for point in points} >= {1.0, 0.3, 0.1, 0.03, 0.01}
         assert by_hand.rows("embedding_models", "calibration")[0][0]["queries"] == 12
         asked = ("--scope", "acme:main", "--sample", "5", "-k", "3", "--target-recall", "1")
         (measured,) = _run(one_home, "measure-recall", "m", *asked, "--json").rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -212,3 +212,50 @@ def test_a_name_misspelt_is_no_empty_store(tmp_path: Path, command: list[str]) -
     assert (done.code, f"({NotInstalled.sqlstate})" in done.err) == (1, True)
     copied = cli("copy", f"sqlite:///{tmp_path / 'misspelt.db'}", f"sqlite:///{tmp_path / 'target.db'}")
     assert (copied.code, list(tmp_path.iterdir())) == (1, [])
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> list[str]:
+    """URLs of one file: its own name, of a link to it, and of a link to its folder."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "elsewhere").symlink_to("there")
+    (tmp_path / "link.db").symlink_to("there/x.db")
+    return [f"sqlite:///{tmp_path / name}" for name in ("there/x.db", "link.db", "elsewhere/x.db")]
+
+
+def _write(store: kompanion_db.Store, n: int) -> None:
+    store.upsert_item("acme", f"k{n}", "text", vectors=[np.eye(DIM, dtype=np.float32)[n]])
+
+
+def test_a_store_opened_by_its_name_and_by_links_at_once_is_one_store(names: list[str]) -> None:
+    with ExitStack() as opened:
+        stores = [opened.enter_context(kompanion_db.connect(url)) for url in reversed(names)]
+        stores[0].register_model("m", DIM)
+        for n, store in enumerate(stores):
+            _write(store, n)
+            assert store.checkpoint()["segments"] >= 1
+        for store in stores:
+            assert {hit.key for hit in store.search("acme", np.ones(DIM), 5)} == {"k0", "k1", "k2"}
+            assert store.doctor() == []
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_store_opened_by_one_name_after_the_other_is_one_store(names: list[str], tmp_path: Path, first: int) -> None:
+    order = names[first:] + names[:first]
+    with kompanion_db.connect(order[0]) as store:  # no vectors yet, and so no file of them
+        store.register_model("m", DIM)
+    for n, url in enumerate(order):
+        with kompanion_db.connect(url) as store:
+            _write(store, n)
+            store.checkpoint()
+            assert store.search("acme", np.eye(DIM)[0], 1)[0].key == "k0"
+    assert [doctor(url) for url in names] == [[], [], []]
+    with closing(kompanion_db.sqlite.open_sql(names[1])) as conn:
+        assert conn.execute("select count(*) from embedding_vectors").fetchall() == [(3,)]
+    with kompanion_db.connect(names[1]) as store:
+        store.backup(tmp_path / "elsewhere" / "copy.db")
+        with kompanion_db.connect(f"sqlite:///{tmp_path / 'there' / 'copy.db'}") as copy:
+            assert _answer(copy) == _answer(store)
+        with pytest.raises(BadArgument, match="is there already"):
+            store.backup(names[1].removeprefix("sqlite:///"))
+    assert sorted(path.name for path in tmp_path.rglob("*.vec")) == ["copy.db.vec", "x.db.vec"]

@@ -1,7 +1,8 @@
 """What a calibration measures: recall and time of searches by index, for each effort and each kind of filter.
 
 Filters are made here, of the vectors themselves. Some keep rows at random, as a date does; others keep a topic, as a
-namespace does, and then it matters whether what is asked is about that topic or about something else.
+namespace does, or many of them that lie here and there, as a list of tags does, and then it matters whether what is
+asked is about those topics or about something else.
 """
 
 from __future__ import annotations
@@ -18,18 +19,23 @@ from ..sidecar.part import Part
 from ..types import Vector
 from .by_index import IndexRanking
 from .candidates import Candidates
+from .cells import CELLS, divided
 from .curves import EFFORTS, SHARES, Cell, K
 from .exact import Doubles, Floats, Query, Ranking, Rows
 from .sampling import NOBODY, sample_queries, share_found
 
-RANDOM, ELSEWHERE, ABOUT, RANDOM_MIXED, ELSEWHERE_MIXED = range(5)
-"""Kinds of filters: at random; a topic, asked about anything; a topic, asked about itself. The first two apart for
-queries that are stored vectors and for mixed ones: which of them are more difficult depends on the data."""
+RANDOM, ELSEWHERE, ABOUT, OUTSIDE, RANDOM_MIXED, ELSEWHERE_MIXED = range(6)
+"""Kinds of filters: at random; a topic, asked about anything; a topic, asked about itself; many topics, asked about
+none of them. The first two apart for queries that are stored vectors and for mixed ones: which of them are more
+difficult depends on the data."""
 
-_KINDS = 5
+_KINDS = 6
 _ANCHORS = 4
 _CHANGED = 25
 """So many queries are asked under the same filters."""
+
+_DIVIDED = 8
+"""So many times filters are made of the same cells."""
 
 _TIMED_ROWS = 10_000
 
@@ -51,16 +57,21 @@ class Field:
 
     def candidates(self, places: Rows) -> Candidates:
         """The vectors of these numbers, ascending, as a search has them that finds only them."""
-        found = []
-        for (part, rows), start in zip(self._within, self._starts[:-1], strict=True):
-            first, last = np.searchsorted(places, (start, start + len(rows)))
-            if last > first:
-                found.append((part, np.ascontiguousarray(rows[places[first:last] - start])))
+        found = self.within(places)
         candidates = Candidates(len(places), found, 0.0)
         for part, rows in found:
             if part.ann is not None:
                 candidates.allowed(part, rows)  # a search makes it once, and keeps it
         return candidates
+
+    def within(self, places: Rows) -> list[tuple[Part, Rows]]:
+        """The vectors of these numbers, ascending, as rows of parts."""
+        found = []
+        for (part, rows), start in zip(self._within, self._starts[:-1], strict=True):
+            first, last = np.searchsorted(places, (start, start + len(rows)))
+            if last > first:
+                found.append((part, np.ascontiguousarray(rows[places[first:last] - start])))
+        return found
 
     def place(self, vec_id: int) -> int | None:
         """The number of a vector."""
@@ -79,15 +90,19 @@ class Field:
 
 
 class _Filters:
-    """For each share below 1, the rows at random and those of a topic, the smaller within the larger."""
+    """For each share below 1, the rows at random, of a topic, and of many topics, the smaller within the larger."""
 
-    def __init__(self, field: Field, metric: str, rng: np.random.Generator) -> None:
+    def __init__(self, field: Field, metric: str, rng: np.random.Generator, cells: NDArray[np.int16]) -> None:
         mixed = rng.permutation(field.live.count)
         anchors = sample_queries(field.live, _ANCHORS, rng).queries
         near = np.min([field.keys(Query(anchor, metric)) for anchor in anchors], axis=0)
         topical = np.argsort(near, kind="stable")
         self.random = [self._of(field, mixed, share) for share in SHARES[1:]]
         self.topic = [self._of(field, topical, share) for share in SHARES[1:]]
+        by_cell = np.argsort(rng.permutation(CELLS)[cells] + rng.random(len(cells)))
+        self.topics = [self._of(field, by_cell, share) for share in SHARES[1:]]
+        outside = np.sort(by_cell[len(self.topics[0][0]) :])
+        self.outside = Candidates(len(outside), field.within(outside), 0.0)
 
     @staticmethod
     def _of(field: Field, order: Rows, share: float) -> tuple[Rows, Candidates]:
@@ -111,32 +126,56 @@ class Measurement:
         self.row_us: float = state["row_us"] if state else 0.0
         self.queries: int = state["queries"] if state else 0
         self._filters: _Filters | None = None
+        self._cells: NDArray[np.int16] | None = None
         self._asked = 0
 
     def ask(self, vector: Vector, own: int, mixed: bool = False) -> None:
         """Measure with one more query. Stored ones (``own``) are also asked about the topic of a filter."""
         anything, elsewhere = (RANDOM_MIXED, ELSEWHERE_MIXED) if mixed else (RANDOM, ELSEWHERE)
-        if self._filters is None or self._asked % _CHANGED == 0:
-            self._filters = _Filters(self.field, self.metric, self.rng)
-        self._asked += 1
+        filters = self._changed()
         query = Query(vector, self.metric)
         keys = self._keys(query, own)
-        self._time_rows(query)
+        self._time_rows(query, filters)
         self._measure(0, anything, query, own, keys, None)
         for share in range(1, len(SHARES)):
-            self._measure(share, anything, query, own, keys, self._filters.random[share - 1])
-            self._measure(share, elsewhere, query, own, keys, self._filters.topic[share - 1])
+            self._measure(share, anything, query, own, keys, filters.random[share - 1])
+            self._measure(share, elsewhere, query, own, keys, filters.topic[share - 1])
+        self._ask_outside(query, own, keys, filters)
         if own != NOBODY:
-            sample = sample_queries(self._filters.topic[-1][1], 1, self.rng)
-            query, own = Query(sample.queries[0], self.metric), sample.own[0]
-            keys = self._keys(query, own)
+            query, own, keys = self._drawn(filters.topic[-1][1])
             for share in range(1, len(SHARES)):
-                self._measure(share, ABOUT, query, own, keys, self._filters.topic[share - 1])
+                self._measure(share, ABOUT, query, own, keys, filters.topic[share - 1])
         self.queries += 1
 
     def stored(self) -> list[Any]:
         """The cells as JSON has them."""
         return [[[c.hits, c.squares, c.runs, c.milliseconds, c.efforts] for c in curve] for curve in self.cells]
+
+    def _ask_outside(self, query: Query, own: int, keys: Floats, filters: _Filters) -> None:
+        """Ask about what many topics do not hold, as a query does none of whose nearest is in one of them."""
+        if own != NOBODY:
+            if not filters.outside.count:
+                return
+            query, own, keys = self._drawn(filters.outside)
+        nearest = np.argpartition(keys, min(K, len(keys)) - 1)[:K]
+        for share, where in enumerate(filters.topics, 1):
+            if not np.isin(nearest, where[0]).any():
+                self._measure(share, OUTSIDE, query, own, keys, where)
+
+    def _drawn(self, among: Candidates) -> tuple[Query, int, Floats]:
+        """A stored vector, its id, and how near all others are."""
+        sample = sample_queries(among, 1, self.rng)
+        query = Query(sample.queries[0], self.metric)
+        return query, sample.own[0], self._keys(query, sample.own[0])
+
+    def _changed(self) -> _Filters:
+        """The filters to ask under now."""
+        if self._cells is None or self._asked % (_DIVIDED * _CHANGED) == 0:
+            self._cells = divided(self.field, self.metric, self.rng)
+        if self._filters is None or self._asked % _CHANGED == 0:
+            self._filters = _Filters(self.field, self.metric, self.rng, self._cells)
+        self._asked += 1
+        return self._filters
 
     def _keys(self, query: Query, own: int) -> Floats:
         keys = self.field.keys(query)
@@ -151,13 +190,18 @@ class Measurement:
         near = keys if where is None else keys[where[0]]
         near = near[np.isfinite(near)]
         truth = query.distances(np.sort(np.partition(near, K - 1)[:K] if len(near) > K else near))
+        same = False
         for effort, cell in zip(EFFORTS, self.cells[share], strict=True):
-            start = time.perf_counter()
-            ranking = IndexRanking(query, self.field.parts, None if where is None else where[1], K, effort)
-            found = ranking.nearest(K + 1)
-            cell.milliseconds += (time.perf_counter() - start) * 1000
+            if not same:
+                start = time.perf_counter()
+                ranking = IndexRanking(query, self.field.parts, None if where is None else where[1], K, effort)
+                found = ranking.nearest(K + 1)
+                taken = (time.perf_counter() - start) * 1000
+                recall = self._found(ranking, found, own, truth)
+                # Once it has looked into all lists, and as deep as it ever does, more effort does the same.
+                same = effort >= 1 and ranking.visits.probes == ranking.visits.lists
+            cell.milliseconds += taken
             cell.efforts += ranking.effort
-            recall = self._found(ranking, found, own, truth)
             cell.hits[kind] += recall
             cell.squares[kind] += recall**2
             cell.runs[kind] += 1
@@ -171,9 +215,8 @@ class Measurement:
             ids, distances = ids[alive], distances[alive]
         return share_found(ids[: K + 1], distances[: K + 1], own, truth)
 
-    def _time_rows(self, query: Query) -> None:
-        assert self._filters is not None
-        _, some = min(self._filters.random, key=lambda found: abs(found[1].count - _TIMED_ROWS))
+    def _time_rows(self, query: Query, filters: _Filters) -> None:
+        _, some = min(filters.random, key=lambda found: abs(found[1].count - _TIMED_ROWS))
         start = time.perf_counter()
         Ranking(query, some.rows or []).nearest(K)
         taken = (time.perf_counter() - start) * 1e6 / some.count

@@ -16,8 +16,15 @@ TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 K = 10
 """So many neighbours are looked for when it is measured."""
 
-SHARES = (1.0, 0.3, 0.1, 0.03, 0.01)
+SHARES = (1.0, 0.6, 0.3, 0.1, 0.03, 0.01)
 """Shares of all rows that may match; below the last, searches are exact."""
+
+MOST = SHARES[1]
+"""The largest that was measured with filters. To look at all rows is easy: a filter that leaves out few is not, where
+what it leaves out is what is asked about."""
+
+FORM = 2
+"""Of what a calibration keeps: one of another form is neither believed nor gone on with."""
 
 EFFORTS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Multiples of the lists that a search looks into by default."""
@@ -47,12 +54,14 @@ class Knobs:
         self.exact_rows: int = stored["exact_rows"]
         self.rows: int = stored["rows"]
         self.lists_per_root: float = stored.get("lists_per_root", math.inf)
+        self.form: int = stored.get("form", 1)
         self._table: Table = stored["table"]
         self._strewn: Table = stored["strewn"]
 
     def hold(self, rows: int, lists_per_root: float) -> bool:
         """Whether there are about as many vectors as then, in indexes with about as many lists for so many."""
-        return self.rows / 2 <= rows <= self.rows * 2 and near(lists_per_root, self.lists_per_root)
+        fits = self.rows / 2 <= rows <= self.rows * 2 and near(lists_per_root, self.lists_per_root)
+        return fits and self.form == FORM
 
     def choose(self, target: float, share: float) -> Knob | None:
         """The effort that reaches the target where matches have this share; None where none is known to."""
@@ -68,15 +77,15 @@ class Knobs:
         far = next((n for n, measured in enumerate(SHARES) if measured <= share), None)
         if row is None or far is None:
             return None
-        near = max(far - 1, 0)
-        first, last = table[row][near], table[row][far]
-        if first is None or last is None:
+        near = far if SHARES[far] == share else max(far - 1, 0)
+        before, last = table[row][near], table[row][far]
+        if before is None or last is None:
             return None
         weight = math.log(SHARES[near] / share) / math.log(SHARES[near] / SHARES[far]) if far > near else 0.0
         return Knob(
-            first[0] ** (1 - weight) * last[0] ** weight,
-            min(first[1], last[1]),
-            first[2] * (1 - weight) + last[2] * weight,
+            before[0] ** (1 - weight) * last[0] ** weight,
+            min(before[1], last[1]),
+            before[2] * (1 - weight) + last[2] * weight,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,17 @@ _QUOTED = re.compile(r"[%?\s]")
 
 @dataclass(frozen=True)
 class Place:
-    """The database file, absolute; ``synchronous`` is full (a commit survives a power cut) or normal (a crash)."""
+    """The database file; ``synchronous`` is full (a commit survives a power cut) or normal (a crash).
+
+    ``path`` becomes absolute and free of symbolic links, as SQLite names the log: the folder goes with the file, not
+    with a link to it.
+    """
 
     path: Path
     synchronous: str = "full"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(os.path.realpath(self.path)))
 
     @property
     def folder(self) -> Path:
@@ -69,6 +77,6 @@ def place_of(url: str) -> Place:
             )
         synchronous = value.lower()
     try:
-        return Place(Path(name).expanduser().absolute(), synchronous)
+        return Place(Path(name).expanduser(), synchronous)
     except RuntimeError:  # of ~somebody, who has no home here
         raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint) from None

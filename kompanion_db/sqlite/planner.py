@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..errors import BadArgument
 from ..sidecar.derive import lists_per_root
 from ..sidecar.part import Part
 from ..types import Vector
-from .by_index import IndexRanking, usual_share
+from .by_index import IndexRanking
 from .candidates import Candidates, Question, conditions_of, find, former, known, memory_of, state_of
 from .conditions import Conditions
-from .curves import K, Knob, Knobs, read_knobs
+from .curves import K, Knobs, read_knobs
+from .efforts import SEEN_WIDE, knob_for, knob_near, wide_for, wide_near
 from .exact import Query, Ranking
 from .hits import Hit, best_of_items, matching_hits
 from .models import Model, check_vector, find_model
 from .session import Session
+from .values import shown
 
 CHEAP_MS = 2.0
 """Reading what matches, when it took no longer the last time, costs less than a look around that may be in vain."""
@@ -29,10 +30,6 @@ another topic do, the default effort of an index finds half of what is right. Th
 
 LOOKED_AT = 100
 """Vectors nearest to the query that a look around asks SQLite about, for ten results."""
-
-
-_SEEN_WIDE = 2.0
-"""So many times what indexes usually propose, a look around compares."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,10 @@ class Facts:
 
 @dataclass
 class Plan:
-    """A search made ready; ``hits``: what a look around found, when that is enough."""
+    """A search made ready.
+
+    ``hits``: what a look around found, when that is enough; ``apart``: none of the ten nearest that it saw match.
+    """
 
     facts: Facts
     ask: Ask
@@ -77,6 +77,7 @@ class Plan:
     recall: float | None = None
     density: float | None = None
     looked_at: int | None = None
+    apart: bool = False
     ranking: Ranking | IndexRanking | None = None
     hits: list[Hit] = field(default_factory=list)
 
@@ -112,7 +113,7 @@ def plan_search(session: Session, ask: Ask) -> Plan:
         )
     if ask.target_recall is not None and not 0.01 <= ask.target_recall <= 1:
         raise BadArgument(
-            f"target_recall: {ask.target_recall:g} is not between 0.01 and 1",
+            f"target_recall: {shown(ask.target_recall)} is not between 0.01 and 1",
             hint="Give the share of the true nearest that must be found; 1 asks for an exact search.",
         )
     state = state_of(session)
@@ -206,19 +207,19 @@ def _look_around(session: Session, plan: Plan, asked: Conditions | None) -> None
     lists as reach the target at the density it has seen, and is not enough where none do.
     """
     question, knobs = plan.ask.question, plan.knobs
-    knob = _knob(plan, knobs, None) if knobs else None
+    knob = knob_for(plan, knobs, None) if knobs else None
     if knobs and knob is None:
         return
     if question.by_item and asked is None:
         asked = conditions_of(session, question)
     ranking, hits = _seen(session, plan, asked, max(1.0, knob.effort if knob else 1.0))
     if knobs and len(hits) >= plan.k:
-        knob = knobs.choose_near(plan.target_recall, _as_for_ten(plan, plan.density or 0.0))
+        knob = knob_near(plan, knobs)
         if knob is None:
             return
         effort = knob.effort * ranking.visits.lists / (ranking.visits.usual or 1.0)
-        wide = max(_SEEN_WIDE, _wide(plan, plan.density or 1.0))
-        if effort > ranking.effort or wide > _SEEN_WIDE:
+        wide = wide_near(plan)
+        if effort > ranking.effort or wide > SEEN_WIDE:
             ranking, hits = _seen(session, plan, asked, max(effort, ranking.effort), wide)
     if len(hits) >= plan.k:
         plan.ranking, plan.hits, plan.effort = ranking, hits[: plan.k], ranking.effort
@@ -226,7 +227,7 @@ def _look_around(session: Session, plan: Plan, asked: Conditions | None) -> None
 
 
 def _seen(
-    session: Session, plan: Plan, asked: Conditions | None, effort: float, wide: float = _SEEN_WIDE
+    session: Session, plan: Plan, asked: Conditions | None, effort: float, wide: float = SEEN_WIDE
 ) -> tuple[IndexRanking, list[Hit]]:
     """What a look around sees, and which of it match; how many those are goes to the plan."""
     ranking = IndexRanking(plan.query, plan.parts, None, plan.k, effort, wide)
@@ -234,40 +235,8 @@ def _seen(
     matching = matching_hits(session, ids, distances, plan.ask.question, asked)
     plan.looked_at = len(ids)
     plan.density = len(matching) / max(1, len(ids))
+    plan.apart = not matching or matching[0].distance > distances[:K][-1]
     return ranking, matching if plan.ask.per_chunk else best_of_items(matching)
-
-
-def _as_for_ten(plan: Plan, share: float) -> float:
-    """The share of all rows whose ten nearest lie as far from a query as the k nearest of this share, if k is more."""
-    return share * min(1.0, K / plan.k)
-
-
-def _knob(plan: Plan, knobs: Knobs, share: float | None) -> Knob | None:
-    """The effort that reaches the target where matches have a share of all rows, None: where every row matches.
-
-    An effort is a multiple of what is usual for so many rows, so that of another share has to be made one of this.
-    """
-    if plan.k <= K:
-        return knobs.choose(plan.target_recall, 1.0 if share is None else share)
-    indexes = [part.ann for part in plan.parts if part.ann is not None]
-    if share is None:  # as of rows at random: no topic is missing
-        knob = knobs.choose_near(plan.target_recall, _as_for_ten(plan, 1.0))
-        measured_of = 1.0
-    else:
-        knob = knobs.choose(plan.target_recall, _as_for_ten(plan, share))
-        measured_of = usual_share(indexes, _as_for_ten(plan, share))
-    return knob and replace(knob, effort=knob.effort * measured_of / usual_share(indexes, share))
-
-
-def _wide(plan: Plan, density: float) -> float:
-    """How many times what is usual for k the indexes are to propose, where this share of what they propose matches.
-
-    Usual is less in proportion for many than for ten, with which recall was measured: enough for 0.95, no more.
-    """
-    if plan.k <= K:
-        return 1.0
-    wide = math.pow(density, -0.75)
-    return wide * math.pow(plan.k / density / K, 0.25) if plan.target_recall > 0.95 else wide
 
 
 def _indexed(plan: Plan, share: float | None, reason: str) -> Plan:
@@ -277,11 +246,11 @@ def _indexed(plan: Plan, share: float | None, reason: str) -> Plan:
         if plan.candidates is not None and plan.candidates.count <= SURE_ROWS:
             return plan.exactly("no calibration says how far an index would have to look")
         return plan.by_index(reason)
-    knob = _knob(plan, knobs, share)
+    knob = knob_for(plan, knobs, share)
     if knob is None:
         return plan.exactly("no measured setting of the index reaches the target here")
     count = plan.rows if plan.candidates is None else plan.candidates.count
     if knob.milliseconds * 1000 > count * knobs.row_us:
         return plan.exactly("looking at all matches costs less than the index")
-    plan.effort, plan.recall, plan.wide = knob.effort, knob.recall, _wide(plan, 1.0)
+    plan.effort, plan.recall, plan.wide = knob.effort, knob.recall, wide_for(plan, 1.0)
     return plan.by_index("the index costs less than looking at all matches")

@@ -33,7 +33,7 @@ def open_sql(path: str | Path) -> apsw.Connection:
 
     Raises NotInstalled when it is not there or its schema is older than this package, DamagedStore, ConnectionFailed.
     """
-    place = place_of(path) if isinstance(path, str) and is_sqlite(path) else Place(Path(path).expanduser().absolute())
+    place = place_of(path) if isinstance(path, str) and is_sqlite(path) else Place(Path(path).expanduser())
     prepare(place, migrate=False)
     database = Database(place, size=1)
     database.folder.open()

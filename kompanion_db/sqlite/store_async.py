@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..cancelling import for_a_future
 from ..errors import ConnectionFailed
 from ..operations.embedding import Context
-from ..requests import Ended, Pull, Request, Steps, advance
+from ..requests import EmbedDocuments, EmbedQuery, Ended, Pull, Request, Steps, advance
 from ..store import AsyncStore
 from ..types import Finding
 from .errors import translated
@@ -64,6 +65,7 @@ class AsyncSqliteStore(AsyncStore):
 
         What comes from an async iterator is pulled here, in the caller's own context, and others have its turn
         meanwhile: the iterator may work with the store, also in a block that it holds open from one pull to the next.
+        Nor does an embedder take a turn: it needs no connection, and nobody waits for it any more once it is cancelled.
         """
         store = self.store
         broken_off = threading.Event()
@@ -78,13 +80,12 @@ class AsyncSqliteStore(AsyncStore):
             while True:
                 async with self.turns.mine():
                     found = await self.turns.run(
-                        partial(advance, operation, resume, answer, _is_async_pull), stop=broken_off.set
+                        partial(advance, operation, resume, answer, _without_turn), stop=broken_off.set
                     )
                 if isinstance(found, Ended):
                     return found.result
-                assert isinstance(found, Pull)
                 try:
-                    resume = partial(operation.send, await _pull(found))
+                    resume = partial(operation.send, await self._beside(found))
                 except Exception as exc:
                     resume = partial(operation.throw, exc)
         finally:
@@ -92,7 +93,15 @@ class AsyncSqliteStore(AsyncStore):
 
     async def answer(self, request: Request) -> Any:
         """Carry out one request of an operation; its answer."""
+        if _without_turn(request):
+            return await self._beside(request)
         return await self._call(lambda: self.store.answer(request))
+
+    async def _beside(self, request: Request) -> Any:
+        """Carry out a request that needs no connection. Cancelled, it ends at once, and an embedder for itself."""
+        if isinstance(request, Pull):
+            return await _pull(request)
+        return await asyncio.to_thread(for_a_future, partial(self.store.answer, request))
 
     async def _call(self, work: Callable[[], T]) -> T:
         async with self.turns.mine():
@@ -160,8 +169,10 @@ class AsyncSqliteStore(AsyncStore):
         await self.turns.run(end)
 
 
-def _is_async_pull(request: Request) -> bool:
-    return isinstance(request, Pull) and isinstance(request.source, AsyncIterable)
+def _without_turn(request: Request) -> bool:
+    if isinstance(request, Pull):
+        return isinstance(request.source, AsyncIterable)
+    return isinstance(request, (EmbedDocuments, EmbedQuery))
 
 
 async def _pull(request: Pull) -> tuple[Any, list[Any]]:

@@ -84,7 +84,7 @@ def doctor(store: str | Place, repair: bool = False) -> list[Finding]:
 def _named(path: str | Path) -> Path:
     try:
         if isinstance(path, (str, Path)) and b"\0" not in os.fsencode(path) and str(path):
-            return Path(path).expanduser().absolute()
+            return Path(path).expanduser()
     except (UnicodeEncodeError, RuntimeError):  # no home to expand
         pass
     raise BadArgument(f"path: {path!r} names no file", hint="Give the name of a file that is not there yet.")

@@ -40,3 +40,9 @@ def to_uuid(value: bytes) -> UUID:
 def to_json(value: str | None) -> Any:
     """JSON text, as ``json(column)`` gives it, as Python has it."""
     return None if value is None else decoded(value)
+
+
+def shown(number: float) -> str:
+    """A number as PostgreSQL writes it in a message: with all its digits, a whole one without a point."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))

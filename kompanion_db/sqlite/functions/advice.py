@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...requests import Row
 from ...sidecar import derive
 from ...sidecar.merge import DEAD_SHARE, leftover
-from ..curves import Knobs
+from ..curves import FORM, Knobs
 from ..models import Model, find_model
 from ..registry import function
 from ..session import Session
@@ -82,6 +82,8 @@ def _of_calibration(
     if state is None:
         if rows >= session.setting("index_min_rows"):
             yield "the index was never calibrated: searches use safe, slow defaults", statement
+    elif state["knobs"].get("form") != FORM:
+        yield "the calibration did not measure all that one does now: it is not believed any more", statement
     elif not state["complete"]:
         yield f"the calibration stopped after {state['queries']} queries", statement
     elif not state["rows"] / 2 <= rows <= state["rows"] * 2:

@@ -17,7 +17,7 @@ from ...sidecar.derive import lists_per_root
 from ...types import Vector
 from ..by_index import usual_share
 from ..calibrating import RANDOM, RANDOM_MIXED, Field, Measurement
-from ..curves import EFFORTS, SHARES, Cell, exact_rows, knob_table
+from ..curves import EFFORTS, FORM, SHARES, Cell, exact_rows, knob_table
 from ..models import Model, find_model
 from ..registry import function
 from ..sampling import check_queries, live, sample_queries
@@ -80,6 +80,7 @@ def calibrate(
         "row_us": done.row_us,
         "cells": done.stored(),
         "knobs": {
+            "form": FORM,
             "row_us": done.row_us,
             "rows": rows,
             "lists_per_root": lists_per_root((part.ann.lists, len(part.ids)) for part in parts if part.ann is not None),
@@ -118,7 +119,7 @@ def _former(session: Session, model: Model, indexes: list[str], of_queries: str 
     """What an earlier call has measured of the same, when its time ran out."""
     text = session.value("select json(calibration) from embedding_models where model_id = ?", (model.model_id,))
     state: dict[str, Any] | None = json.loads(text) if text else None
-    if state is None or state["complete"] or state["indexes"] != indexes:
+    if state is None or state["complete"] or state["indexes"] != indexes or state["knobs"].get("form") != FORM:
         return None
     return state if state.get("of_queries", "unknown") == of_queries else None
 

@@ -20,6 +20,7 @@ from ..planner import Ask, plan_search
 from ..registry import function
 from ..sampling import NOBODY, check_queries, live, sample_queries, share_found
 from ..session import Session
+from ..values import shown
 from .search import run_search
 
 _Z = 1.96
@@ -52,7 +53,7 @@ def measure_recall(
         )
     if target_recall is not None and not 0.01 <= target_recall <= 1:
         raise BadArgument(
-            f"target_recall: {target_recall:g} is not between 0.01 and 1",
+            f"target_recall: {shown(target_recall)} is not between 0.01 and 1",
             hint="Give the share of the true nearest that searches aim at; without it, the setting target_recall.",
         )
     found = find_model(session, model)

@@ -26,6 +26,7 @@ from ..models import find_model
 from ..registry import function
 from ..sampling import Sample, check_queries, live, sample_queries, share_found
 from ..session import Session
+from ..values import shown
 from .indexes import KINDS
 
 LEAST_ROWS = 1000
@@ -136,7 +137,7 @@ class _Trial:
                 row = self._candidate(Path(folder) / f"{lists}.ann", lists, end)
                 need = need or row["build_seconds"]
                 reached = (
-                    f"does not reach {self._target:g}"
+                    f"does not reach {shown(self._target)}"
                     if row["knob"] is None
                     else f"reaches {row['recall']:.3f} with {row['knob']} % in {row['milliseconds']:.2f} ms"
                 )

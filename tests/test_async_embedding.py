@@ -1,0 +1,60 @@
+"""An embedder that takes its time holds up nobody: no connection is kept for it, and a cancelled call leaves it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import engines
+import pytest
+
+from kompanion_db import AsyncStore, HashEmbedder, connect_async
+
+
+class Slow(HashEmbedder):
+    """An embedder that ends when it is let go, and not before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.let_go, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.let_go.set()
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        self.begun.set()
+        self.let_go.wait(60)
+        self.ended.set()
+        return super().embed_documents(texts)
+
+    def embed_query(self, text: str) -> Any:
+        return self.embed_documents([text])[0]
+
+
+CALLS: dict[str, Callable[[AsyncStore], Awaitable[object]]] = {
+    "search": lambda s: s.search("acme", "text"),
+    "upsert_item": lambda s: s.upsert_item("acme", "k", "other"),
+    "upsert_items": lambda s: s.upsert_items([{"namespace": "acme", "key": "k", "content": "other"}]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_cancelled_call_does_not_wait_for_a_slow_embedder_which_holds_no_connection(
+    home: engines.Home, name: str
+) -> None:
+    embedder = Slow()
+    async with await connect_async(home.url, embedder=embedder, max_size=1, timeout=5) as store:
+        await store.upsert_item("acme", "k", "text")
+        for event in (embedder.begun, embedder.ended, embedder.let_go):
+            event.clear()
+        try:
+            call = asyncio.ensure_future(CALLS[name](store))
+            assert await asyncio.to_thread(embedder.begun.wait, 60)
+            await asyncio.wait_for(store.list_items("acme"), 60)  # on the one connection there is
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(call, 60)
+            assert not embedder.ended.is_set()
+        finally:
+            embedder.let_go.set()
+        assert [item.content for item in await asyncio.wait_for(store.list_items("acme"), 60)] == ["text"]
