@@ -232,3 +232,5 @@ def test_a_share_a_little_below_the_last_that_the_index_reaches_is_still_searche
     table = [[2.0, 1.0, 0.95], [8.0, 2.0, 0.94], [20.0, 4.0, 0.93], [None] * 3, [None] * 3]
     asked = "select knob from kompanion._choose_knob(%s, %s::real[], 0, %s, 0.9)"
     assert _one(conn, asked, Jsonb(knobs), [n for cell in table for n in cell], share) == knob
+    nothing = [n for cell in [*table[:2], *[[None] * 3] * 3] for n in cell]
+    assert _one(conn, asked, Jsonb(knobs), nothing, share) == (8 if share == 0.3 else None)

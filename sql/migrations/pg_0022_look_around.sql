@@ -211,8 +211,8 @@ begin
         return;
     elsif v_far = v_shares or knob_table[v_cell + 3 * v_far + 1] is null then
         v_more := (knobs -> 'shares' ->> v_near)::double precision / share;
-        if v_more between 1 and 1.4 then
-            v_cell := v_cell + 3 * v_near;
+        v_cell := v_cell + 3 * v_near;
+        if v_more between 1 and 1.4 and knob_table[v_cell + 1] is not null then
             knob := least(ceil(knob_table[v_cell + 1] * v_more), case knobs -> 'index' ->> 'kind' when 'hnsw' then 1000 else 32768 end);
             milliseconds := knob_table[v_cell + 2] * v_more;
             recall := knob_table[v_cell + 3];
