@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         if name not in SCRIPTS:
             parser.error(f"--only: {name!r} is none of {', '.join(SCRIPTS)}")
 
-    records.prepare(args.out)
+    records.make(args.out)
     seconds: dict[str, str] = {}
     failed = []
     with (

@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(folder: Path) -> None:
     """Exit when a package is missing or the folder cannot be written to: it would be noticed when all is measured."""
     command.need(*command.PACKAGES)
+    make(folder)
+
+
+def make(folder: Path) -> None:
+    """A folder that can be written to; exit otherwise."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
