@@ -36,6 +36,8 @@ _CATALOG = "reads PostgreSQL's catalog; test_sqlite_schema.py is about that of a
 NOT_ON_SQLITE = {
     "test_bad_input_sql.py": _SQL,
     "test_bench_data.py": "the benchmarks of recall are of PostgreSQL",
+    "test_bench_lists.py": "the benchmarks of recall are of PostgreSQL",
+    "test_bench_runs.py": "the benchmarks of recall are of PostgreSQL",
     "test_calibration.py::test_a_calibration_whose_index_has_become_another": _PLANS,
     "test_calibration.py::test_a_new_index_makes": _PLANS,
     "test_calibration.py::test_an_index_that_has_almost": "a file has no index of three vectors",

@@ -55,7 +55,7 @@ def test_it_stops_when_its_time_is_over_and_goes_on_when_called_again(
     stopped = _state(by_hand)
     assert 10 <= stopped["queries"] < 30
     assert not stopped["complete"]
-    assert {p.share for p in first} == {1.0, 0.3, 0.1, 0.03, 0.01}
+    assert {p.share for p in first} >= {1.0, 0.3, 0.1, 0.03, 0.01}  # and, in a file, 0.6
     assert all(0 <= p.recall <= 1 and p.milliseconds > 0 and p.runs > 0 for p in first)
     assert any("stopped after" in advice for advice in _advice(store))
     second = store.calibrate("m", seconds=60, sample=100)
