@@ -1186,6 +1186,22 @@ $$;
 
 COMMENT ON FUNCTION kompanion._hold_models(model_id integer) IS 'Internal. Keeps others from measuring a model or building its index; 55P03 when another session does.';
 
+-- Name: _ids_above(text[]); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._ids_above(segments text[]) RETURNS uuid[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Namespaces above a path of these segments are those of all their beginnings.
+begin
+    return array(select namespace_id(array_to_string(segments[1:g], ':')) from generate_series(1, cardinality(segments) - 1) g);
+end;
+$$;
+
+-- Name: FUNCTION _ids_above(segments text[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._ids_above(segments text[]) IS 'Internal. Ids of the namespaces above a path, registered or not.';
+
 -- Name: _import_registry(jsonb); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._import_registry(documents jsonb) RETURNS bigint
@@ -3512,7 +3528,7 @@ $$;
 
 -- Name: FUNCTION begin_staging(); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. Returns the time, which merge_staged takes as created_at.';
+COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. Returns the time, to be given to merge_staged as created_at where batches are merged side by side.';
 
 -- Name: calibrate(text, double precision, integer, public.vector[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3883,18 +3899,15 @@ begin
         lock table namespaces in row exclusive mode;
         select n.path into v_deleted
         from namespaces n
-        where n.deleted_at is not null
-          and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
-                                          from generate_series(1, cardinality(v_segments) - 1) g));
+        where n.namespace_id = any (_ids_above(v_segments)) and n.deleted_at is not null
+        order by n.segments
+        limit 1;
         if v_deleted is null then
             -- The snapshot of a repeatable read may be older than a delete of one above: a conflict with a row that it does not
             -- see is a 40001, to be tried again.
-            if cardinality(v_segments) > 1 and current_setting('transaction_isolation') = 'repeatable read' then
+            if current_setting('transaction_isolation') = 'repeatable read' then
                 insert into namespaces (namespace_id, path, segments)
-                select n.namespace_id, n.path, n.segments
-                from namespaces n
-                where n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
-                                                  from generate_series(1, cardinality(v_segments) - 1) g))
+                select n.namespace_id, n.path, n.segments from namespaces n where n.namespace_id = any (_ids_above(v_segments))
                 on conflict do nothing;
             end if;
             insert into namespaces (namespace_id, path, segments) values (v_id, path, v_segments)
@@ -5438,9 +5451,7 @@ begin
     end if;
     select n.path into v_above
     from namespaces n
-    where n.deleted_at is not null
-      and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
-                                      from generate_series(1, cardinality(v_segments) - 1) g))
+    where n.namespace_id = any (_ids_above(v_segments)) and n.deleted_at is not null
     order by n.segments
     limit 1;
     if v_above is not null then
@@ -7804,6 +7815,13 @@ REVOKE ALL ON FUNCTION kompanion._hold_models(model_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION kompanion._hold_models(model_id integer) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._hold_models(model_id integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._hold_models(model_id integer) TO kompanion_admin;
+
+-- Name: FUNCTION _ids_above(segments text[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._ids_above(segments text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._ids_above(segments text[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._ids_above(segments text[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._ids_above(segments text[]) TO kompanion_admin;
 
 -- Name: FUNCTION _import_registry(documents jsonb); Type: ACL; Schema: kompanion; Owner: -
 

@@ -37,6 +37,22 @@ revoke all on function kompanion._scope_ids(text) from public;
 comment on function kompanion._scope_ids(text) is
     'Internal. Ids of the live namespaces whose segments start with those of the scope; NULL for all of them.';
 
+create function kompanion._ids_above(
+    segments text[]
+)
+    returns uuid[]
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_ids_above$
+-- Namespaces above a path of these segments are those of all their beginnings.
+begin
+    return array(select namespace_id(array_to_string(segments[1:g], ':')) from generate_series(1, cardinality(segments) - 1) g);
+end;
+$_ids_above$;
+revoke all on function kompanion._ids_above(text[]) from public;
+comment on function kompanion._ids_above(text[]) is 'Internal. Ids of the namespaces above a path, registered or not.';
+
 create function kompanion.ensure_namespace(
     path text
 )
@@ -62,18 +78,15 @@ begin
         lock table namespaces in row exclusive mode;
         select n.path into v_deleted
         from namespaces n
-        where n.deleted_at is not null
-          and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
-                                          from generate_series(1, cardinality(v_segments) - 1) g));
+        where n.namespace_id = any (_ids_above(v_segments)) and n.deleted_at is not null
+        order by n.segments
+        limit 1;
         if v_deleted is null then
             -- The snapshot of a repeatable read may be older than a delete of one above: a conflict with a row that it does not
             -- see is a 40001, to be tried again.
-            if cardinality(v_segments) > 1 and current_setting('transaction_isolation') = 'repeatable read' then
+            if current_setting('transaction_isolation') = 'repeatable read' then
                 insert into namespaces (namespace_id, path, segments)
-                select n.namespace_id, n.path, n.segments
-                from namespaces n
-                where n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
-                                                  from generate_series(1, cardinality(v_segments) - 1) g))
+                select n.namespace_id, n.path, n.segments from namespaces n where n.namespace_id = any (_ids_above(v_segments))
                 on conflict do nothing;
             end if;
             insert into namespaces (namespace_id, path, segments) values (v_id, path, v_segments)
@@ -189,9 +202,7 @@ begin
     end if;
     select n.path into v_above
     from namespaces n
-    where n.deleted_at is not null
-      and n.namespace_id = any (array(select namespace_id(array_to_string(v_segments[1:g], ':'))
-                                      from generate_series(1, cardinality(v_segments) - 1) g))
+    where n.namespace_id = any (_ids_above(v_segments)) and n.deleted_at is not null
     order by n.segments
     limit 1;
     if v_above is not null then
