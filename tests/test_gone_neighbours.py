@@ -84,4 +84,5 @@ def test_by_inner_product_a_longer_query_finds_what_the_same_one_finds_at_length
         assert (again["difficulty"], again["probes"]) == (once["difficulty"], once["probes"])
         short, long = (pg_store.search("*", query * np.float32(times), 10, target_recall=0.9) for times in (1, 8))
         assert [h.key for h in long] == [h.key for h in short]
-    assert _recall(pg_store, vectors, strewn | True, 8 * vectors[strewn][:60], 0.95) >= 0.94
+    # Of queries as they come: the target is that of all of them, the difficult ones alone may have less. 0.02: of 150.
+    assert _recall(pg_store, vectors, strewn | True, 8 * vectors[:150], 0.95) >= 0.93
