@@ -56,10 +56,10 @@ begin
     plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
     v_look_ms := (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m);
-    v_rare := round(7000 * v_look_ms / v_costs.item_us);
+    v_rare := round(8000 * v_look_ms / v_costs.item_us);
     return jsonb_build_object(
         'index', plan.index,
-        -- So many items may be gone through in three and a half times a look around, which costs twice as much in a statement of its own as
+        -- So many items may be gone through in four times a look around, which costs twice as much in a statement of its own as
         -- it does here; these tags are on more.
         'rare_items', v_rare, 'common_tags', _common_tags(v_rare),
         'rows', plan.rows, 'server', current_setting('server_version'),
