@@ -115,12 +115,14 @@ declare
     c_shares   constant jsonb := '[1, 0.3, 0.1, 0.03, 0.01]';
     v_ladder   integer[] := _knob_ladder(plan.index_kind, plan.lists);
     v_look     integer := case plan.index_kind when 'hnsw' then 40 else 1 end;
+    v_rows     integer := case plan.index_kind when 'hnsw' then v_look else 400 end;  -- most of a list: ten matches in sight down to a share of a tenth or less
+    v_parts    integer[] := array(select ceil(1024 * e::double precision)::integer from jsonb_array_elements_text(c_shares) e);
     v_ids      uuid[] := '{}';
     v_edges    jsonb;
     v_costs    record;
     v_query    vector;
     v_seen     _search_plan;
-    v_tenths   double precision[] := '{}';
+    v_reaches  double precision[] := '{}';  -- of each query, by share
     v_repeats  double precision[] := '{}';
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
@@ -129,7 +131,7 @@ declare
     v_rare     integer;
     r          record;
 begin
-    plan.knobs := jsonb_build_object('look', v_look, 'edges', '[]'::jsonb);
+    plan.knobs := jsonb_build_object('look', v_look, 'look_rows', v_rows);
     for r in
         select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, case when asked is null then least(1000, greatest(n, 100)) else 100 end) s
         union all
@@ -145,11 +147,16 @@ begin
             v_ids := v_ids || r.namespace_id;
         end if;
         if asked is null or r.namespace_id is null then
-            v_tenths := v_tenths || v_seen.tenth;
+            v_reaches := v_reaches || _look_reaches(plan, r.query, r.chunk_id, v_parts);
         end if;
         v_query := r.query;
     end loop;
-    select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
+    -- None where more than the most difficult see too few matches.
+    select coalesce(jsonb_agg(case when e.share = 0 or e.seen >= 0.85 then e.edges end order by e.share), '[[]]') into v_edges
+    from (select x.share, count(x.reach)::double precision / count(*) as seen,
+                 coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by coalesce(x.reach, x.furthest))), '[]') as edges
+          from (select (t.n - 1) % cardinality(v_parts) as share, t.reach, max(t.reach) over (partition by (t.n - 1) % cardinality(v_parts)) as furthest
+                from unnest(v_reaches) with ordinality t (reach, n)) x group by x.share) e;
     plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
     v_look_ms := (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m);
@@ -162,7 +169,7 @@ begin
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'queries_digest', digest, 'complete', false,
-        'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
+        'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look, 'look_rows', v_rows,
         -- Chunks of an item that lie together: as many as in four of five places at most.
         'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
         'look_ms', v_look_ms,
@@ -259,9 +266,9 @@ begin
         from jsonb_array_elements_text(state -> 'ladder') with ordinality l0 (knob, j)
         cross join lateral (select l0.knob::integer as knob) l
         cross join lateral (
-            select d, ((p * (jsonb_array_length(state -> 'edges') + 1) + d) * jsonb_array_length(state -> 'shares') + share)
+            select d, ((p * (jsonb_array_length(state -> 'edges' -> 0) + 1) + d) * jsonb_array_length(state -> 'shares') + share)
                       * jsonb_array_length(state -> 'ladder') + l0.j - 1 as i
-            from generate_series(0, jsonb_array_length(state -> 'edges')) d cross join generate_series(0, 1) p) c
+            from generate_series(0, jsonb_array_length(state -> 'edges' -> 0)) d cross join generate_series(0, 1) p) c
     ), own as (
         select bool_and(x.n >= 8) as enough
         from (select sum(c.runs) as n from cell c where c.d = _calibration_curve.difficulty group by c.knob) x
@@ -738,7 +745,7 @@ CREATE FUNCTION kompanion._choose_knob(knobs jsonb, knob_table real[], difficult
 -- of them, what does at the larger one holds for a share a little below with as many more probes, which meet as many matches:
 -- else a share of a tenth would be searched exactly as often as it is taken for a little less. NULL where no knob is known to.
 declare
-    v_levels constant integer := jsonb_array_length(knobs -> 'edges') + 1;
+    v_levels constant integer := coalesce(jsonb_array_length(knobs -> 'edges' -> 0), 0) + 1;
     v_shares constant integer := jsonb_array_length(knobs -> 'shares');
     v_target integer := 0;
     v_far    integer := 0;
@@ -942,6 +949,50 @@ $$;
 -- Name: FUNCTION _cursor_of(after text, OUT space uuid, OUT item uuid); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) IS 'Internal. The place a cursor of export_items names.';
+
+-- Name: _difficulty(jsonb, double precision, double precision, double precision); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- How difficult a query is, from 0 on, against those of the calibration, which part at the edges. All that it asks for lies no
+-- further away than the last of so many matches in sight, its reach, whatever else lies between them: that tells best. Edges of
+-- the two measured shares that are nearest, on a straight line in the logarithm. Where matches are so rare that a look around
+-- mostly does not see enough of them, and so no edges are known, the tenth neighbour of all tells.
+declare
+    v_far    integer := 0;
+    v_near   integer;
+    v_from   jsonb;
+    v_to     jsonb;
+    v_weight double precision := 0;
+    v_level  integer := 0;
+begin
+    while (knobs -> 'shares' ->> v_far)::double precision > share loop
+        v_far := v_far + 1;
+    end loop;
+    v_near := greatest(v_far - 1, 0);
+    v_from := nullif(knobs -> 'edges' -> v_near, 'null');
+    v_to := nullif(knobs -> 'edges' -> v_far, 'null');
+    if v_from is not null and v_to is not null and v_far > v_near then
+        v_weight := ln((knobs -> 'shares' ->> v_near)::double precision / share)
+                  / ln((knobs -> 'shares' ->> v_near)::double precision / (knobs -> 'shares' ->> v_far)::double precision);
+    elsif v_to is null and (knobs -> 'shares' ->> v_near)::double precision <= 1.4 * share then
+        v_to := v_from;  -- a little below, as in _choose_knob
+    end if;
+    if share is null or v_from is null or v_to is null then
+        reach := tenth; v_from := knobs -> 'edges' -> 0; v_to := v_from; v_weight := 0;
+    end if;
+    while (v_from ->> v_level)::double precision * (1 - v_weight) + (v_to ->> v_level)::double precision * v_weight < coalesce(reach, 'infinity') loop
+        v_level := v_level + 1;
+    end loop;
+    return v_level;
+end;
+$$;
+
+-- Name: FUNCTION _difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision) IS 'Internal. How difficult a query is among matches of this share, by how far those in sight reach.';
 
 -- Name: _enqueue_item(uuid, uuid); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1556,7 +1607,7 @@ declare
     v_squares constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'squares') e);
     v_steps   constant integer := cardinality(v_ladder);
     v_shares  constant integer := jsonb_array_length(state -> 'shares');
-    v_levels  constant integer := jsonb_array_length(state -> 'edges') + 1;
+    v_levels  constant integer := jsonb_array_length(state -> 'edges' -> 0) + 1;
     v_exact   constant integer := round(4000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
     v_recalls double precision[];
     v_weights double precision[];
@@ -1624,7 +1675,7 @@ begin
         end loop;
     end loop;
     knobs := jsonb_build_object(
-        'index', state -> 'index', 'look', state -> 'look', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
+        'index', state -> 'index', 'look', state -> 'look', 'look_rows', state -> 'look_rows', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as four looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it
@@ -1751,8 +1802,8 @@ CREATE FUNCTION kompanion._look_around(plan kompanion._search_plan, query public
     SET jit TO 'off'
     AS $$
 -- Looks at the vectors nearest to the query, few and cheaply, whatever the scope, and learns two things that decide how
--- far a search must go: how difficult the query is (how far its tenth neighbour lies, against the calibration), and how
--- dense its matches are around it. A scope of a tenth of all rows may hold all neighbours of one query and none of another's.
+-- far a search must go: how dense its matches are around it, as a scope of a tenth of all rows may hold all neighbours of one
+-- query and none of another's, and how difficult the query is (how far its matches in sight reach, against the calibration).
 declare
     v_knob    constant text := case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end;
     v_scan    constant text := plan.index_kind || '.iterative_scan';
@@ -1771,8 +1822,10 @@ declare
                                        * case when plan.half then 1.5 else 1 end + case when plan.half then 10 else 0 end);
     v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
                                   when v_all then greatest(10, v_rows)
-                                  else least(1000, greatest(100, 10 * plan.k)) end;
+                                  else least(1000, greatest((plan.knobs ->> 'look_rows')::integer, 10 * plan.k)) end;
     v_most    constant integer := 1 + greatest(10, v_rows, v_enough);  -- matches, or one less and the tenth of all
+    v_length  constant double precision := case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
+    v_reach   double precision;
     v_sight   _sight;
     v_set     text;
 begin
@@ -1809,7 +1862,8 @@ begin
               and coalesce(plan.looked, 0) < coalesce(0.25 * (plan.knobs ->> 'rows')::double precision / plan.lists, 10);
     if not v_gone or v_gone is null then
         -- A longer query has greater products with everything, and is not the easier for it.
-        plan.tenth := v_sight.tenth / case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
+        plan.tenth := v_sight.tenth / v_length;
+        v_reach := v_sight.nearest[greatest(10, plan.k)].distance / v_length;
     end if;
     v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
     v_among := plan.looked;
@@ -1832,10 +1886,7 @@ begin
         end if;
         plan.density := (v_seen - v_less * sqrt(v_seen)) / v_among;
     end if;
-    plan.difficulty := 0;
-    while (plan.knobs -> 'edges' ->> plan.difficulty)::double precision < coalesce(plan.tenth, 'infinity') loop
-        plan.difficulty := plan.difficulty + 1;
-    end loop;
+    plan.difficulty := _difficulty(plan.knobs, plan.density * 10 / plan.k, plan.tenth, v_reach);
     return plan;
 end;
 $$;
@@ -1843,6 +1894,37 @@ $$;
 -- Name: FUNCTION _look_around(plan kompanion._search_plan, query public.vector, extra text); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text) IS 'Internal. How difficult a query is, and how dense its matches lie around it.';
+
+-- Name: _look_reaches(kompanion._search_plan, public.vector, bigint, integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) RETURNS double precision[]
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $_$
+-- What a look around would see of matches strewn at random: how far the tenth live neighbour lies among the rows whose hash falls
+-- into so many of 1024, for each part; NULL where fewer are in sight, but of all rows then the last.
+declare
+    v_names   text[];
+    v_former  text[];
+    v_reaches double precision[];
+begin
+    plan.knob := plan.knobs ->> 'look';
+    plan.iterative := plan.iterative and false;  -- NULL where there is no such thing
+    select x.names, _apply_settings(x.names, x.settings) into v_names, v_former from _index_settings(plan, 1) x;
+    execute format('with seen as materialized (%s limit %s) select array(select coalesce('
+                   '(select s.d from seen s where s.h < p.part order by s.d + 0 offset 9 limit 1), case p.part when 1024 then (select max(s.d) from seen s) end) '
+                   '/ $3 from unnest($2) with ordinality p (part, n) order by p.n)',
+                   _index_scan(plan, 'hashint8(e.chunk_id) & 1023 as h, ', format('e.chunk_id <> %s and kompanion.is_live(e.deleted_at, e.expires_at)', but_for)),
+                   plan.knobs ->> 'look_rows')
+    into v_reaches using query, parts, case when plan.metric = 'inner_product' then vector_norm(query) else 1 end;
+    perform _apply_settings(v_names, v_former);
+    return v_reaches;
+end;
+$_$;
+
+-- Name: FUNCTION _look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) IS 'Internal. How far the tenth match in sight lies, were matches strewn at random, for several shares.';
 
 -- Name: _look_statement(kompanion._search_plan, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3561,6 +3643,7 @@ declare
     v_true  record;  -- of a batch
     v_tried record;  -- of a query at one share
     v_parts integer[];
+    v_reaches double precision[];
     v_asked integer;
     v_names  text[];
     v_former text[];
@@ -3589,9 +3672,9 @@ begin
        or v_state ->> 'pgvector' <> (select x.extversion from pg_extension x where x.extname = 'vector') then
         v_state := _begin_calibration(p, queries, v_digest, sample / 2);
     end if;
-    p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
+    p.knobs := v_state - '{runs,hits,squares,ms,timed}'::text[];
     v_shares := jsonb_array_length(v_state -> 'shares');
-    v_levels := jsonb_array_length(v_state -> 'edges') + 1;
+    v_levels := jsonb_array_length(v_state -> 'edges' -> 0) + 1;
     v_parts := array(select ceil(1024 * e::double precision)::integer from jsonb_array_elements_text(v_state -> 'shares') e);
     v_ladder := array(select e::integer from jsonb_array_elements_text(v_state -> 'ladder') e);
     v_hits := array(select e::double precision from jsonb_array_elements_text(v_state -> 'hits') e);
@@ -3616,8 +3699,9 @@ begin
         for n in 1 .. cardinality(r.queries) loop
             v_stopped := clock_timestamp() > v_end and v_done >= 10;
             exit when v_stopped;
-            p.difficulty := (_look_around(p, r.queries[n], 'e.chunk_id <> ' || r.own[n])).difficulty;
+            v_reaches := _look_reaches(p, r.queries[n], r.own[n], v_parts[1:v_asked]);
             for s in 0 .. v_asked - 1 loop
+                p.difficulty := _difficulty(p.knobs, (p.knobs -> 'shares' ->> s)::double precision, v_reaches[1], v_reaches[s + 1]);
                 v_tried := _try_ladder(p, r.queries[n], r.own[n], v_parts[s + 1], v_true.furthest[(n - 1) * v_asked + s + 1],
                                        v_true.counts[(n - 1) * v_asked + s + 1], v_ladder);
                 i := ((r.mixed[n]::integer * v_levels + p.difficulty) * v_shares + s) * cardinality(v_ladder);
@@ -7768,6 +7852,13 @@ GRANT ALL ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item 
 GRANT ALL ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._cursor_of(after text, OUT space uuid, OUT item uuid) TO kompanion_admin;
 
+-- Name: FUNCTION _difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._difficulty(knobs jsonb, share double precision, tenth double precision, reach double precision) TO kompanion_admin;
+
 -- Name: FUNCTION _enqueue_item(namespace_id uuid, item_id uuid); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._enqueue_item(namespace_id uuid, item_id uuid) FROM PUBLIC;
@@ -7928,6 +8019,13 @@ REVOKE ALL ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query
 GRANT ALL ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._look_around(plan kompanion._search_plan, query public.vector, extra text) TO kompanion_admin;
+
+-- Name: FUNCTION _look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._look_reaches(plan kompanion._search_plan, query public.vector, but_for bigint, parts integer[]) TO kompanion_admin;
 
 -- Name: FUNCTION _look_statement(plan kompanion._search_plan, extra text); Type: ACL; Schema: kompanion; Owner: -
 

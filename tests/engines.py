@@ -57,6 +57,7 @@ NOT_ON_SQLITE = {
     "test_copy.py::test_fifty_thousand_items": "goes from a server into a file and back",
     "test_copy.py::test_what_an_engine_exports": "goes from a server into a file and back",
     "test_curves.py": _PLANS,
+    "test_difficulty.py": _PLANS,
     "test_disk_full.py": _SERVER,
     "test_docs.py": "the pages name their databases themselves",
     "test_dump_restore.py": "pg_dump; a file has backup()",

@@ -87,7 +87,7 @@ def _state(hits: Any, runs: int) -> dict[str, Any]:
     """A calibration of one share in which each query found all or nothing: mean recall by population, level and step."""
     means = np.asarray(hits, float)
     return {
-        "index": {"name": "i"}, "look": 1, "repeats": 1, "edges": [0.1, 0.2, 0.3], "shares": [1], "ladder": LADDER,
+        "index": {"name": "i"}, "look": 1, "repeats": 1, "edges": [[0.1, 0.2, 0.3]], "shares": [1], "ladder": LADDER,
         "rows": 100_000, "row_us": 1, "item_us": 4, "look_ms": 1, "common_tags": {}, "rare_items": 100,
         "runs": np.full(means.size, runs).tolist(), "hits": (means * runs).ravel().tolist(),
         "squares": (means * runs).ravel().tolist(), "ms": np.tile(LADDER, 2 * LEVELS).tolist(),
@@ -228,7 +228,7 @@ def test_what_lies_together_is_seen_as_it_is_whatever_its_share(strewn: kompanio
 def test_a_share_a_little_below_the_last_that_the_index_reaches_is_still_searched_by_it(
     conn: psycopg.Connection[Any], share: float, knob: int | None
 ) -> None:
-    knobs = {"edges": [], "targets": [0.9], "shares": [1, 0.3, 0.1, 0.03, 0.01], "index": {"kind": "ivfflat"}}
+    knobs = {"edges": [[]], "targets": [0.9], "shares": [1, 0.3, 0.1, 0.03, 0.01], "index": {"kind": "ivfflat"}}
     table = [[2.0, 1.0, 0.95], [8.0, 2.0, 0.94], [20.0, 4.0, 0.93], [None] * 3, [None] * 3]
     asked = "select knob from kompanion._choose_knob(%s, %s::real[], 0, %s, 0.9)"
     assert _one(conn, asked, Jsonb(knobs), [n for cell in table for n in cell], share) == knob

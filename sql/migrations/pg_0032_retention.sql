@@ -1,4 +1,4 @@
--- depends: pg_0030_tuning
+-- depends: pg_0031_tuning
 -- Retention and figures: what is past its time is removed in batches, what is there is counted.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

@@ -1,4 +1,4 @@
--- depends: pg_0024_search
+-- depends: pg_0025_search
 -- Vector indexes: decided from row counts, built outside migrations, watched for drift.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

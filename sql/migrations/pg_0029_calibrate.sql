@@ -1,4 +1,4 @@
--- depends: pg_0027_curves
+-- depends: pg_0028_curves
 -- calibrate: the measurement itself.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -18,12 +18,14 @@ declare
     c_shares   constant jsonb := '[1, 0.3, 0.1, 0.03, 0.01]';
     v_ladder   integer[] := _knob_ladder(plan.index_kind, plan.lists);
     v_look     integer := case plan.index_kind when 'hnsw' then 40 else 1 end;
+    v_rows     integer := case plan.index_kind when 'hnsw' then v_look else 400 end;  -- most of a list: ten matches in sight down to a share of a tenth or less
+    v_parts    integer[] := array(select ceil(1024 * e::double precision)::integer from jsonb_array_elements_text(c_shares) e);
     v_ids      uuid[] := '{}';
     v_edges    jsonb;
     v_costs    record;
     v_query    vector;
     v_seen     _search_plan;
-    v_tenths   double precision[] := '{}';
+    v_reaches  double precision[] := '{}';  -- of each query, by share
     v_repeats  double precision[] := '{}';
     v_start    timestamptz;
     v_ms       double precision[] := '{}';
@@ -32,7 +34,7 @@ declare
     v_rare     integer;
     r          record;
 begin
-    plan.knobs := jsonb_build_object('look', v_look, 'edges', '[]'::jsonb);
+    plan.knobs := jsonb_build_object('look', v_look, 'look_rows', v_rows);
     for r in
         select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, case when asked is null then least(1000, greatest(n, 100)) else 100 end) s
         union all
@@ -48,11 +50,16 @@ begin
             v_ids := v_ids || r.namespace_id;
         end if;
         if asked is null or r.namespace_id is null then
-            v_tenths := v_tenths || v_seen.tenth;
+            v_reaches := v_reaches || _look_reaches(plan, r.query, r.chunk_id, v_parts);
         end if;
         v_query := r.query;
     end loop;
-    select coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by t)), '[]') into v_edges from unnest(v_tenths) t;
+    -- None where more than the most difficult see too few matches.
+    select coalesce(jsonb_agg(case when e.share = 0 or e.seen >= 0.85 then e.edges end order by e.share), '[[]]') into v_edges
+    from (select x.share, count(x.reach)::double precision / count(*) as seen,
+                 coalesce(to_jsonb(percentile_cont(array[0.3, 0.6, 0.85]) within group (order by coalesce(x.reach, x.furthest))), '[]') as edges
+          from (select (t.n - 1) % cardinality(v_parts) as share, t.reach, max(t.reach) over (partition by (t.n - 1) % cardinality(v_parts)) as furthest
+                from unnest(v_reaches) with ordinality t (reach, n)) x group by x.share) e;
     plan.namespace_ids := null;
     select * into v_costs from _row_costs(plan, v_query, v_ids);
     v_look_ms := (select percentile_cont(0.5) within group (order by m) from unnest(v_ms) m);
@@ -65,7 +72,7 @@ begin
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'queries_digest', digest, 'complete', false,
-        'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look,
+        'ladder', to_jsonb(v_ladder), 'shares', c_shares, 'edges', v_edges, 'look', v_look, 'look_rows', v_rows,
         -- Chunks of an item that lie together: as many as in four of five places at most.
         'repeats', (select percentile_cont(0.8) within group (order by t) from unnest(v_repeats) t),
         'look_ms', v_look_ms,
@@ -146,6 +153,7 @@ declare
     v_true  record;  -- of a batch
     v_tried record;  -- of a query at one share
     v_parts integer[];
+    v_reaches double precision[];
     v_asked integer;
     v_names  text[];
     v_former text[];
@@ -174,9 +182,9 @@ begin
        or v_state ->> 'pgvector' <> (select x.extversion from pg_extension x where x.extname = 'vector') then
         v_state := _begin_calibration(p, queries, v_digest, sample / 2);
     end if;
-    p.knobs := jsonb_build_object('look', v_state -> 'look', 'edges', v_state -> 'edges');
+    p.knobs := v_state - '{runs,hits,squares,ms,timed}'::text[];
     v_shares := jsonb_array_length(v_state -> 'shares');
-    v_levels := jsonb_array_length(v_state -> 'edges') + 1;
+    v_levels := jsonb_array_length(v_state -> 'edges' -> 0) + 1;
     v_parts := array(select ceil(1024 * e::double precision)::integer from jsonb_array_elements_text(v_state -> 'shares') e);
     v_ladder := array(select e::integer from jsonb_array_elements_text(v_state -> 'ladder') e);
     v_hits := array(select e::double precision from jsonb_array_elements_text(v_state -> 'hits') e);
@@ -201,8 +209,9 @@ begin
         for n in 1 .. cardinality(r.queries) loop
             v_stopped := clock_timestamp() > v_end and v_done >= 10;
             exit when v_stopped;
-            p.difficulty := (_look_around(p, r.queries[n], 'e.chunk_id <> ' || r.own[n])).difficulty;
+            v_reaches := _look_reaches(p, r.queries[n], r.own[n], v_parts[1:v_asked]);
             for s in 0 .. v_asked - 1 loop
+                p.difficulty := _difficulty(p.knobs, (p.knobs -> 'shares' ->> s)::double precision, v_reaches[1], v_reaches[s + 1]);
                 v_tried := _try_ladder(p, r.queries[n], r.own[n], v_parts[s + 1], v_true.furthest[(n - 1) * v_asked + s + 1],
                                        v_true.counts[(n - 1) * v_asked + s + 1], v_ladder);
                 i := ((r.mixed[n]::integer * v_levels + p.difficulty) * v_shares + s) * cardinality(v_ladder);

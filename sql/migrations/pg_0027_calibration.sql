@@ -1,4 +1,4 @@
--- depends: pg_0025_vector_index
+-- depends: pg_0026_vector_index
 -- Calibration: the database measures recall and cost of its own vector index, and search chooses by it.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

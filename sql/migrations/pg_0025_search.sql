@@ -1,4 +1,4 @@
--- depends: pg_0023_search_plan
+-- depends: pg_0024_search_plan
 -- The search itself: the nearest of a scope, exactly min(k, matches) of them, and what it did.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

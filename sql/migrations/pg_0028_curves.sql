@@ -1,4 +1,4 @@
--- depends: pg_0026_calibration
+-- depends: pg_0027_calibration
 -- The curves that a calibration measured, and the table of knobs that search reads.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
@@ -22,9 +22,9 @@ begin
         from jsonb_array_elements_text(state -> 'ladder') with ordinality l0 (knob, j)
         cross join lateral (select l0.knob::integer as knob) l
         cross join lateral (
-            select d, ((p * (jsonb_array_length(state -> 'edges') + 1) + d) * jsonb_array_length(state -> 'shares') + share)
+            select d, ((p * (jsonb_array_length(state -> 'edges' -> 0) + 1) + d) * jsonb_array_length(state -> 'shares') + share)
                       * jsonb_array_length(state -> 'ladder') + l0.j - 1 as i
-            from generate_series(0, jsonb_array_length(state -> 'edges')) d cross join generate_series(0, 1) p) c
+            from generate_series(0, jsonb_array_length(state -> 'edges' -> 0)) d cross join generate_series(0, 1) p) c
     ), own as (
         select bool_and(x.n >= 8) as enough
         from (select sum(c.runs) as n from cell c where c.d = _calibration_curve.difficulty group by c.knob) x
@@ -161,7 +161,7 @@ declare
     v_squares constant double precision[] := array(select e::double precision from jsonb_array_elements_text(state -> 'squares') e);
     v_steps   constant integer := cardinality(v_ladder);
     v_shares  constant integer := jsonb_array_length(state -> 'shares');
-    v_levels  constant integer := jsonb_array_length(state -> 'edges') + 1;
+    v_levels  constant integer := jsonb_array_length(state -> 'edges' -> 0) + 1;
     v_exact   constant integer := round(4000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
     v_recalls double precision[];
     v_weights double precision[];
@@ -229,7 +229,7 @@ begin
         end loop;
     end loop;
     knobs := jsonb_build_object(
-        'index', state -> 'index', 'look', state -> 'look', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
+        'index', state -> 'index', 'look', state -> 'look', 'look_rows', state -> 'look_rows', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
         -- As many rows as four looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it

@@ -1,4 +1,4 @@
--- depends: pg_0032_bulk
+-- depends: pg_0033_bulk
 -- Writing many items, second half: what is staged is merged in a few statements; the set form of upsert_item for JSON.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

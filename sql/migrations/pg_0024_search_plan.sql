@@ -1,4 +1,4 @@
--- depends: pg_0022_look_around
+-- depends: pg_0023_look_around
 -- How a search will go: its scope resolved, its matches counted, exact or by index, with which probes.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

@@ -1,4 +1,4 @@
--- depends: pg_0028_calibrate
+-- depends: pg_0029_calibrate
 -- measure_recall and index_advice: what users get now, what would make it better, and what building an index takes.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

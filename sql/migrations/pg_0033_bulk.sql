@@ -1,4 +1,4 @@
--- depends: pg_0031_retention
+-- depends: pg_0032_retention
 -- Writing many items, first half: staged in temporary tables, by COPY or from JSON, and checked.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

@@ -1,4 +1,4 @@
--- depends: pg_0029_recall
+-- depends: pg_0030_recall
 -- tune_index: candidate indexes are built and measured on a copy, and the best is remembered.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

@@ -1,0 +1,4 @@
+-- Removes the look around.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+drop function kompanion._look_reaches(kompanion._search_plan, vector, bigint, integer[]);
+drop function kompanion._look_around(kompanion._search_plan, vector, text);
