@@ -98,19 +98,19 @@ def migrate(
 
 def rollback(
     url: str,
-    count: int = 1,
+    count: int | None = None,
     to: str | None = None,
     lock_timeout: float = 60.0,
     *,
     folder: Path | None = None,
 ) -> list[str]:
-    """Undo the last ``count`` migrations, or all after ``to`` (``"zero"``: all); return the ids undone.
+    """Undo the last ``count`` migrations (1), or all after ``to`` (``"zero"``: all); return the ids undone.
 
     The data in the tables of an undone migration is dropped with them. Raises what :func:`migrate`
     raises, and KompanionError when a migration has no rollback file.
     """
-    if count < 0:
-        raise BadArgument(f"count: {count} is negative")
+    if count is not None and (count < 0 or to is not None):
+        raise BadArgument(f"count: {count} is negative" if count < 0 else "count: is given beside to", hint="Give one.")
     folder = folder or _folder_of(url)
     known = migration_ids(folder)
     kept = () if to in (None, "zero") else _up_to(known, to)
@@ -120,7 +120,7 @@ def rollback(
         refuse_newer(applied, known)
         undo = [name for name in reversed(known) if name in applied and name not in kept]
         if to is None:
-            undo = undo[:count]
+            undo = undo[: 1 if count is None else count]
         for migration in _load(folder, undo):
             # yoyo would drop the record and leave the objects.
             if not Path(migration.path).with_suffix(".rollback.sql").exists():
@@ -266,6 +266,8 @@ def _folder_of(url: str) -> Path:
 
 @contextmanager
 def _locked_backend(url: str, lock_timeout: float) -> Iterator[KompanionPostgresBackend | KompanionSqliteBackend]:
+    if not lock_timeout >= 0:
+        raise BadArgument(f"lock_timeout: {lock_timeout} is no time", hint="Give seconds from 0 on, such as 60.")
     if is_sqlite(url):
         file = DatabaseURI("kompanion+sqlite", None, None, None, None, str(place_of(url).path), {})
         with (

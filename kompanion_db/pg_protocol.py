@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from pgvector.psycopg.vector import register_vector_info
-from psycopg import BaseConnection
+from psycopg import BaseConnection, adapters
 from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.errors import Diagnostic
 from psycopg.pq import Format
@@ -77,9 +77,10 @@ def statement(call: Call) -> tuple[str, Mapping[str, Any]]:
 
 
 class _JsonTextDumper(Dumper):
-    """JSON that is text already, in the binary form of jsonb: a version byte and the text."""
+    """JSON that is text already, in the binary form of jsonb: a version byte and the text. Only COPY asks for it."""
 
     format = Format.BINARY
+    oid = adapters.types["jsonb"].oid
 
     def dump(self, obj: Any) -> Buffer | None:
         data: bytes = obj.encode()
@@ -149,18 +150,20 @@ def register_types(conn: BaseConnection[Any], vector: TypeInfo) -> None:
     """Teach a connection numpy arrays for vectors, and JSON text for staging."""
     register_vector_info(conn, vector)
     set_json_loads(_loads, conn)
-    dumper = type("_VectorDumper", (_ArrayDumper,), {"oid": vector.oid})
-    conn.adapters.register_dumper("numpy.ndarray", dumper)
+    conn.adapters.register_dumper("numpy.ndarray", _array_dumper(vector.oid))
+    conn.adapters.register_dumper(None, _JsonTextDumper)
     conn.adapters.register_loader(vector.oid, _ArrayLoader)
 
 
-def staging_types(conn: BaseConnection[Any], vector: TypeInfo) -> tuple[list[int | str], list[int | str]]:
-    """Column types of the two staging COPYs; registers the dumper for JSON that is text already."""
-    oid = conn.adapters.types["jsonb"].oid
-    conn.adapters.register_dumper(None, type("_StagedJson", (_JsonTextDumper,), {"oid": oid}))
-    items: list[int | str] = list(STAGE_ITEMS_TYPES)
-    chunks: list[int | str] = ["int4", "int4", "text", "int4", "int4", vector.oid]
-    return items, chunks
+@lru_cache
+def _array_dumper(oid: int) -> type[_ArrayDumper]:
+    # One class for all connections: psycopg keeps what it knows of each class for ever.
+    return type("_VectorDumper", (_ArrayDumper,), {"oid": oid})
+
+
+def staged_chunk_types(vector: TypeInfo) -> list[int | str]:
+    """Column types of the COPY of staged chunks."""
+    return ["int4", "int4", "text", "int4", "int4", vector.oid]
 
 
 def whole_contents(rows: Sequence[Sequence[Any]]) -> Iterator[bytes] | None:

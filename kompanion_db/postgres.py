@@ -61,6 +61,7 @@ class PostgresStore(Store):
             self._server = embedded.start(folder)
             url = self._server.url()
         self.url = url
+        self._prepare = prepare
         self._pool: ConnectionPool[Conn] | None = None
         # Merges run side by side, beside the making of the next batch; a connection is left to the other callers.
         self._merger = ThreadPoolExecutor(min(SIDE_BY_SIDE, max(1, max_size - 1)), thread_name_prefix="kompanion-merge")
@@ -111,7 +112,7 @@ class PostgresStore(Store):
     def _snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the store holds at this moment, on a connection of its own: open transactions are not seen."""
         self._open_pool()
-        return postgres_snapshot(self.url)
+        return postgres_snapshot(self.url, self._prepare)
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresStore]:
@@ -246,10 +247,9 @@ class PostgresStore(Store):
             return self._stage_and_merge(conn, merge, turn)
 
     def _stage_and_merge(self, conn: Conn, merge: Merge, turn: Merging) -> list[DictRow]:
-        items, chunks = pg_protocol.staging_types(conn, self._vector)
         turn.stage(conn.execute(pg_protocol.STAGE_SQL).fetchall()[0]["at"])
         with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
-            copy.set_types(items)
+            copy.set_types(pg_protocol.STAGE_ITEMS_TYPES)
             for row in merge.items:
                 copy.write_row(row)
         with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
@@ -257,7 +257,7 @@ class PostgresStore(Store):
                 for block in blocks:
                     copy.write(block)
             else:
-                copy.set_types(chunks)
+                copy.set_types(pg_protocol.staged_chunk_types(self._vector))
                 for row in merge.chunks:
                     copy.write_row(row)
         return conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True).fetchall()

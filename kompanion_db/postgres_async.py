@@ -64,6 +64,7 @@ class AsyncPostgresStore(AsyncStore):
     ) -> AsyncPostgresStore:
         """Connect, as :func:`kompanion_db.connect_async` says."""
         self._blocks.timeout = timeout
+        self._prepare = prepare
         folder = embedded.folder_of(url)
         try:
             if folder is not None:
@@ -112,7 +113,7 @@ class AsyncPostgresStore(AsyncStore):
         self._open_pool()
 
         def work() -> str:
-            with postgres_snapshot(self.url) as found:
+            with postgres_snapshot(self.url, self._prepare) as found:
                 return digest_of(found, check.text("scope", scope) or "", progress)
 
         return await asyncio.to_thread(for_a_future, work)
@@ -270,10 +271,9 @@ class AsyncPostgresStore(AsyncStore):
                     return await self._stage_and_merge(conn, merge, turn)
 
     async def _stage_and_merge(self, conn: Conn, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
-        items, chunks = pg_protocol.staging_types(conn, self._vector)
         turn.stage((await (await conn.execute(pg_protocol.STAGE_SQL)).fetchall())[0]["at"])
         async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
-            copy.set_types(items)
+            copy.set_types(pg_protocol.STAGE_ITEMS_TYPES)
             for row in merge.items:
                 await copy.write_row(row)
         async with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
@@ -281,7 +281,7 @@ class AsyncPostgresStore(AsyncStore):
                 for block in blocks:
                     await copy.write(block)
             else:
-                copy.set_types(chunks)
+                copy.set_types(pg_protocol.staged_chunk_types(self._vector))
                 for row in merge.chunks:
                     await copy.write_row(row)
         return await (await conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True)).fetchall()

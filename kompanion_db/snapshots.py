@@ -82,9 +82,11 @@ def batches(documents: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-class _PostgresSnapshot:
+class PostgresSnapshot:
+    """A snapshot on a connection that is in a transaction of its own."""
+
     def __init__(self, conn: psycopg.Connection[Any]) -> None:
-        self._conn = conn
+        self.conn = conn
 
     def registry(self, scope: str) -> Iterator[str]:
         for (document,) in self._rows("select document::text from kompanion.export_registry(%s)", (scope,)):
@@ -100,7 +102,7 @@ class _PostgresSnapshot:
 
     def _rows(self, sql: Any, arguments: Sequence[Any]) -> list[Any]:
         with translated():
-            return self._conn.execute(sql, arguments).fetchall()
+            return self.conn.execute(sql, arguments).fetchall()
 
 
 class _SqliteSnapshot:
@@ -123,18 +125,22 @@ class _SqliteSnapshot:
 
 
 @contextmanager
-def postgres_snapshot(url: str) -> Iterator[Snapshot]:
-    """A snapshot of a PostgreSQL store, on a connection of its own: it does not see a transaction that is open."""
+def postgres_snapshot(url: str, prepare: bool) -> Iterator[Snapshot]:
+    """A snapshot of a PostgreSQL store, on a connection of its own: it does not see a transaction that is open.
+
+    Nothing of it outlasts its transaction, after which a pooler gives the server connection to others.
+    """
     with translated():
-        conn = psycopg.connect(**connection_kwargs(url, True))
+        conn = psycopg.connect(**connection_kwargs(url, prepare))
         cut_off_by_fork(conn)
     with conn:
         with translated():
             conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             conn.read_only = True
-            conn.execute("set timezone to 'UTC'")
         with conn.transaction():
-            yield _PostgresSnapshot(conn)
+            with translated():
+                conn.execute("set local timezone to 'UTC'")
+            yield PostgresSnapshot(conn)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def test_a_new_index_makes_a_calibration_void(pg_store: kompanion_db.Store, db: 
         pg_store.ensure_index("m", kind=kind, lists=lists)
         assert _source(pg_store).startswith("not measured yet: safe defaults are used")
         assert _advice(pg_store) == ["the calibration is that of another index: searches use safe, slow defaults"]
-        assert [a.statement for a in pg_store.index_advice("m")] == ["select * from kompanion.calibrate('m')"]
+        assert [a.statement for a in pg_store.index_advice("m")] == ["select * from kompanion.calibrate('m');"]
         pg_store.calibrate("m", sample=100)
         _use_the_index(db)
         assert _source(pg_store) == "calibration"

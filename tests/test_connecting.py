@@ -22,6 +22,7 @@ from kompanion_db import AsyncStore, HashEmbedder, Store, connect, connect_async
 from kompanion_db.chunking import chunk_text
 from kompanion_db.postgres import PostgresStore
 from kompanion_db.postgres_async import AsyncPostgresStore
+from kompanion_db.snapshots import PostgresSnapshot
 
 BOUNDS: list[tuple[dict[str, Any], str]] = [
     ({"max_size": 0}, "max_size: 0 is less than 1"),
@@ -171,6 +172,11 @@ async def test_a_pooler_is_sent_no_prepared_statement_where_none_may_be(
             store.upsert_item("acme", "k", f"text {n}")
         with store._connection() as conn:
             assert conn.cursor(row_factory=tuple_row).execute(asked).fetchone() == (prepare,)
+        with store._snapshot() as found:  # as digest and copy take
+            assert isinstance(found, PostgresSnapshot)
+            for _ in range(10):
+                list(found.registry("*"))
+            assert found.conn.execute(asked).fetchone() == (prepare,)
     async with await connect_async(one_db.url, prepare=prepare, max_size=1) as tasks:
         assert isinstance(tasks, AsyncPostgresStore)
         for n in range(10):

@@ -91,3 +91,29 @@ def test_bad_queries_are_refused_by_name(
         for call in (store.calibrate, store.measure_recall, store.tune_index):
             with pytest.raises(error, match=word):
                 call(**given)
+
+
+def test_what_own_queries_measured_is_not_replaced_by_what_stored_vectors_say(
+    home: engines.Home, by_hand: ByHand
+) -> None:
+    with connect(home.url) as store:
+        store.register_model("m", DIM)
+        by_hand.set_setting("index_min_rows", 100)
+        store.upsert_items(clusters.items(range(700)))
+        store.ensure_index("m", kind="ivfflat", lists=20)
+        store.calibrate("m", queries=QUERIES)
+        store.upsert_items(clusters.items(range(700, 1800)))
+        store.ensure_index("m", kind="ivfflat")
+        assert _state(by_hand)["queries"] == 100
+        assert any("give them again" in told.advice for told in store.index_advice("m"))
+        store.calibrate("m", queries=QUERIES)
+        assert store.index_advice("m") == []
+
+
+def test_an_index_tuned_for_own_queries_is_calibrated_by_them(home: engines.Home, by_hand: ByHand) -> None:
+    with connect(home.url) as store:
+        store.register_model("m", DIM)
+        store.upsert_items(clusters.items(range(1500)))
+        assert store.tune_index("m", queries=QUERIES[:30], kinds=["ivfflat"], seconds=30)
+        if _state(by_hand) is not None:  # SQLite builds none for so few
+            assert _state(by_hand)["queries"] == 30

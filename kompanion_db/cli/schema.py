@@ -38,7 +38,7 @@ def migrate(
 def rollback(
     database: UrlArgument = None,
     url: UrlOption = None,
-    count: Annotated[int, typer.Option("--count", "-n", help="How many migrations to undo.")] = 1,
+    count: Annotated[int | None, typer.Option("--count", "-n", help="How many migrations to undo; default 1.")] = None,
     to: Annotated[str | None, typer.Option("--to", help='Undo all after this migration; "zero": all of them.')] = None,
     lock_timeout: LockOption = 60.0,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -72,16 +72,22 @@ def index(
     metadata_key: Annotated[
         str | None, typer.Option("--metadata-key", metavar="KEY", help="Index this metadata key instead.")
     ] = None,
-    type: Annotated[str, typer.Option("--type", help="Of the values of --metadata-key: text or number.")] = "text",
+    type: Annotated[
+        str | None, typer.Option("--type", help="Of the values of --metadata-key: text or number; default: text.")
+    ] = None,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give a model the vector index it should have, or a metadata key an index."""
-    if advice and metadata_key is not None:
-        raise usage_error("--advice", "goes with a model, not with --metadata-key.")
+    of_vectors = {"MODEL": model, "--kind": kind, "--lists": lists, "--half": half, "--advice": advice or None}
+    odd = [name for name, value in of_vectors.items() if value is not None]
+    if metadata_key is not None and odd:
+        raise usage_error(odd[0], "goes with a vector index, not with --metadata-key.")
+    if metadata_key is None and type is not None:
+        raise usage_error("--type", "goes with --metadata-key.")
     with open_store(url) as store:
         if metadata_key is not None:
-            statements = store.index_metadata_key(metadata_key, type=type, concurrently=not block)
+            statements = store.index_metadata_key(metadata_key, type=type or "text", concurrently=not block)
             print_json([{"statement": s} for s in statements]) if as_json else print(";\n".join(statements) + ";")
         elif advice:
             told = store.index_advice(model)

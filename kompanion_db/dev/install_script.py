@@ -17,6 +17,10 @@ _HEAD = r"""-- Installs or upgrades kompanion_db with psql alone:
 -- Generated from sql/migrations by `python -m kompanion_db.dev.install_script`; do not edit.
 -- Each migration and its record are one transaction, so a run that fails can be repeated.
 -- Run again on a database that has everything, it changes nothing and ends with status 0.
+\set kompanion_stop :ON_ERROR_STOP
+\set kompanion_rollback :ON_ERROR_ROLLBACK
+\set kompanion_autocommit :AUTOCOMMIT
+\set kompanion_quiet :QUIET
 \set ON_ERROR_STOP on
 \set ON_ERROR_ROLLBACK off
 \set AUTOCOMMIT on
@@ -112,6 +116,14 @@ select pg_catalog.pg_advisory_unlock(@KEYS@) as kompanion_unlocked \gset
 \else
 \echo kompanion_db is installed already, up to @LAST@: nothing was changed
 \endif
+
+-- Where this was read with \i, the session goes on as it was.
+reset client_min_messages;
+reset standard_conforming_strings;
+\set ON_ERROR_STOP :kompanion_stop
+\set ON_ERROR_ROLLBACK :kompanion_rollback
+\set AUTOCOMMIT :kompanion_autocommit
+\set QUIET :kompanion_quiet
 """
 
 

@@ -156,17 +156,21 @@ def _cut(context: Context, items: list[NewItem], model: str | None) -> Steps[dic
     for n, item in enumerate(items):
         if n % _BREATH == 0:
             yield Breathe()
+        if item.chunks is not None:
+            chunk_arguments("chunks", "starts", "ends", item.chunks, f"items[{n}].")
         if item.vectors is not None:
-            cut[n] = (item.chunks, check.vectors(f"items[{n}].vectors", item.vectors))
+            given = check.vectors(f"items[{n}].vectors", item.vectors)
+            # Kept as it is now: it is sent while the caller, who may use the array again, makes the next ones.
+            cut[n] = (item.chunks, [None if vector is None else vector.copy() for vector in given])
         elif item.chunks is not None:
             cut[n] = (item.chunks, None)
     if context.embedder is not None:
         places = [n for n, item in enumerate(items) if item.vectors is None and item.content]
         if places:
             embedder_model(context, f"content of items[{places[0]}]", model)
-        given = [(items[n].namespace, items[n].key, items[n].content, items[n].chunks) for n in places]
-        embedded = yield from cut_and_embed(context, given)
-        cut.update(zip(places, embedded, strict=True))
+            texts = [(items[n].namespace, items[n].key, items[n].content, items[n].chunks) for n in places]
+            embedded = yield from cut_and_embed(context, texts)
+            cut.update(zip(places, embedded, strict=True))
     return cut
 
 
@@ -229,7 +233,6 @@ def _chunk_rows(
                 hint="Give one vector, or the chunks too.",
             )
         return [(n, 0, None, None, None, vectors[0] if vectors else None)]
-    chunk_arguments("chunks", "starts", "ends", chunks)
     if vectors is not None and len(vectors) != len(chunks):
         raise BadVector(
             f"items[{n}].vectors: {len(vectors)} vectors for {len(chunks)} chunks",

@@ -93,7 +93,8 @@ def embed_query(context: Context, text: str) -> Steps[Vector]:
     asked = check.text("query", text) or ""
     with failing(embedder.name):
         vector = yield EmbedQuery(asked)
-    return check.vector("query", check_vectors([vector], 1, embedder.dim, embedder.name)[0])
+    checked: Vector = check_vectors([vector], 1, embedder.dim, embedder.name)[0]
+    return checked
 
 
 def put_chunks(
@@ -114,19 +115,21 @@ def put_chunks(
     return [StoredChunk(**row) for row in rows]
 
 
-def chunk_arguments(texts: str, starts: str, ends: str, chunks: Sequence[Chunk] | None) -> dict[str, Any]:
-    """Chunks as the three arrays SQL takes, under the given argument names."""
+def chunk_arguments(
+    texts: str, starts: str, ends: str, chunks: Sequence[Chunk] | None, where: str = ""
+) -> dict[str, Any]:
+    """Chunks as the three arrays SQL takes, under the given argument names; errors say ``where`` the chunks are."""
     if chunks is None:
         return {texts: None, starts: None, ends: None}
-    for n, chunk in enumerate(check.sequence("chunks", chunks, "chunks")):
+    for n, chunk in enumerate(check.sequence(f"{where}chunks", chunks, "chunks")):
         if not isinstance(chunk, Chunk):
             raise BadArgument(
-                f"chunks[{n}]: is {type(chunk).__name__}, not a Chunk", hint="Give what chunk_text returned."
+                f"{where}chunks[{n}]: is {type(chunk).__name__}, not a Chunk", hint="Give what chunk_text returned."
             )
     return {
-        texts: check.texts("chunks", [c.text for c in chunks]),
-        starts: [check.integer("chunks: start", c.start) for c in chunks],
-        ends: [check.integer("chunks: end", c.end) for c in chunks],
+        texts: check.texts(f"{where}chunks", [c.text for c in chunks]),
+        starts: [check.integer(f"{where}chunks: start", c.start) for c in chunks],
+        ends: [check.integer(f"{where}chunks: end", c.end) for c in chunks],
     }
 
 

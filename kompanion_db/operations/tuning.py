@@ -115,8 +115,12 @@ def tune_index(
         queries=vectors,
     )
     if apply and rows:
-        steps = yield from rows_of("index_statements", model=name)
-        yield RunAll([step["statement"] for step in steps], progress)
+        statements = [row["statement"] for row in (yield from rows_of("index_statements", model=name))]
+        if vectors is not None:  # they are what is asked: the last of the statements would ask what is stored
+            statements = [statement for statement in statements if "calibrate(" not in statement]
+        yield RunAll(statements, progress)
+        if vectors is not None:
+            yield from rows_of("calibrate", False, progress, model=name, queries=vectors)
     return [IndexCandidate(**row) for row in rows]
 
 

@@ -30,15 +30,12 @@ class Conditions:
     ``sql``: true for the matches, read by the narrowest index; other tables are joined after it (``from memory_items i
     cross join embeddings e on e.item_no = i.item_no``). ``in_order``: the same without the scope, for reading a
     namespace along memory_items_created_ix. ``parameters``: what both bind: now, scope, threads, tags_*, tag0..., f0...
-    ``plain``: nothing is asked but to be live and in scope. ``thread_nos``: the threads of that name in the scope.
     ``at_most``: no more items than this match; None when that is not known or over ``COUNTED``.
     """
 
     sql: str
     in_order: str
     parameters: dict[str, Any]
-    plain: bool
-    thread_nos: list[int] | None
     at_most: int | None
 
 
@@ -65,9 +62,9 @@ def conditions(
     compiled = compile_filter(filter)
     parameters: dict[str, Any] = {"now": session.now} | (compiled.parameters if compiled else {})
     within = _within(scope_nos, parameters)
-    terms, thread_nos = [], None
+    terms: list[_Term] = []
     if thread is not None:
-        thread_nos = _thread_nos(session, thread, within, parameters)
+        parameters["threads"] = _dumped(_thread_nos(session, thread, within, parameters))
         terms.append(_thread_term(within))
     terms += _tag_terms(within, tags_any, tags_all, parameters)
     rest = [LIVE]
@@ -85,8 +82,6 @@ def conditions(
         sql=_all([driver.driving if driver else _whole(within), *checked, *rest]),
         in_order=_all([*(term.checked for term in terms), *rest]),
         parameters=parameters,
-        plain=not terms and len(rest) == 1,
-        thread_nos=thread_nos,
         at_most=fewest if fewest <= COUNTED else None,
     )
 
@@ -114,9 +109,7 @@ def _whole(within: str) -> str:
 def _thread_nos(session: Session, thread: str, within: str, parameters: dict[str, Any]) -> list[int]:
     sql = f"select t.thread_no from threads t where {_all(['t.key = :thread', _in_scope('t', within)])}"
     bound = {"thread": thread} | ({"scope": parameters["scope"]} if within else {})
-    found = [no for (no,) in session.all(sql, bound)]
-    parameters["threads"] = _dumped(found)
-    return found
+    return [no for (no,) in session.all(sql, bound)]
 
 
 def _thread_term(within: str) -> _Term:

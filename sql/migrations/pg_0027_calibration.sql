@@ -214,7 +214,7 @@ begin
     select x.name, x.kind, x.lists, x.half, x.rows, x.index, nullif((x.index ->> 'iterative')::boolean, false)
     into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.index, p.iterative
     from _vector_index(p.model_id) x where x.valid;
-    p.rows := greatest(p.rows, _count_vectors(p.model_id, null, 1000));  -- what the catalog tells of an index may be stale
+    select count(*) into p.rows from embeddings e where e.model_id = p.model_id;  -- what the catalog tells of an index may be stale
     p.k := 10;
     p.by_item := false;
     return p;

@@ -148,6 +148,7 @@ declare
     r        record;
     v_rows   bigint;
     v_need   bigint;
+    v_again  text;
     v_build  text;
     v_new    regclass;
     v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector');
@@ -157,7 +158,7 @@ begin
         perform _model(index_advice.model);
     end if;
     -- After a crash the statistics count from nothing; what VACUUM last saw is kept.
-    select s.n_dead_tup as dead, greatest(s.n_live_tup, c.reltuples) as live into v_dead
+    select s.n_dead_tup as dead, coalesce(nullif(s.n_live_tup, 0), c.reltuples) as live into v_dead
     from pg_stat_user_tables s join pg_class c on c.oid = s.relid where c.oid = 'kompanion.embeddings'::regclass;
     for r in
         select m.*, x.name as index_name, x.kind, x.lists, x.half, x.valid, x.index,
@@ -170,13 +171,19 @@ begin
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
         v_need := null;
+        v_again := case when r.calibration ->> 'queries_digest' is not null then '; it asked queries of your own: give them again, as queries' else '' end;
         if r.retired_at is null then
             select _build_memory_kb(substring(s.statement from 'using ([a-z]+)'), v_rows, substring(s.statement from 'lists = ([0-9]+)')::integer, r.dim,
                                    s.statement like '%.halfvec(%')
             into v_need from index_statements(r.name) s where s.statement like 'create index%';
         end if;
+        if v_rows > 0 and v_dead.dead > 1000 and v_dead.dead > 0.2 * v_dead.live then
+            return query select r.name, format('%s of %s rows of embeddings are dead: searches pass over them', v_dead.dead, v_dead.dead + v_dead.live),
+                                'vacuum (analyze) kompanion.embeddings;';
+            v_dead.dead := 0;  -- once is enough
+        end if;
         return query
-        select r.name, a.advice, a.statement
+        select r.name, a.advice, a.statement || case when a.statement like '%gexec' then '' else ';' end
         from (values
             (1, r.retired_at is not null and v_rows > 0, format('the model is retired, its %s vectors take up room', v_rows),
                 format('select kompanion.retire_model(%L, delete_vectors => true)', r.name)),
@@ -194,7 +201,7 @@ begin
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
             (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)),
                 format('the index learned its lists from %s rows, there are %s now: recall falls', coalesce(r.index_rows, 0), v_rows), v_build),
-            (6, r.retired_at is null and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
+            (6, r.retired_at is null and v_rows > 0 and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
                 case when r.dim <= 4000 then 'alter extension vector update' end),
@@ -205,13 +212,13 @@ begin
             (8, r.retired_at is null and r.valid and v_rows >= setting('index_min_rows')::bigint and r.calibration is null,
                 'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
             (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
-                'the calibration is that of another index: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
+                'the calibration is that of another index: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
             (10, r.retired_at is null and r.valid and (r.calibration ->> 'queries')::integer
                 < case when r.calibration ->> 'complete' = 'false' then 400 else least(100, v_rows) end,
-                format('the calibration stopped after %s queries: too few to be sure of a target', r.calibration ->> 'queries'), format('select * from kompanion.calibrate(%L)', r.name)),
+                format('the calibration stopped after %s queries: too few to be sure of a target', r.calibration ->> 'queries') || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
             (11, r.retired_at is null and r.valid
                 and (r.calibration ->> 'pgvector' <> v_vector or v_rows not between (r.calibration ->> 'rows')::bigint / 2 and (r.calibration ->> 'rows')::bigint * 2),
-                format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector),
+                format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector) || v_again,
                 format('select * from kompanion.calibrate(%L)', r.name)),
             -- Calibrating uses it last, and remembers how often it had been used then; after a crash or a restore that is not known.
             (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
@@ -224,12 +231,7 @@ begin
                 format('tune_index found %s %s best; it is not built yet', r.index_choice ->> 'kind', coalesce(r.index_choice ->> 'lists', '')), v_build)
         ) a (n, applies, advice, statement)
         where a.applies
-        order by a.n;
-        if v_rows > 0 and v_dead.dead > 1000 and v_dead.dead > 0.2 * v_dead.live then
-            return query select r.name, format('%s of %s rows of embeddings are dead: searches pass over them', v_dead.dead, v_dead.dead + v_dead.live),
-                                'vacuum (analyze) kompanion.embeddings';
-            v_dead.dead := 0;  -- once is enough
-        end if;
+        order by case a.n when 7 then 0 else a.n end;  -- memory is set before what needs it
     end loop;
     return query
     select null::text, format('the index of metadata key %L is INVALID: a build broke off; filters do not use it, and writers keep it up', k.key),

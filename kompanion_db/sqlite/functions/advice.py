@@ -34,7 +34,7 @@ def index_advice(session: Session, model: str | None = None) -> list[Row]:
     ):
         one = Model(model_id, name, dim, metric)
         advice = _of_files(session, one) if retired_at is None else _of_retired(session, one)
-        found += [{"model_name": name, "advice": text, "statement": statement} for text, statement in advice]
+        found += [{"model_name": name, "advice": text, "statement": f"{statement};"} for text, statement in advice]
     return found
 
 
@@ -77,19 +77,20 @@ def _of_calibration(
     statement = f"select * from calibrate({literal(model.name)})"
     text = session.value("select json(calibration) from embedding_models where model_id = ?", (model.model_id,))
     state = json.loads(text) if text else None
+    again = "; it asked queries of your own: give them again, as queries" if state and state["own_queries"] else ""
     if not indexes:
         return
     if state is None:
         if rows >= session.setting("index_min_rows"):
             yield "the index was never calibrated: searches use safe, slow defaults", statement
     elif state["knobs"].get("form") != FORM:
-        yield "the calibration did not measure all that one does now: it is not believed any more", statement
+        yield "the calibration did not measure all that one does now: it is not believed any more" + again, statement
     elif not state["complete"]:
-        yield f"the calibration stopped after {state['queries']} queries", statement
+        yield f"the calibration stopped after {state['queries']} queries{again}", statement
     elif not state["rows"] / 2 <= rows <= state["rows"] * 2:
         yield (
-            f"the calibration is of {state['rows']} rows, now there are {rows}: it is not believed any more",
+            f"the calibration is of {state['rows']} rows, now there are {rows}: it is not believed any more{again}",
             statement,
         )
     elif not Knobs(state["knobs"]).hold(state["rows"], derive.lists_per_root(indexes)):
-        yield "the calibration is of an index with other lists: it is not believed any more", statement
+        yield f"the calibration is of an index with other lists: it is not believed any more{again}", statement

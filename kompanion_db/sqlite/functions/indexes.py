@@ -55,7 +55,11 @@ def index_statements(
         arguments.pop()
     steps = [(f"select * from ensure_index({', '.join(arguments)})", reason)]
     rows = session.value("select count(*) from embeddings where model_id = ?", (found.model_id,))
-    if concurrently and rows >= session.setting("index_min_rows"):
+    own = session.value(
+        "select coalesce(calibration ->> 'own_queries', 0) from embedding_models where model_id = ?", (found.model_id,)
+    )
+    # Not where queries of the caller's own were asked: what stored vectors say would pass for them. index_advice tells.
+    if concurrently and rows >= session.setting("index_min_rows") and not own:
         steps.append(
             (
                 f"select count(*) as measured from calibrate({literal(found.name)})",
