@@ -164,8 +164,8 @@ begin
     return jsonb_build_object(
         'index', plan.index,
         -- So many items may be gone through in four times a look around, which costs twice as much in a statement of its own as
-        -- it does here; these tags are on more.
-        'rare_items', v_rare, 'common_tags', _common_tags(v_rare),
+        -- it does here.
+        'rare_items', v_rare,
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'queries_digest', digest, 'complete', false,
@@ -192,9 +192,10 @@ CREATE FUNCTION kompanion._being_built(index regclass) RETURNS boolean
 -- the end, and nobody could drop or build an index against it. VACUUM holds it too. (What pg_stat_progress_create_index tells
 -- of others, only some may see.) A standby does not see who builds on its primary, so there each may be.
 begin
-    return pg_is_in_recovery() or exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
-                   where x.indexrelid = index and not x.indisvalid and l.mode = 'ShareUpdateExclusiveLock' and l.granted
-                     and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.pid <> pg_backend_pid());
+    return exists (select 1 from pg_index x where x.indexrelid = index and not x.indisvalid
+                   and (pg_is_in_recovery() or exists (select 1 from pg_locks l
+                        where l.relation = x.indrelid and l.mode = 'ShareUpdateExclusiveLock' and l.granted and l.pid <> pg_backend_pid()
+                          and l.database = (select d.oid from pg_database d where d.datname = current_database()))));
 end;
 $$;
 
@@ -1186,6 +1187,22 @@ $_$;
 
 COMMENT ON FUNCTION kompanion._filter_predicate(filter jsonb, negated boolean, depth integer) IS 'Internal. A filter as a jsonpath predicate.';
 
+-- Name: _fits_half(public.vector, integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._fits_half(query public.vector, dim integer) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Whether half precision holds a query: 65504 is the largest it has, and what is much smaller than 6e-5 it rounds to nothing.
+begin
+    return vector_norm(query) between 1e-3 * sqrt(dim) and 65504;
+end;
+$$;
+
+-- Name: FUNCTION _fits_half(query public.vector, dim integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._fits_half(query public.vector, dim integer) IS 'Internal. Whether a query keeps its direction in half precision.';
+
 -- Name: _hnsw_seconds(kompanion._search_plan, bigint); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) RETURNS double precision
@@ -1566,6 +1583,26 @@ CREATE FUNCTION kompanion._is_visible(content text) RETURNS boolean
 
 COMMENT ON FUNCTION kompanion._is_visible(content text) IS 'Internal. Whether content is more than white space.';
 
+-- Name: _knob_for_chunks(kompanion._search_plan, public.vector, double precision, bigint); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The knob of a search that took so many chunks, reaching so far, to see k items: what is asked for is as rare as one in so many,
+-- and to be on the safe side, as others of these items lie further out, in twice as many. NULL where no knob is known to do.
+declare
+    v_length     constant double precision := case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
+    v_difficulty constant integer := _difficulty(plan.knobs, plan.density * 10 / chunks, plan.tenth, reach / v_length);
+begin
+    return (_choose_knob(plan.knobs, plan.knob_table, v_difficulty, plan.density * 10 / (2 * chunks), plan.target_recall)).knob;
+end;
+$$;
+
+-- Name: FUNCTION _knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint) IS 'Internal. Probes or ef_search for items of which several chunks lie near.';
+
 -- Name: _knob_ladder(text, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._knob_ladder(kind text, lists integer) RETURNS integer[]
@@ -1677,7 +1714,7 @@ begin
     knobs := jsonb_build_object(
         'index', state -> 'index', 'look', state -> 'look', 'look_rows', state -> 'look_rows', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
-        'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
+        'common_tags', _common_tags((state ->> 'rare_items')::integer), 'rare_items', state -> 'rare_items',
         -- As many rows as four looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it
         -- saves one that holds them.
         'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'large_complete', n.large_complete) from _large_namespaces(v_exact) n);
@@ -2411,8 +2448,8 @@ begin
     plan.index_kind := plan.index ->> 'kind';
     plan.lists := plan.index ->> 'lists';
     plan.half := plan.index ->> 'half';
-    if plan.half and vector_norm(query) > 65504 then
-        plan.reason := 'the query is too long for the half precision of the index';
+    if plan.half and not _fits_half(query, plan.dim) then
+        plan.reason := 'the query is too long or too short for the half precision of the index';
         return plan;
     end if;
     plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);
@@ -2472,8 +2509,8 @@ declare
     v_share  double precision := case when plan.index_kind = 'hnsw' then 0.05 when plan.target_recall > 0.95 then 0.4 else 0.25 end;
     v_visits double precision;
 begin
-    if plan.half and vector_norm(query) > 65504 then
-        plan.path := 'exact'; plan.reason := 'the query is too long for the half precision of the index';
+    if plan.half and not _fits_half(query, plan.dim) then
+        plan.path := 'exact'; plan.reason := 'the query is too long or too short for the half precision of the index';
         return plan;
     end if;
     plan := _count_scope(plan, query, greatest(setting('exact_threshold')::integer, plan.k));
@@ -2840,18 +2877,21 @@ COMMENT ON FUNCTION kompanion._row_costs(plan kompanion._search_plan, query publ
 
 -- Name: _run_search(kompanion._search_plan, public.vector, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean) RETURNS record
+CREATE FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- The k nearest in order of distance, one chunk an item unless chunks are asked for. Several near chunks of one item
--- take places: then more are fetched. When the index has no more to give, the rest is found exactly: never short.
+-- take places: then more are fetched, as deeply as so many chunks need. When the index has no more to give, the rest is found
+-- exactly: never short. knob: the one it went to in the end.
 declare
     v_exact   boolean := plan.path = 'exact';
+    v_deeper  integer;
     v_seen    boolean;
     v_fetch   integer := case when per_chunk then plan.k else 2 * plan.k end;
     v_fetched integer;
     v_items   uuid[];
+    v_place   bigint;
 begin
     topped_up := false;
     loop
@@ -2879,11 +2919,22 @@ begin
             end loop;
         end if;
         if not per_chunk and cardinality(v_items) < plan.k then
-            hits := array(select (b.namespace_id, b.item_id, b.chunk_id, b.distance)::_search_hit
-                          from (select distinct on (h.namespace_id, h.item_id) h.*
-                                from unnest(hits) with ordinality h (namespace_id, item_id, chunk_id, distance, n)
-                                order by h.namespace_id, h.item_id, h.n) b
-                          order by b.n);
+            -- Of each item its nearest chunk; and how many chunks it took to see the k-th item.
+            select coalesce(array_agg((b.namespace_id, b.item_id, b.chunk_id, b.distance)::_search_hit order by b.n), '{}'), (array_agg(b.n order by b.n))[plan.k]
+            into hits, v_place
+            from (select distinct on (h.namespace_id, h.item_id) h.*
+                  from unnest(hits) with ordinality h (namespace_id, item_id, chunk_id, distance, n)
+                  order by h.namespace_id, h.item_id, h.n) b;
+            if v_place > plan.k and not v_exact and plan.knobs is not null then
+                v_deeper := _knob_for_chunks(plan, query, hits[plan.k].distance, v_place);
+                v_exact := v_deeper is null;
+                topped_up := v_exact;
+                if v_exact or v_deeper > plan.knob then
+                    plan.knob := v_deeper;
+                    v_fetch := greatest(v_fetch, v_place);
+                    continue;
+                end if;
+            end if;
         end if;
 
         exit when cardinality(hits) >= plan.k or v_exact and v_fetched < v_fetch;
@@ -2897,12 +2948,13 @@ begin
         end if;
     end loop;
     hits := hits[1:plan.k];
+    knob := plan.knob;
 end;
 $$;
 
--- Name: FUNCTION _run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean) IS 'Internal. Runs a planned search; topped_up tells that the index gave too few and the rest was found exactly.';
+COMMENT ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer) IS 'Internal. Runs a planned search; topped_up tells that the index gave too few and the rest was found exactly.';
 
 -- Name: _sample_queries(integer, integer, uuid[], boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3532,7 +3584,7 @@ begin
     if not exists (select 1 from pg_proc p where p.oid = 'kompanion._model_look'::regproc and pg_has_role(p.proowner, 'usage')) then
         return;
     end if;
-    perform from embedding_models order by model_id limit 1 for no key update;  -- two at a time would fail
+    perform from settings s where s.name = 'target_recall' for no key update;  -- two at a time would fail; no model's row, as calibrate holds one for minutes
     for r in
         select m.model_id, m.dim, m.metric, x.half from embedding_models m cross join lateral _vector_index(m.model_id) x
         where x.valid
@@ -3661,8 +3713,8 @@ begin
         raise notice 'calibrate: model "%" has no valid vector index, search is exact; ensure_index builds one when there are rows enough', p.model;
         return;
     end if;
-    if _count_vectors(p.model_id, null, 2) < 2 then
-        raise notice 'calibrate: model "%" has no two vectors to compare', p.model;
+    if (select count(*) from (select from embeddings e where e.model_id = p.model_id and is_live(e.deleted_at, e.expires_at) limit 2) x) < 2 then
+        raise notice 'calibrate: model "%" has no two vectors to compare, or none that this role sees', p.model;
         return;
     end if;
     perform _hold_models(p.model_id);
@@ -4085,7 +4137,7 @@ declare
     v_matches bigint := v_plan.matches;
     v_ms      numeric;
 begin
-    v_run := _run_search(v_plan, query, per_chunk);
+    v_run := _run_search(v_plan, query, coalesce(per_chunk, false));
     v_ms := round(extract(epoch from clock_timestamp() - v_start) * 1000, 3);
     if v_plan.path = 'exact' and v_matches is null then
         v_matches := case when v_plan.by_item then (_scan_items(v_plan, query, null, 0)).matches
@@ -4122,7 +4174,7 @@ begin
         'difficulty', v_plan.difficulty, 'density', round(v_plan.density::numeric, 4), 'looked_at', v_plan.looked,
         'filter', v_plan.filter::text,
         'index', v_plan.index_name, 'index_kind', v_plan.index_kind, 'lists', v_plan.lists,
-        case v_plan.index_kind when 'hnsw' then 'ef_search' else 'probes' end, v_plan.knob,
+        case v_plan.index_kind when 'hnsw' then 'ef_search' else 'probes' end, case when v_plan.path = 'index' then coalesce(v_run.knob, v_plan.knob) end,
         'iterative_scan', v_plan.iterative,
         'index_used', case when v_plan.path = 'index' then v_visited is not null end,
         'rows_visited', v_visited,
@@ -4548,8 +4600,8 @@ begin
             (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
                 'an index that was replaced was not dropped: writers keep it up, and searches may go by it',
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
-            (3, exists (select 1 from pg_index x where x.indexrelid = v_new and not x.indisvalid) and not _being_built(v_new),
-                'a build broke off and left an index: writers may have to keep it up', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
+            (3, v_new is not null and not _being_built(v_new),
+                'a build broke off and left an index: writers keep it up, and searches may go by it', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
             -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
@@ -4702,8 +4754,9 @@ begin
             hint    = 'Single precision is indexed up to 2000 dimensions; half precision up to 4000, with pgvector 0.7 or later. Leave half out for what fits.';
     end if;
 
-    if _being_built(to_regclass(format('kompanion.%I', v_name || '_new'))) then
-        raise notice 'index_statements: another session builds the index of %, or vacuums embeddings, just now', v_model.model;
+    -- Of whatever model: two builds on one table wait for each other, and one of them would lose all it has done.
+    if exists (select 1 from pg_index x where x.indrelid = 'kompanion.embeddings'::regclass and not x.indisvalid and _being_built(x.indexrelid)) then
+        raise notice 'index_statements: another session builds an index of embeddings, or vacuums it, just now: ask again later';
         return;
     end if;
     v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
@@ -5437,7 +5490,7 @@ declare
     v_queued bigint := 0;
 begin
     -- One registration at a time, so that two first models do not both become the default; readers go on.
-    lock table embedding_models in share row exclusive mode;
+    lock table embedding_models in share update exclusive mode;  -- not for calibrate and tune_index, which hold a row of it, to wait for
     perform _check_name('name', name);
     if dim is null or dim not between 1 and 16000 then
         raise exception using
@@ -5666,7 +5719,7 @@ CREATE FUNCTION kompanion.search(scope text, query public.vector, k integer DEFA
 -- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
 declare
     v_plan _search_plan := _plan_search(scope, query, model, k, thread, tags_any, tags_all, tags_none, filter, target_recall);
-    v_run  record := _run_search(v_plan, query, per_chunk);  -- an assignment: a query would cost more than most of what it does
+    v_run  record := _run_search(v_plan, query, coalesce(per_chunk, false));  -- an assignment: a query would cost more than most of what it does
 begin
     return query
     select h.n::integer, n.path, h.namespace_id, h.item_id, i.key, h.chunk_id, c.ordinal, c.content, i.metadata, i.tags, t.key,
@@ -5700,7 +5753,7 @@ declare
     v_former  text;
     v_missing bigint := 0;
 begin
-    lock table embedding_models in share row exclusive mode;  -- one switch at a time; readers go on
+    lock table embedding_models in share update exclusive mode;  -- one switch at a time; readers, and who measures, go on
     select m.model_id into v_model from _model(coalesce(set_default_model.name, '')) m;
     if require_complete then
         select count(*) into v_missing
@@ -7898,6 +7951,13 @@ GRANT ALL ON FUNCTION kompanion._filter_predicate(filter jsonb, negated boolean,
 GRANT ALL ON FUNCTION kompanion._filter_predicate(filter jsonb, negated boolean, depth integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._filter_predicate(filter jsonb, negated boolean, depth integer) TO kompanion_admin;
 
+-- Name: FUNCTION _fits_half(query public.vector, dim integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._fits_half(query public.vector, dim integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._fits_half(query public.vector, dim integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._fits_half(query public.vector, dim integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._fits_half(query public.vector, dim integer) TO kompanion_admin;
+
 -- Name: FUNCTION _hnsw_seconds(plan kompanion._search_plan, rows bigint); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) FROM PUBLIC;
@@ -7981,6 +8041,13 @@ REVOKE ALL ON FUNCTION kompanion._is_visible(content text) FROM PUBLIC;
 GRANT ALL ON FUNCTION kompanion._is_visible(content text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._is_visible(content text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._is_visible(content text) TO kompanion_admin;
+
+-- Name: FUNCTION _knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._knob_for_chunks(plan kompanion._search_plan, query public.vector, reach double precision, chunks bigint) TO kompanion_admin;
 
 -- Name: FUNCTION _knob_ladder(kind text, lists integer); Type: ACL; Schema: kompanion; Owner: -
 
@@ -8206,12 +8273,12 @@ GRANT ALL ON FUNCTION kompanion._row_costs(plan kompanion._search_plan, query pu
 GRANT ALL ON FUNCTION kompanion._row_costs(plan kompanion._search_plan, query public.vector, namespace_ids uuid[], OUT row_us double precision, OUT item_us double precision) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._row_costs(plan kompanion._search_plan, query public.vector, namespace_ids uuid[], OUT row_us double precision, OUT item_us double precision) TO kompanion_admin;
 
--- Name: FUNCTION _run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._run_search(plan kompanion._search_plan, query public.vector, per_chunk boolean, OUT hits kompanion._search_hit[], OUT topped_up boolean, OUT knob integer) TO kompanion_admin;
 
 -- Name: FUNCTION _sample_queries(model_id integer, n integer, namespace_ids uuid[], mixed boolean); Type: ACL; Schema: kompanion; Owner: -
 

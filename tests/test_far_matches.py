@@ -84,13 +84,16 @@ def test_in_half_precision_what_is_near_comes_in_its_true_order(
     assert "what a look around has seen is enough" in reasons
 
 
-def test_a_query_beyond_half_precision_is_answered_exactly(pg_store: kompanion_db.Store, db: servers.Database) -> None:
+@pytest.mark.parametrize("length", [1e6, 1e-6])
+def test_a_query_beyond_half_precision_is_answered_exactly(
+    pg_store: kompanion_db.Store, db: servers.Database, length: float
+) -> None:
     with db.connect() as conn:
         if conn.execute("select kompanion._vector_version() < 7").fetchone() == (True,):
             pytest.skip("needs halfvec of pgvector 0.7")
     vectors = _vectors(0.1)
     _fill(pg_store, vectors, kind="hnsw", half=True)
-    query = vectors[0] * np.float32(1e6)
+    query = vectors[0] * np.float32(length)
     for calibrated in (True, False):
         with db.connect() as conn:
             conn.execute("select kompanion.set_setting('exact_threshold', '10')")
@@ -100,5 +103,5 @@ def test_a_query_beyond_half_precision_is_answered_exactly(pg_store: kompanion_d
             if not calibrated:
                 conn.execute("update kompanion.embedding_models set knobs = null")
         told = pg_store.explain_search("acme", query, 10)
-        assert told["reason"] == "the query is too long for the half precision of the index"
+        assert told["reason"] == "the query is too long or too short for the half precision of the index"
         assert [int(h.key) for h in pg_store.search("acme", query, 10)] == _nearest(vectors, query, range(ROWS), 10)

@@ -114,7 +114,7 @@ declare
     v_queued bigint := 0;
 begin
     -- One registration at a time, so that two first models do not both become the default; readers go on.
-    lock table embedding_models in share row exclusive mode;
+    lock table embedding_models in share update exclusive mode;  -- not for calibrate and tune_index, which hold a row of it, to wait for
     perform _check_name('name', name);
     if dim is null or dim not between 1 and 16000 then
         raise exception using

@@ -48,7 +48,7 @@ declare
     v_former  text;
     v_missing bigint := 0;
 begin
-    lock table embedding_models in share row exclusive mode;  -- one switch at a time; readers go on
+    lock table embedding_models in share update exclusive mode;  -- one switch at a time; readers, and who measures, go on
     select m.model_id into v_model from _model(coalesce(set_default_model.name, '')) m;
     if require_complete then
         select count(*) into v_missing

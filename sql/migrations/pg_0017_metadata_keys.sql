@@ -95,9 +95,10 @@ as $_being_built$
 -- the end, and nobody could drop or build an index against it. VACUUM holds it too. (What pg_stat_progress_create_index tells
 -- of others, only some may see.) A standby does not see who builds on its primary, so there each may be.
 begin
-    return pg_is_in_recovery() or exists (select 1 from pg_index x join pg_locks l on l.relation = x.indrelid
-                   where x.indexrelid = index and not x.indisvalid and l.mode = 'ShareUpdateExclusiveLock' and l.granted
-                     and l.database = (select d.oid from pg_database d where d.datname = current_database()) and l.pid <> pg_backend_pid());
+    return exists (select 1 from pg_index x where x.indexrelid = index and not x.indisvalid
+                   and (pg_is_in_recovery() or exists (select 1 from pg_locks l
+                        where l.relation = x.indrelid and l.mode = 'ShareUpdateExclusiveLock' and l.granted and l.pid <> pg_backend_pid()
+                          and l.database = (select d.oid from pg_database d where d.datname = current_database()))));
 end;
 $_being_built$;
 revoke all on function kompanion._being_built(regclass) from public;

@@ -156,7 +156,7 @@ begin
     if not exists (select 1 from pg_proc p where p.oid = 'kompanion._model_look'::regproc and pg_has_role(p.proowner, 'usage')) then
         return;
     end if;
-    perform from embedding_models order by model_id limit 1 for no key update;  -- two at a time would fail
+    perform from settings s where s.name = 'target_recall' for no key update;  -- two at a time would fail; no model's row, as calibrate holds one for minutes
     for r in
         select m.model_id, m.dim, m.metric, x.half from embedding_models m cross join lateral _vector_index(m.model_id) x
         where x.valid

@@ -174,3 +174,44 @@ $_choose_knob$;
 revoke all on function kompanion._choose_knob(jsonb, real[], integer, double precision, double precision) from public;
 comment on function kompanion._choose_knob(jsonb, real[], integer, double precision, double precision) is
     'Internal. Probes or ef_search for a difficulty, share and target, from the calibration.';
+
+create function kompanion._fits_half(
+    query vector,
+    dim   integer
+)
+    returns boolean
+    language plpgsql
+    immutable
+    set search_path from current
+as $_fits_half$
+-- Whether half precision holds a query: 65504 is the largest it has, and what is much smaller than 6e-5 it rounds to nothing.
+begin
+    return vector_norm(query) between 1e-3 * sqrt(dim) and 65504;
+end;
+$_fits_half$;
+revoke all on function kompanion._fits_half(vector, integer) from public;
+comment on function kompanion._fits_half(vector, integer) is 'Internal. Whether a query keeps its direction in half precision.';
+
+create function kompanion._knob_for_chunks(
+    plan   kompanion._search_plan,
+    query  vector,
+    reach  double precision,
+    chunks bigint
+)
+    returns integer
+    language plpgsql
+    immutable
+    set search_path from current
+as $_knob_for_chunks$
+-- The knob of a search that took so many chunks, reaching so far, to see k items: what is asked for is as rare as one in so many,
+-- and to be on the safe side, as others of these items lie further out, in twice as many. NULL where no knob is known to do.
+declare
+    v_length     constant double precision := case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
+    v_difficulty constant integer := _difficulty(plan.knobs, plan.density * 10 / chunks, plan.tenth, reach / v_length);
+begin
+    return (_choose_knob(plan.knobs, plan.knob_table, v_difficulty, plan.density * 10 / (2 * chunks), plan.target_recall)).knob;
+end;
+$_knob_for_chunks$;
+revoke all on function kompanion._knob_for_chunks(kompanion._search_plan, vector, double precision, bigint) from public;
+comment on function kompanion._knob_for_chunks(kompanion._search_plan, vector, double precision, bigint) is
+    'Internal. Probes or ef_search for items of which several chunks lie near.';

@@ -109,6 +109,52 @@ revoke all on function kompanion._look_around(kompanion._search_plan, vector, te
 comment on function kompanion._look_around(kompanion._search_plan, vector, text) is
     'Internal. How difficult a query is, and how dense its matches lie around it.';
 
+create function kompanion._apply_settings(
+    names  text[],
+    settings text[]
+)
+    returns text[]
+    language plpgsql
+    volatile
+    set search_path from current
+as $_apply_settings$
+-- Sets session settings for the transaction and returns what they were, to be handed back the same way; NULL is the default.
+-- A function-level SET of ivfflat.* would fail for plain roles before the library is loaded.
+declare
+    v_former text[] := array(select current_setting(n, true) from unnest(names) n);
+begin
+    perform set_config(s.name, s.value, true) from unnest(names, settings) s (name, value);
+    return v_former;
+end;
+$_apply_settings$;
+revoke all on function kompanion._apply_settings(text[], text[]) from public;
+comment on function kompanion._apply_settings(text[], text[]) is 'Internal. Sets session settings for the transaction; returns the former ones.';
+
+create function kompanion._index_settings(
+    plan kompanion._search_plan,
+    n    integer,
+    out names  text[],
+    out settings text[]
+)
+    language plpgsql
+    immutable
+    set search_path from current
+as $_index_settings$
+-- What the session must be set to for the index path: the knob, and the planner kept from sorting all of a large scope.
+begin
+    names := array['enable_sort', 'enable_seqscan', 'enable_bitmapscan', 'jit',
+                   case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end];
+    settings := array['off', 'off', 'off', 'off',
+                    case plan.index_kind when 'hnsw' then least(1000, greatest(plan.knob, n)) else plan.knob end::text];
+    if plan.iterative is not null then
+        names := names || (plan.index_kind || '.iterative_scan');
+        settings := settings || case when plan.iterative then 'relaxed_order' else 'off' end;
+    end if;
+end;
+$_index_settings$;
+revoke all on function kompanion._index_settings(kompanion._search_plan, integer) from public;
+comment on function kompanion._index_settings(kompanion._search_plan, integer) is 'Internal. Session settings of the index path.';
+
 create function kompanion._look_reaches(
     plan    kompanion._search_plan,
     query   vector,

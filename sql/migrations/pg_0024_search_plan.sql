@@ -18,8 +18,8 @@ declare
     v_share  double precision := case when plan.index_kind = 'hnsw' then 0.05 when plan.target_recall > 0.95 then 0.4 else 0.25 end;
     v_visits double precision;
 begin
-    if plan.half and vector_norm(query) > 65504 then
-        plan.path := 'exact'; plan.reason := 'the query is too long for the half precision of the index';
+    if plan.half and not _fits_half(query, plan.dim) then
+        plan.path := 'exact'; plan.reason := 'the query is too long or too short for the half precision of the index';
         return plan;
     end if;
     plan := _count_scope(plan, query, greatest(setting('exact_threshold')::integer, plan.k));
@@ -105,8 +105,8 @@ begin
     plan.index_kind := plan.index ->> 'kind';
     plan.lists := plan.index ->> 'lists';
     plan.half := plan.index ->> 'half';
-    if plan.half and vector_norm(query) > 65504 then
-        plan.reason := 'the query is too long for the half precision of the index';
+    if plan.half and not _fits_half(query, plan.dim) then
+        plan.reason := 'the query is too long or too short for the half precision of the index';
         return plan;
     end if;
     plan.iterative := nullif((plan.index ->> 'iterative')::boolean, false);

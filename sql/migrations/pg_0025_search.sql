@@ -7,20 +7,24 @@ create function kompanion._run_search(
     query     vector,
     per_chunk boolean,
     out hits      kompanion._search_hit[],
-    out topped_up boolean
+    out topped_up boolean,
+    out knob      integer
 )
     language plpgsql
     stable
     set search_path from current
 as $_run_search$
 -- The k nearest in order of distance, one chunk an item unless chunks are asked for. Several near chunks of one item
--- take places: then more are fetched. When the index has no more to give, the rest is found exactly: never short.
+-- take places: then more are fetched, as deeply as so many chunks need. When the index has no more to give, the rest is found
+-- exactly: never short. knob: the one it went to in the end.
 declare
     v_exact   boolean := plan.path = 'exact';
+    v_deeper  integer;
     v_seen    boolean;
     v_fetch   integer := case when per_chunk then plan.k else 2 * plan.k end;
     v_fetched integer;
     v_items   uuid[];
+    v_place   bigint;
 begin
     topped_up := false;
     loop
@@ -48,11 +52,22 @@ begin
             end loop;
         end if;
         if not per_chunk and cardinality(v_items) < plan.k then
-            hits := array(select (b.namespace_id, b.item_id, b.chunk_id, b.distance)::_search_hit
-                          from (select distinct on (h.namespace_id, h.item_id) h.*
-                                from unnest(hits) with ordinality h (namespace_id, item_id, chunk_id, distance, n)
-                                order by h.namespace_id, h.item_id, h.n) b
-                          order by b.n);
+            -- Of each item its nearest chunk; and how many chunks it took to see the k-th item.
+            select coalesce(array_agg((b.namespace_id, b.item_id, b.chunk_id, b.distance)::_search_hit order by b.n), '{}'), (array_agg(b.n order by b.n))[plan.k]
+            into hits, v_place
+            from (select distinct on (h.namespace_id, h.item_id) h.*
+                  from unnest(hits) with ordinality h (namespace_id, item_id, chunk_id, distance, n)
+                  order by h.namespace_id, h.item_id, h.n) b;
+            if v_place > plan.k and not v_exact and plan.knobs is not null then
+                v_deeper := _knob_for_chunks(plan, query, hits[plan.k].distance, v_place);
+                v_exact := v_deeper is null;
+                topped_up := v_exact;
+                if v_exact or v_deeper > plan.knob then
+                    plan.knob := v_deeper;
+                    v_fetch := greatest(v_fetch, v_place);
+                    continue;
+                end if;
+            end if;
         end if;
 
         exit when cardinality(hits) >= plan.k or v_exact and v_fetched < v_fetch;
@@ -66,6 +81,7 @@ begin
         end if;
     end loop;
     hits := hits[1:plan.k];
+    knob := plan.knob;
 end;
 $_run_search$;
 revoke all on function kompanion._run_search(kompanion._search_plan, vector, boolean) from public;
@@ -99,7 +115,7 @@ as $search$
 -- Stable: all of it sees one snapshot, so nothing a concurrent writer does can shorten the answer.
 declare
     v_plan _search_plan := _plan_search(scope, query, model, k, thread, tags_any, tags_all, tags_none, filter, target_recall);
-    v_run  record := _run_search(v_plan, query, per_chunk);  -- an assignment: a query would cost more than most of what it does
+    v_run  record := _run_search(v_plan, query, coalesce(per_chunk, false));  -- an assignment: a query would cost more than most of what it does
 begin
     return query
     select h.n::integer, n.path, h.namespace_id, h.item_id, i.key, h.chunk_id, c.ordinal, c.content, i.metadata, i.tags, t.key,
@@ -120,52 +136,6 @@ comment on function kompanion.search(text, vector, integer, text, text, text[], 
     'The nearest live items of a scope: exactly min(k, matches) rows, nearest first, one per item by its best chunk (or per_chunk). '
     'distance is the metric''s (inner_product: negative); score grows with nearness: 1 - distance for cosine, 1 / (1 + distance) for l2, the product itself for inner_product. '
     'scope is a namespace with all below it, or ''*''. KM002 bad scope, KM004 bad vector, KM005 unknown model, KM006 bad filter, KM007 bad k.';
-
-create function kompanion._apply_settings(
-    names  text[],
-    settings text[]
-)
-    returns text[]
-    language plpgsql
-    volatile
-    set search_path from current
-as $_apply_settings$
--- Sets session settings for the transaction and returns what they were, to be handed back the same way; NULL is the default.
--- A function-level SET of ivfflat.* would fail for plain roles before the library is loaded.
-declare
-    v_former text[] := array(select current_setting(n, true) from unnest(names) n);
-begin
-    perform set_config(s.name, s.value, true) from unnest(names, settings) s (name, value);
-    return v_former;
-end;
-$_apply_settings$;
-revoke all on function kompanion._apply_settings(text[], text[]) from public;
-comment on function kompanion._apply_settings(text[], text[]) is 'Internal. Sets session settings for the transaction; returns the former ones.';
-
-create function kompanion._index_settings(
-    plan kompanion._search_plan,
-    n    integer,
-    out names  text[],
-    out settings text[]
-)
-    language plpgsql
-    immutable
-    set search_path from current
-as $_index_settings$
--- What the session must be set to for the index path: the knob, and the planner kept from sorting all of a large scope.
-begin
-    names := array['enable_sort', 'enable_seqscan', 'enable_bitmapscan', 'jit',
-                   case plan.index_kind when 'hnsw' then 'hnsw.ef_search' else 'ivfflat.probes' end];
-    settings := array['off', 'off', 'off', 'off',
-                    case plan.index_kind when 'hnsw' then least(1000, greatest(plan.knob, n)) else plan.knob end::text];
-    if plan.iterative is not null then
-        names := names || (plan.index_kind || '.iterative_scan');
-        settings := settings || case when plan.iterative then 'relaxed_order' else 'off' end;
-    end if;
-end;
-$_index_settings$;
-revoke all on function kompanion._index_settings(kompanion._search_plan, integer) from public;
-comment on function kompanion._index_settings(kompanion._search_plan, integer) is 'Internal. Session settings of the index path.';
 
 create function kompanion.explain_search(
     scope         text,
@@ -196,7 +166,7 @@ declare
     v_matches bigint := v_plan.matches;
     v_ms      numeric;
 begin
-    v_run := _run_search(v_plan, query, per_chunk);
+    v_run := _run_search(v_plan, query, coalesce(per_chunk, false));
     v_ms := round(extract(epoch from clock_timestamp() - v_start) * 1000, 3);
     if v_plan.path = 'exact' and v_matches is null then
         v_matches := case when v_plan.by_item then (_scan_items(v_plan, query, null, 0)).matches
@@ -233,7 +203,7 @@ begin
         'difficulty', v_plan.difficulty, 'density', round(v_plan.density::numeric, 4), 'looked_at', v_plan.looked,
         'filter', v_plan.filter::text,
         'index', v_plan.index_name, 'index_kind', v_plan.index_kind, 'lists', v_plan.lists,
-        case v_plan.index_kind when 'hnsw' then 'ef_search' else 'probes' end, v_plan.knob,
+        case v_plan.index_kind when 'hnsw' then 'ef_search' else 'probes' end, case when v_plan.path = 'index' then coalesce(v_run.knob, v_plan.knob) end,
         'iterative_scan', v_plan.iterative,
         'index_used', case when v_plan.path = 'index' then v_visited is not null end,
         'rows_visited', v_visited,

@@ -52,8 +52,9 @@ begin
             hint    = 'Single precision is indexed up to 2000 dimensions; half precision up to 4000, with pgvector 0.7 or later. Leave half out for what fits.';
     end if;
 
-    if _being_built(to_regclass(format('kompanion.%I', v_name || '_new'))) then
-        raise notice 'index_statements: another session builds the index of %, or vacuums embeddings, just now', v_model.model;
+    -- Of whatever model: two builds on one table wait for each other, and one of them would lose all it has done.
+    if exists (select 1 from pg_index x where x.indrelid = 'kompanion.embeddings'::regclass and not x.indisvalid and _being_built(x.indexrelid)) then
+        raise notice 'index_statements: another session builds an index of embeddings, or vacuums it, just now: ask again later';
         return;
     end if;
     v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);

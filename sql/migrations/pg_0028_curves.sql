@@ -231,7 +231,7 @@ begin
     knobs := jsonb_build_object(
         'index', state -> 'index', 'look', state -> 'look', 'look_rows', state -> 'look_rows', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
-        'common_tags', state -> 'common_tags', 'rare_items', state -> 'rare_items',
+        'common_tags', _common_tags((state ->> 'rare_items')::integer), 'rare_items', state -> 'rare_items',
         -- As many rows as four looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it
         -- saves one that holds them.
         'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'large_complete', n.large_complete) from _large_namespaces(v_exact) n);

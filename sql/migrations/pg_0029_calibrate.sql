@@ -67,8 +67,8 @@ begin
     return jsonb_build_object(
         'index', plan.index,
         -- So many items may be gone through in four times a look around, which costs twice as much in a statement of its own as
-        -- it does here; these tags are on more.
-        'rare_items', v_rare, 'common_tags', _common_tags(v_rare),
+        -- it does here.
+        'rare_items', v_rare,
         'rows', plan.rows, 'server', current_setting('server_version'),
         'pgvector', (select x.extversion from pg_extension x where x.extname = 'vector'),
         'k', plan.k, 'started_at', now(), 'queries', 0, 'queries_digest', digest, 'complete', false,
@@ -171,8 +171,8 @@ begin
         raise notice 'calibrate: model "%" has no valid vector index, search is exact; ensure_index builds one when there are rows enough', p.model;
         return;
     end if;
-    if _count_vectors(p.model_id, null, 2) < 2 then
-        raise notice 'calibrate: model "%" has no two vectors to compare', p.model;
+    if (select count(*) from (select from embeddings e where e.model_id = p.model_id and is_live(e.deleted_at, e.expires_at) limit 2) x) < 2 then
+        raise notice 'calibrate: model "%" has no two vectors to compare, or none that this role sees', p.model;
         return;
     end if;
     perform _hold_models(p.model_id);
