@@ -1946,7 +1946,7 @@ declare
     v_reaches double precision[];
 begin
     plan.knob := plan.knobs ->> 'look';
-    plan.iterative := plan.iterative and false;  -- NULL where there is no such thing
+    plan.iterative := case when plan.iterative is not null then false end;  -- NULL where there is no such thing
     select x.names, _apply_settings(x.names, x.settings) into v_names, v_former from _index_settings(plan, 1) x;
     execute format('with seen as materialized (%s limit %s) select array(select coalesce('
                    '(select s.d from seen s where s.h < p.part order by s.d + 0 offset 9 limit 1), case p.part when 1024 then (select max(s.d) from seen s) end) '

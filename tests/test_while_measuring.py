@@ -30,11 +30,12 @@ def measured(pg_store: kompanion_db.Store) -> kompanion_db.Store:
 def _calibrating(db: servers.Database, seconds: float) -> Iterator[Future[Any]]:
     """A calibration that has begun, in a session of its own."""
     with db.connect() as conn, ThreadPoolExecutor(1) as pool:
-        asked = "select count(*) from kompanion.calibrate('m', seconds => %s, sample => 100000)"
+        asked = """select count(*) from kompanion.calibrate('m', seconds => %s, queries => (
+            select array_agg(e.vector) from kompanion.embeddings e cross join generate_series(1, 100)))"""  # more than it has time for
         running = pool.submit(lambda: conn.execute(asked, (seconds,)).fetchone())
         with db.connect() as watching:
             held = "select count(*) from pg_locks where pid = %s and relation = 'kompanion.embeddings'::regclass"
-            while not watching.execute(held, (conn.info.backend_pid,)).fetchone()[0]:  # type: ignore[index]
+            while not running.done() and watching.execute(held, (conn.info.backend_pid,)).fetchone() == (0,):
                 time.sleep(0.02)
         yield running
 
