@@ -23,7 +23,7 @@ def need(*packages: str) -> None:
     if missing:
         raise SystemExit(
             f"not installed: {', '.join(missing)}. The extra bench brings what benchmarks need: "
-            "pip install 'kompanion-db[bench]'"
+            "make bench installs it and runs them all; pip install -e '.[bench]' installs it alone."
         )
 
 

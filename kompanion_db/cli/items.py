@@ -147,7 +147,7 @@ def history(namespace: NamespaceArgument, key: KeyArgument, url: UrlOption = Non
     with open_store(url) as store:
         rows = store.item_history(namespace, key)
     if not rows:
-        _not_found(f"there never was an item {key!r} in {namespace!r}", "See: kompanion-db list NAMESPACE")
+        _not_found(f"there never was an item {key!r} in {namespace!r}", f"See: kompanion-db list {namespace}")
     elif as_json:
         print_json(rows)
     else:

@@ -15,7 +15,7 @@ UrlOption = Annotated[
 ]
 UrlArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[URL]", help="The database, as --url.", show_default=False),
+    typer.Argument(metavar="URL", help="The database, as --url.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document a line, for programs.")]
 EmbedderOption = Annotated[

@@ -34,7 +34,7 @@ def serve(
     folder: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FOLDER]",
+            metavar="FOLDER",
             help=f"The folder, or embedded:FOLDER. Default: {URL_VAR} where that is embedded, else {DEFAULT_FOLDER}.",
             show_default=False,
         ),

@@ -12,7 +12,7 @@ create table settings (
 insert into settings (name, value, description) values
     ('exact_threshold', jsonb('10000'), 'Matches up to which a search looks at all of them before anything is calibrated; above it the vector index is used when there is one.'),
     ('target_recall', jsonb('0.95'), 'recall@k a search aims at when it goes by an index and the caller names no target.'),
-    ('index_min_rows', jsonb('20000'), 'Vectors of a segment from which it gets a vector index; below, looking at all of them is as quick.'),
+    ('index_min_rows', jsonb('20000'), 'Vectors of a model from which a calibration is advised; indexes are built from 20000 on.'),
     ('embedding_lease', jsonb('600'), 'How long a batch handed out by pending_embeddings stays with its worker, in seconds.'),
     ('indexed_metadata', jsonb('{}'), 'Metadata keys that index_metadata_key built an index for, with their type; filters on them use it.'),
     ('retention_deleted', jsonb('2592000'), 'How long soft-deleted items and namespaces are kept before purge removes them, in seconds.'),
