@@ -1560,7 +1560,7 @@ COMMENT ON FUNCTION kompanion._install_path() IS 'Internal. The search_path that
 
 CREATE FUNCTION kompanion._is_visible(content text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (content ~ '[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'::text);
+    RETURN (content ~ '[^\t-\r\u001c-\u001f \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'::text);
 
 -- Name: FUNCTION _is_visible(content text); Type: COMMENT; Schema: kompanion; Owner: -
 
