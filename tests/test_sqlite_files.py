@@ -112,6 +112,9 @@ def test_inside_a_transaction_files_are_left_alone(store: kompanion_db.Store, tm
             store.checkpoint()
         with pytest.raises(BadArgument, match="inside a transaction"):
             store.backup(tmp_path / "copy.db")
+        with pytest.raises(BadArgument, match="inside a transaction"):
+            store.doctor(repair=True)
+        assert store.doctor() == []
 
 
 async def test_the_async_store_keeps_its_files_too(store: kompanion_db.Store, url: str, tmp_path: Path) -> None:
