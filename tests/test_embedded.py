@@ -189,8 +189,8 @@ def test_a_forked_child_that_starts_it_holds_it_on_its_own_account(folder: Path)
     assert not runs(folder)
 
 
-def test_it_starts_after_a_crash_that_left_the_pid_of_some_other_program(folder: Path) -> None:
-    server = embedded.start(folder)
+def crash(folder: Path, pid: int) -> None:
+    """Kill the server of a folder, and let its pid be that of another process."""
     pidfile = folder / "postmaster.pid"
     lines = pidfile.read_text().splitlines()
     postmaster = psutil.Process(int(lines[0]))
@@ -198,11 +198,29 @@ def test_it_starts_after_a_crash_that_left_the_pid_of_some_other_program(folder:
     for process in family:
         process.kill()
     psutil.wait_procs(family, timeout=5)
-    pidfile.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    pidfile.write_text("\n".join([str(pid), *lines[1:]]) + "\n")
+
+
+def test_it_starts_after_a_crash_that_left_the_pid_of_some_other_program(folder: Path) -> None:
+    server = embedded.start(folder)
+    crash(folder, os.getpid())
     with embedded.start(folder) as again:
         assert answers(again)
     server.release()
     assert not runs(folder)
+
+
+def test_a_crash_that_left_the_pid_of_another_folders_server_does_not_end_that_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    with embedded.start(tmp_path / "other") as other, psycopg.connect(other.url()) as conn:
+        server = embedded.start(folder)
+        crash(folder, int((tmp_path / "other" / "postmaster.pid").read_text().split()[0]))
+        with embedded.start(folder) as again:
+            assert answers(again)
+        server.release()
+        assert not runs(folder)
+        assert conn.execute("select 1").fetchone() == (1,)
 
 
 def test_a_folder_of_another_postgresql_is_refused_with_the_way_out(folder: Path) -> None:
