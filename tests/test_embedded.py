@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 from servers import runs
 
+import kompanion_db
 from kompanion_db import embedded
 from kompanion_db.errors import BadArgument, MissingExtra, UnsupportedServer
 
@@ -221,6 +223,17 @@ def test_a_crash_that_left_the_pid_of_another_folders_server_does_not_end_that_o
         server.release()
         assert not runs(folder)
         assert conn.execute("select 1").fetchone() == (1,)
+
+
+async def test_a_store_whose_opening_is_cancelled_leaves_no_server_behind(folder: Path) -> None:
+    embedded.start(folder).release()  # made, so that there is a pid only of the server
+    opening = asyncio.create_task(kompanion_db.connect_async(f"embedded:{folder}"))
+    while not (folder / "postmaster.pid").exists():
+        await asyncio.sleep(0.01)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not runs(folder)
 
 
 def test_a_folder_of_another_postgresql_is_refused_with_the_way_out(folder: Path) -> None:
