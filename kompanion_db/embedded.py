@@ -186,18 +186,23 @@ def _alive(server: Any) -> bool:
 def _drop_stale_pidfile(path: Path) -> None:
     """Remove the pid file of a server that was killed when its pid is now some other program's.
 
-    Neither the library nor PostgreSQL would start beside it. In containers small pids come back fast.
+    Neither the library nor PostgreSQL would start beside it. In containers small pids come back fast, also for the
+    server of another folder, which the library would kill as the one of this.
     """
     import psutil  # type: ignore[import-untyped]  # comes with the extra
 
     pidfile = path / "postmaster.pid"
     try:
         pid = int(pidfile.read_text().split("\n", 1)[0])
-        name = psutil.Process(pid).name()
+        process = psutil.Process(pid)
+        # A server works in its folder, by whatever name it was told of it.
+        if process.name().startswith("postgres") and (
+            str(path) in process.cmdline() or Path(process.cwd()).resolve() == path
+        ):
+            return
     except (OSError, ValueError, psutil.Error):
         return
-    if not name.startswith("postgres"):
-        pidfile.unlink(missing_ok=True)
+    pidfile.unlink(missing_ok=True)
 
 
 def _let_go(server: Any) -> None:

@@ -63,7 +63,8 @@ class Keeping(ABC):
     def doctor(self, *, repair: bool = False) -> list[Finding]:
         """Examine a SQLite store: the database, every file against its checksum, every row for its vector.
 
-        With ``repair`` what can be is set right. Worst first; nothing when all is well. Raises BadArgument on a server.
+        With ``repair`` what can be is set right. Worst first; nothing when all is well. Raises BadArgument on a server,
+        and with ``repair`` inside a transaction.
         A store that does not open is examined by ``kompanion-db doctor``.
         """
         raise only_files("doctor")

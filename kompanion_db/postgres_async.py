@@ -68,7 +68,9 @@ class AsyncPostgresStore(AsyncStore):
         folder = embedded.folder_of(url)
         try:
             if folder is not None:
-                self._server = await asyncio.to_thread(embedded.start, folder)
+                self._server = await to_its_end(
+                    asyncio.to_thread(embedded.start, folder), undo=lambda made: asyncio.to_thread(made.release)
+                )
                 url = self._server.url()
             self.url = url
             if migrate or (migrate is None and folder is not None):

@@ -1577,7 +1577,7 @@ COMMENT ON FUNCTION kompanion._install_path() IS 'Internal. The search_path that
 
 CREATE FUNCTION kompanion._is_visible(content text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (content ~ '[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'::text);
+    RETURN (content ~ '[^\t-\r\u001c-\u001f \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'::text);
 
 -- Name: FUNCTION _is_visible(content text); Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -4396,7 +4396,7 @@ declare
         'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'export_marks', 'embedded_chunks'];
     c_writers  constant text[] := array['ensure_namespace', 'ensure_user', 'ensure_thread', 'close_thread', 'upsert_item', 'upsert_items',
         'begin_staging', 'merge_staged', 'delete_item', 'restore_item', 'touch_item', 'revert_item', 'put_chunks', 'put_embeddings',
-        'pending_embeddings'];
+        'pending_embeddings', 'release_embeddings'];
     c_own      constant text[] := array['ensure_index', 'swap_index', 'tune_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
     v_count    integer := 0;
     v_rank     integer;
@@ -5538,6 +5538,37 @@ $$;
 -- Name: FUNCTION register_model(name text, dim integer, metric text, make_default boolean); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion.register_model(name text, dim integer, metric text, make_default boolean) IS 'Make an embedding model known, queue all chunks for it; the first one becomes the default. Repeating it changes nothing; KM012 when dim or metric differ.';
+
+-- Name: release_embeddings(uuid[], bigint[], text, text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion.release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text DEFAULT NULL::text, worker text DEFAULT NULL::text) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Gives back what a worker has claimed and cannot embed, for the next to claim. What another transaction is just at is passed over.
+declare
+    v_model integer := (select m.model_id from _model(release_embeddings.model) m);
+    v_count bigint;
+begin
+    with held as materialized (
+        select q.namespace_id, q.chunk_id
+        from embedding_queue q
+        join unnest(namespace_ids, chunk_ids) g (namespace_id, chunk_id) on g.namespace_id = q.namespace_id and g.chunk_id = q.chunk_id
+        where q.model_id = v_model and q.leased_until is not null and q.worker is not distinct from release_embeddings.worker
+        for update of q skip locked
+    )
+    update embedding_queue q
+    set leased_until = null, worker = null
+    from held h
+    where q.namespace_id = h.namespace_id and q.chunk_id = h.chunk_id and q.model_id = v_model;
+    get diagnostics v_count = row_count;
+    return v_count;
+end;
+$$;
+
+-- Name: FUNCTION release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text, worker text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion.release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text, worker text) IS 'End the claims of a worker on chunks that pending_embeddings handed out, before their lease does; returns how many were ended.';
 
 -- Name: restore_item(text, text, timestamp with time zone, interval, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -8668,6 +8699,12 @@ GRANT ALL ON FUNCTION kompanion.record_index(model text, index_rows bigint) TO k
 
 REVOKE ALL ON FUNCTION kompanion.register_model(name text, dim integer, metric text, make_default boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION kompanion.register_model(name text, dim integer, metric text, make_default boolean) TO kompanion_admin;
+
+-- Name: FUNCTION release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text, worker text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion.release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text, worker text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion.release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text, worker text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion.release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text, worker text) TO kompanion_admin;
 
 -- Name: FUNCTION restore_item(namespace text, key text, expires_at timestamp with time zone, ttl interval, actor text); Type: ACL; Schema: kompanion; Owner: -
 

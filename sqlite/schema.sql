@@ -261,8 +261,8 @@ begin
     insert into memory_chunks (namespace_no, item_no, ordinal, content, start_offset, end_offset, content_revision)
     select new.namespace_no, new.item_no, 0, new.content, 0, length(new.content), old.revision + 1
     where new.content is not old.content
-      and trim(new.content, char(9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201,
-                                 8202, 8232, 8233, 8239, 8287, 12288)) <> ''
+      and trim(new.content, char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197,
+                                 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) <> ''
       and not exists (select 1 from memory_chunks c where c.item_no = new.item_no);
 end;
 

@@ -24,7 +24,7 @@ READER = {
 WRITER = {
     "ensure_namespace", "ensure_user", "ensure_thread", "close_thread", "upsert_item", "upsert_items", "begin_staging",
     "merge_staged", "delete_item", "restore_item", "touch_item", "revert_item", "put_chunks", "put_embeddings",
-    "pending_embeddings",
+    "pending_embeddings", "release_embeddings",
 }  # fmt: skip
 ADMIN = {
     "set_setting", "delete_namespace", "restore_namespace", "register_model", "set_default_model", "retire_model",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import engines
+import numpy as np
 import pytest
 import servers
 from psycopg.rows import tuple_row
@@ -197,6 +198,17 @@ def test_whoever_waits_longer_for_a_connection_than_the_timeout_is_told_so(one_h
             assert isinstance(waiting.exception(20), errors.ConnectionFailed)
             assert re.search(WAITED, str(waiting.exception()))
         assert others.submit(store.get_item, "acme", "k").result(60) is not None
+
+
+def test_a_store_of_one_connection_builds_and_tunes_its_indexes(one_home: engines.Home) -> None:
+    vectors = np.random.default_rng(1).standard_normal((2000, 8), dtype=np.float32)
+    with connect(one_home.url, max_size=1, timeout=5) as store:
+        store.register_model("m", 8)
+        store.upsert_items({"namespace": "acme", "content": "x", "vectors": vectors[n : n + 1]} for n in range(2000))
+        assert [step.step for step in store.ensure_index("m", kind="ivfflat")]
+        store.index_metadata_key("topic")
+        assert store.tune_index("m", seconds=2, sample=10)
+        assert [model.index_kind for model in store.list_models()] != [None]
 
 
 async def test_a_task_that_waits_longer_for_a_connection_than_the_timeout_is_told_so(one_home: engines.Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 from servers import runs
 
+import kompanion_db
 from kompanion_db import embedded
 from kompanion_db.errors import BadArgument, MissingExtra, UnsupportedServer
 
@@ -189,8 +191,8 @@ def test_a_forked_child_that_starts_it_holds_it_on_its_own_account(folder: Path)
     assert not runs(folder)
 
 
-def test_it_starts_after_a_crash_that_left_the_pid_of_some_other_program(folder: Path) -> None:
-    server = embedded.start(folder)
+def crash(folder: Path, pid: int) -> None:
+    """Kill the server of a folder, and let its pid be that of another process."""
     pidfile = folder / "postmaster.pid"
     lines = pidfile.read_text().splitlines()
     postmaster = psutil.Process(int(lines[0]))
@@ -198,10 +200,39 @@ def test_it_starts_after_a_crash_that_left_the_pid_of_some_other_program(folder:
     for process in family:
         process.kill()
     psutil.wait_procs(family, timeout=5)
-    pidfile.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    pidfile.write_text("\n".join([str(pid), *lines[1:]]) + "\n")
+
+
+def test_it_starts_after_a_crash_that_left_the_pid_of_some_other_program(folder: Path) -> None:
+    server = embedded.start(folder)
+    crash(folder, os.getpid())
     with embedded.start(folder) as again:
         assert answers(again)
     server.release()
+    assert not runs(folder)
+
+
+def test_a_crash_that_left_the_pid_of_another_folders_server_does_not_end_that_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    with embedded.start(tmp_path / "other") as other, psycopg.connect(other.url()) as conn:
+        server = embedded.start(folder)
+        crash(folder, int((tmp_path / "other" / "postmaster.pid").read_text().split()[0]))
+        with embedded.start(folder) as again:
+            assert answers(again)
+        server.release()
+        assert not runs(folder)
+        assert conn.execute("select 1").fetchone() == (1,)
+
+
+async def test_a_store_whose_opening_is_cancelled_leaves_no_server_behind(folder: Path) -> None:
+    embedded.start(folder).release()  # made, so that there is a pid only of the server
+    opening = asyncio.create_task(kompanion_db.connect_async(f"embedded:{folder}"))
+    while not (folder / "postmaster.pid").exists():
+        await asyncio.sleep(0.01)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
     assert not runs(folder)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import kompanion_db
 from kompanion_db import HashEmbedder
-from kompanion_db.errors import BadArgument, EmbedderError
+from kompanion_db.errors import BadArgument, BadVector, EmbedderError, KompanionError
 
 DIM = 16
 
@@ -85,6 +85,81 @@ def test_errors_of_ours_and_what_is_no_error_pass_as_they_are(one_home: engines.
         with pytest.raises(type(problem)) as caught:
             store.upsert_item("acme", "k", "tea")
         assert caught.value is problem
+
+
+class Picky(HashEmbedder):
+    """An embedder that refuses some texts, and tells what it was asked."""
+
+    def __init__(self, problem: Exception, bad: str = "bad") -> None:
+        super().__init__(DIM)
+        self.problem, self.bad, self.asked = problem, bad, list[Sequence[str]]()
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        self.asked.append(texts)
+        if any(self.bad in text for text in texts):
+            raise self.problem
+        return super().embed_documents(texts)
+
+
+@pytest.mark.parametrize(
+    "problem", [BadArgument("texts[0] is empty."), EmbedderError("too long"), ValueError("token 7 is out of range")]
+)
+async def test_a_text_that_the_embedder_refuses_keeps_no_other_of_its_batch_from_its_vector(
+    one_home: engines.Home, problem: Exception
+) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        for n, text in enumerate(["a", "bad 1", "b", "bad 2", "c"]):
+            store.upsert_item("acme", f"k{n}", text)
+    async with await kompanion_db.connect_async(one_home.url, embedder=Picky(problem)) as store:
+        for _ in range(2):  # what was refused is nobody's, and asked for again
+            with pytest.raises(KompanionError) as caught:
+                await store.embed_pending(worker="w")
+            assert problem in (caught.value, caught.value.__cause__)
+            assert sum(model.queued for model in await store.list_models()) == 2
+        assert {hit.key for hit in await store.search("acme", "a")} == {"k0", "k2", "k4"}
+        assert {c.content for c in await store.pending_embeddings("hash-16-v1")} == {"bad 1", "bad 2"}
+
+
+def test_a_vector_that_the_store_refuses_keeps_no_other_of_its_batch_from_being_stored(one_home: engines.Home) -> None:
+    class Faint(HashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Any:
+            lengths = np.array([[1e-30 if text == "bad" else 1.0] for text in texts])
+            return super().embed_documents(texts) * lengths
+
+    with kompanion_db.connect(one_home.url) as store:
+        store.upsert_items({"namespace": "acme", "key": text, "content": text} for text in ("a", "bad", "b"))
+    with kompanion_db.connect(one_home.url, embedder=Faint(DIM)) as store:
+        with pytest.raises(BadVector):
+            store.embed_pending()
+        assert {hit.key for hit in store.search("acme", "a")} == {"a", "b"}
+        assert sum(model.queued for model in store.list_models()) == 1
+
+
+def test_a_batch_that_is_too_much_at_once_is_embedded_one_by_one_without_an_error(one_home: engines.Home) -> None:
+    class Small(HashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Any:
+            if len(texts) > 1:
+                raise RuntimeError("out of memory")
+            return super().embed_documents(texts)
+
+    with kompanion_db.connect(one_home.url) as store:
+        store.upsert_items({"namespace": "acme", "content": str(n)} for n in range(5))
+    with kompanion_db.connect(one_home.url, embedder=Small(DIM)) as store:
+        assert (store.embed_pending(), store.embed_pending()) == (5, 0)
+
+
+def test_an_embedder_that_is_down_is_not_asked_for_each_text_and_what_it_had_is_free_again(
+    one_home: engines.Home,
+) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        store.upsert_items({"namespace": "acme", "content": f"note {n}"} for n in range(50))
+    embedder = Picky(RuntimeError("no route to host"), bad="")
+    with kompanion_db.connect(one_home.url, embedder=embedder) as store:
+        with pytest.raises(EmbedderError, match="no route to host"):
+            store.embed_pending(worker="w")
+        assert len(embedder.asked) == 2
+        embedder.bad = "nothing at all"
+        assert (store.embed_pending(worker="v"), store.embed_pending()) == (50, 0)
 
 
 def test_a_foreign_array_that_will_not_become_one_of_numpy_is_an_error_of_the_embedder(one_home: engines.Home) -> None:

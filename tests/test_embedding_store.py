@@ -125,6 +125,19 @@ def test_what_cannot_be_sent_is_named_before_anything_is_embedded(
     assert store.list_items("acme") == []
 
 
+def test_a_batch_that_has_wholly_changed_meanwhile_does_not_end_the_loop_while_others_wait(
+    home: Home, embedder: Interrupted
+) -> None:
+    with kompanion_db.connect(home.url) as plain:
+        for n in range(3):
+            plain.upsert_item("acme", f"k{n}", f"text {n}")
+        with kompanion_db.connect(home.url, embedder=embedder) as store:
+            embedder.meanwhile = lambda: plain.upsert_item("acme", "k0", "another text")
+            while store.embed_pending(batch=1):
+                pass
+            assert [m.queued for m in store.list_models()] == [0]
+
+
 def test_a_field_of_an_item_that_is_unknown_is_named_whatever_it_is(store: kompanion_db.Store) -> None:
     with pytest.raises(BadArgument, match=r"^items\[0\]: has no field 5"):
         store.upsert_items([{"namespace": "acme", "content": "tea", 5: 1, "x": 2}])  # type: ignore[dict-item]

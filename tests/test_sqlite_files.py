@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
@@ -77,6 +79,24 @@ def test_a_backup_is_a_store_that_answers_the_same_and_goes_its_own_way(
     assert store.get_item("acme", "of the copy") is None
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_backup_lets_in_nobody_whom_the_store_keeps_out(
+    store: kompanion_db.Store, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    file, folder = Path(url.removeprefix("sqlite:///")), _segment(url).parent
+    for path, mode in ((file, 0o600), (folder, 0o700), (_segment(url), 0o600)):
+        path.chmod(mode)
+    if not linked:
+        monkeypatch.setattr(os, "link", _no_links)
+    assert store.backup(tmp_path / "copy.db")["linked"] == linked
+    copies = (tmp_path / "copy.db", tmp_path / "copy.db.vec", next((tmp_path / "copy.db.vec").glob("seg-*")))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in copies] == [0o600, 0o700, 0o600]
+
+
+def _no_links(source: Path, target: Path) -> None:
+    raise OSError("this file system has none")
+
+
 def test_a_backup_writes_over_nothing(store: kompanion_db.Store, tmp_path: Path) -> None:
     (tmp_path / "there.db").write_text("mine")
     with pytest.raises(BadArgument, match="is there already"):
@@ -92,6 +112,9 @@ def test_inside_a_transaction_files_are_left_alone(store: kompanion_db.Store, tm
             store.checkpoint()
         with pytest.raises(BadArgument, match="inside a transaction"):
             store.backup(tmp_path / "copy.db")
+        with pytest.raises(BadArgument, match="inside a transaction"):
+            store.doctor(repair=True)
+        assert store.doctor() == []
 
 
 async def test_the_async_store_keeps_its_files_too(store: kompanion_db.Store, url: str, tmp_path: Path) -> None:

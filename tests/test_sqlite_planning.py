@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from itertools import count
@@ -169,4 +170,20 @@ def test_what_is_remembered_stays_within_its_bounds_and_the_latest_is_known(
             kept = memory_of(session)._kept
             assert sum(each.candidates.bytes for each in kept.values()) <= 3000
             latest = next(reversed(kept))[1]
-        assert latest == Question("acme", filter=json_filter("filter", asked))
+        assert latest == Question("acme", filter=json_filter("filter", asked)).digest
+
+
+def test_large_filters_are_not_kept_in_memory(store: SqliteStore) -> None:
+    def ask(n: int) -> None:
+        store.search("acme", QUERIES[0], filter={"topic": {"$in": [f"{n} {m:0800}" for m in range(1000)]}})
+
+    ask(0)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for n in range(1, 11):
+            ask(n)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    finally:
+        tracemalloc.stop()

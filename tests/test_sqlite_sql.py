@@ -49,6 +49,8 @@ enqueue_missing('m')
 pending_embeddings('m', 10, 'worker', '5 minutes')
 put_embeddings((select json_array(uuid_str(namespace_id)) from get_item('acme', 'k')),
                (select json_array(chunk_id) from get_chunks('acme', 'k')), '[1]', '[[0, 1, 0, 0]]')
+release_embeddings((select json_array(uuid_str(namespace_id)) from get_item('acme', 'k')),
+                   (select json_array(chunk_id) from get_chunks('acme', 'k')), 'm', 'worker')
 embedded_chunks('["acme"]', '["j"]')
 search('acme', '[1, 0, 0, 0]', 5)
 explain_search('acme', '[1, 0, 0, 0]', 5)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 from .. import arguments as check
 from ..chunking import Chunk, chunk_text
 from ..embedders.base import Embedder, check_vectors, failing
-from ..errors import BadArgument, PermissionDenied
-from ..requests import EmbedDocuments, EmbedQuery, Steps, rows_of
+from ..errors import BadArgument, BadVector, EmbedderError, KompanionError, PermissionDenied
+from ..requests import EmbedDocuments, EmbedQuery, Steps, rows_of, value_of
 from ..types import EmbeddingResult, PendingChunk, StoredChunk, Vector
 
 
@@ -184,18 +187,74 @@ def _pending(chunks: Sequence[PendingChunk]) -> Sequence[PendingChunk]:
 def embed_pending(context: Context, *, batch: int = 100, worker: str | None = None) -> Steps[int]:
     """Embed one batch of waiting chunks with the store's embedder; return how many were stored, 0 when none waits.
 
-    Call it in a loop, in as many workers as you like: that is the backfill of a new model.
-    Raises EmbedderError, UnknownModel, BadArgument.
+    Call it in a loop, in as many workers as you like: that is the backfill of a new model. When the embedder refuses a
+    text, the others of the batch get their vectors before the error is raised; what has none then waits on.
+    Raises EmbedderError, BadVector, UnknownModel, BadArgument.
     """
     embedder = need_embedder(context, "embed_pending")
-    chunks = yield from pending_embeddings(embedder.name, batch=batch, worker=worker)
-    if not chunks:
-        return 0
+    stored = 0
+    while not stored:  # as all of a batch may have changed meanwhile, and others wait
+        chunks = yield from pending_embeddings(embedder.name, batch=batch, worker=worker)
+        if not chunks:
+            break
+        stored, left, error = yield from _embed_claimed(embedder, chunks)
+        if error is not None:
+            with suppress(KompanionError):  # the error is what there is to tell, and a lease ends by itself
+                yield from value_of(
+                    "release_embeddings",
+                    False,
+                    namespace_ids=[c.namespace_id for c in left],
+                    chunk_ids=[c.chunk_id for c in left],
+                    model=embedder.name,
+                    worker=worker,
+                )
+            raise error
+    return stored
+
+
+def _embed_claimed(
+    embedder: Embedder, chunks: list[PendingChunk]
+) -> Steps[tuple[int, list[PendingChunk], KompanionError | None]]:
+    """Embed chunks: all at once, or one by one where the embedder refuses a text. How many were stored, what was not.
+
+    With the first error of what was not.
+    """
+    stored, left, error = 0, list[PendingChunk](), None
+    parts = deque([chunks])
+    while parts:
+        part = parts.popleft()
+        try:
+            stored += yield from _embed(embedder, part)
+        except KompanionError as exc:
+            if not (len(part) > 1 or parts) or not (yield from _is_about_a_text(embedder, exc)):
+                return stored, [*left, *part, *chain.from_iterable(parts)], error or exc
+            if len(part) > 1:
+                parts.extend([chunk] for chunk in part)
+            else:
+                left, error = left + part, error or exc
+    return stored, left, error
+
+
+def _embed(embedder: Embedder, chunks: Sequence[PendingChunk]) -> Steps[int]:
     with failing(embedder.name):
         vectors = yield EmbedDocuments([c.content for c in chunks])
     checked = check_vectors(vectors, len(chunks), embedder.dim, embedder.name)
     results = yield from put_embeddings(chunks, checked, model=embedder.name)
     return sum(r.status == "stored" for r in results)
+
+
+def _is_about_a_text(embedder: Embedder, error: KompanionError) -> Steps[bool]:
+    """Whether an error is one of a text, not of the embedder as a whole: then a plain word is embedded.
+
+    A server that is down would be waited for once for each text.
+    """
+    if not isinstance(error, EmbedderError):
+        return isinstance(error, (BadArgument, BadVector))
+    try:
+        check_vectors((yield EmbedDocuments(["text"])), 1, embedder.dim, embedder.name)
+    except Exception:
+        return False
+    return True
 
 
 def adopt_embedder(context: Context) -> Steps[None]:

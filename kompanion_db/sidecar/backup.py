@@ -35,9 +35,11 @@ def copy_store(conn: apsw.Connection, source: Place, target: Place) -> dict[str,
     _clear(partial, folder)
     try:
         with named_errors(partial):
+            _make_as(source.path, partial)
             files = _copy_database(conn, partial, source.folder)
             reached("backup.database")
             folder.mkdir()
+            shutil.copymode(source.folder, folder)
         linked = size = 0
         for name, crc in files:
             linked += _copy(source.folder / name, folder / name, crc)
@@ -66,6 +68,12 @@ def _refuse(target: Place, partial: Path) -> None:
     for path in (target.path, target.folder):
         if path.exists():
             raise BadArgument(f"path: {path} is there already", hint="Name a file that is not there yet.")
+
+
+def _make_as(source: Path, target: Path) -> None:
+    """An empty file that lets in whom the source does, before anything to be read is in it."""
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
+    shutil.copymode(source, target)
 
 
 def _copy_database(conn: apsw.Connection, path: Path, folder: Path) -> list[tuple[str, int]]:
@@ -102,6 +110,7 @@ def _copy(source: Path, target: Path, crc: int) -> bool:
         except FileNotFoundError:
             raise damaged(source, "is missing") from None
         except OSError:  # another file system, or one without links
+            _make_as(source, target)
             shutil.copyfile(source, target)
             sync_path(target)
             linked = False

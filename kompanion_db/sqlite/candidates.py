@@ -6,9 +6,11 @@ was committed, and as long as none of them expires.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -50,6 +52,11 @@ class Question:
     def by_item(self) -> bool:
         """Whether it asks more than a scope."""
         return any(x is not None for x in (self.thread, self.tags_any, self.tags_all, self.tags_none, self.filter))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Stands for it where it is remembered: a filter may be a megabyte, and a thousand of them are."""
+        return hashlib.blake2b(repr(self).encode(), digest_size=32).digest()
 
     @property
     def everything(self) -> bool:
@@ -95,7 +102,8 @@ class _Kept:
     candidates: Candidates
 
 
-_Key = tuple[int, Question]
+_Key = tuple[int, bytes]
+"""Model and question."""
 
 
 class Memory:
@@ -169,7 +177,7 @@ def state_of(session: Session) -> tuple[int, ...]:
 
 def known(session: Session, model: Model, question: Question, state: tuple[int, ...]) -> Candidates | None:
     """The candidates, if they are known without asking SQLite."""
-    return memory_of(session).get(state, session.now, (model.model_id, question))
+    return memory_of(session).get(state, session.now, (model.model_id, question.digest))
 
 
 def find(
@@ -192,13 +200,13 @@ def find(
     found = Candidates(count, rows, (time.perf_counter() - start) * 1000)
     # While nothing is committed, what matches is the same until one of them expires; what is expired stays so.
     until = _FOREVER if until is None else until
-    memory_of(session).put(state, (model.model_id, question), _Kept(session.now, until, found))
+    memory_of(session).put(state, (model.model_id, question.digest), _Kept(session.now, until, found))
     return found
 
 
 def former(session: Session, model: Model, question: Question) -> Former | None:
     """What was found the last time: how much, and how long it took."""
-    return memory_of(session).former((model.model_id, question))
+    return memory_of(session).former((model.model_id, question.digest))
 
 
 def conditions_of(session: Session, question: Question) -> Conditions:

@@ -118,10 +118,13 @@ class Database:
             raise ConnectionFailed("the store is closed", hint="connect(url) again.")
         self.check_process()
 
-    def take(self) -> Session:
-        """A connection for the caller alone, to be given back. Raises ConnectionFailed, NotInstalled."""
+    def take(self, beside: bool = False) -> Session:
+        """A connection for the caller alone, to be given back. Raises ConnectionFailed, NotInstalled.
+
+        ``beside``: for one who has a connection in use already. To wait for a second place may be to wait for oneself.
+        """
         self.check_open()
-        if not self._places.acquire(timeout=self._timeout):
+        if not beside and not self._places.acquire(timeout=self._timeout):
             raise ConnectionFailed(f"no connection in {self._timeout:g} s", hint="Raise max_size.")
         try:
             with self._lock:
@@ -134,41 +137,44 @@ class Database:
             install_surface(session)
             return session
         except BaseException:
-            self._places.release()
+            if not beside:
+                self._places.release()
             raise
 
-    def give_back(self, session: Session) -> None:
+    def give_back(self, session: Session, beside: bool = False) -> None:
         """Give a connection back for the next; one that is still in a transaction is closed, which undoes it."""
         session.progress = None
         with self._lock:
             # After a fork, the other process is still at it.
-            keep = not (self.ours and (self._closed or session.given_up or session.conn.in_transaction))
+            unfit = self._closed or session.given_up or session.conn.in_transaction or len(self._free) >= self._size
+            keep = not (self.ours and unfit)
             if keep:
                 self._free.append(session)
         try:
             if not keep:
                 session.conn.close()
         finally:
-            self._places.release()
+            if not beside:
+                self._places.release()
 
     @contextmanager
-    def lent(self) -> Iterator[Session]:
-        """A connection outside of any transaction, or the one this context is bound to."""
+    def lent(self, beside: bool = False) -> Iterator[Session]:
+        """A connection outside of any transaction, or the one this context is bound to; ``beside`` as in ``take``."""
         self.check_process()
         with self._blocks.turn() as block:
             if block is not None:
                 yield block.conn
                 return
-            session = self.take()
+            session = self.take(beside)
             try:
                 yield session
             finally:
-                self.give_back(session)
+                self.give_back(session, beside)
 
     @contextmanager
-    def session(self, write: bool) -> Iterator[Session]:
+    def session(self, write: bool, beside: bool = False) -> Iterator[Session]:
         """A connection in a transaction of its own, or in a savepoint of the transaction this context is bound to."""
-        with self.lent() as session, translated(), session.transaction(write):
+        with self.lent(beside) as session, translated(), session.transaction(write):
             yield session
 
     @contextmanager

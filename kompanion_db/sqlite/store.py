@@ -83,6 +83,8 @@ class SqliteStore(Store):
 
     def doctor(self, *, repair: bool = False) -> list[Finding]:
         """As ``Store.doctor``."""
+        if repair:
+            upkeep.outside(self.database, "doctor with repair")
         self.database.check_open()
         return upkeep.doctor(self.database.place, repair)
 

@@ -109,10 +109,10 @@ def _run(session: Session, function: Function, arguments: dict[str, Any]) -> lis
             hint="Call it in a select; begin and commit around both make them one transaction.",
         )
     if function.runs == "own":
-        with database.lent() as other, other.told(session.progress):
+        with database.lent(beside=True) as other, other.told(session.progress):
             rows = function.body(other, **arguments)
     else:
-        with database.session(write=True) as other:
+        with database.session(write=True, beside=True) as other:
             rows = function.body(other, **arguments)
     database.folder.wrote()
     return rows

@@ -157,6 +157,7 @@ create function kompanion._is_visible(
     language sql
     immutable parallel safe
 -- Whether there is a character to embed. White space by name: what \s means follows the locale of the database.
-return content ~ '[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]';
+-- It is what Python takes for it, who cuts contents: with the four separators, such as the page break of an archive.
+return content ~ '[^\t-\r\u001c-\u001f \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]';
 revoke all on function kompanion._is_visible(text) from public;
 comment on function kompanion._is_visible(text) is 'Internal. Whether content is more than white space.';

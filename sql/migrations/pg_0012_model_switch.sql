@@ -32,6 +32,41 @@ revoke all on function kompanion.enqueue_missing(text) from public;
 comment on function kompanion.enqueue_missing(text) is
     'Queue every chunk that has no vector of the model; returns how many were added. Repairs the queue after rows were written by hand.';
 
+create function kompanion.release_embeddings(
+    namespace_ids uuid[],
+    chunk_ids     bigint[],
+    model         text default null,
+    worker        text default null
+)
+    returns bigint
+    language plpgsql
+    volatile
+    set search_path from current
+as $release_embeddings$
+-- Gives back what a worker has claimed and cannot embed, for the next to claim. What another transaction is just at is passed over.
+declare
+    v_model integer := (select m.model_id from _model(release_embeddings.model) m);
+    v_count bigint;
+begin
+    with held as materialized (
+        select q.namespace_id, q.chunk_id
+        from embedding_queue q
+        join unnest(namespace_ids, chunk_ids) g (namespace_id, chunk_id) on g.namespace_id = q.namespace_id and g.chunk_id = q.chunk_id
+        where q.model_id = v_model and q.leased_until is not null and q.worker is not distinct from release_embeddings.worker
+        for update of q skip locked
+    )
+    update embedding_queue q
+    set leased_until = null, worker = null
+    from held h
+    where q.namespace_id = h.namespace_id and q.chunk_id = h.chunk_id and q.model_id = v_model;
+    get diagnostics v_count = row_count;
+    return v_count;
+end;
+$release_embeddings$;
+revoke all on function kompanion.release_embeddings(uuid[], bigint[], text, text) from public;
+comment on function kompanion.release_embeddings(uuid[], bigint[], text, text) is
+    'End the claims of a worker on chunks that pending_embeddings handed out, before their lease does; returns how many were ended.';
+
 create function kompanion.set_default_model(
     name             text,
     require_complete boolean default true

@@ -19,7 +19,7 @@ declare
         'search', 'explain_search', 'measure_recall', 'stats', 'index_advice', 'index_statements', 'export_registry', 'export_items', 'export_marks', 'embedded_chunks'];
     c_writers  constant text[] := array['ensure_namespace', 'ensure_user', 'ensure_thread', 'close_thread', 'upsert_item', 'upsert_items',
         'begin_staging', 'merge_staged', 'delete_item', 'restore_item', 'touch_item', 'revert_item', 'put_chunks', 'put_embeddings',
-        'pending_embeddings'];
+        'pending_embeddings', 'release_embeddings'];
     c_own      constant text[] := array['ensure_index', 'swap_index', 'tune_index', 'index_metadata_key', 'grant_roles'];  -- need the owner of the tables anyway
     v_count    integer := 0;
     v_rank     integer;

@@ -17,7 +17,7 @@ from .. import values
 from ..chunks import check_chunks, enqueue_item, replace_chunks
 from ..conditions import LIVE
 from ..models import check_vectors, find_model
-from ..registry import function
+from ..registry import function, one_value
 from ..session import Session
 from ..vectors import store_vectors
 from .checks import no_item, quoted
@@ -152,6 +152,30 @@ def pending_embeddings(
     for row in rows:
         row["namespace_id"] = values.to_uuid(row["namespace_id"])
     return rows
+
+
+@function("write")
+def release_embeddings(
+    session: Session,
+    namespace_ids: Sequence[UUID] | None,
+    chunk_ids: Sequence[int] | None,
+    model: str | None = None,
+    worker: str | None = None,
+) -> list[Row]:
+    """Give back what a worker has claimed and cannot embed, for the next to claim; how many there were."""
+    model_id = find_model(session, model).model_id
+    released = 0
+    for namespace_id, chunk_id in zip_longest(namespace_ids or (), chunk_ids or ()):
+        released += session.run(
+            """
+            update embedding_queue set leased_until = null, worker = null
+            where chunk_id = ? and model_id = ? and leased_until is not null and worker is ?
+              and exists (select 1 from memory_chunks c join namespaces n on n.namespace_no = c.namespace_no
+                          where c.chunk_id = embedding_queue.chunk_id and n.namespace_id = ?)
+            """,
+            (chunk_id, model_id, worker, None if namespace_id is None else namespace_id.bytes),
+        )
+    return one_value("release_embeddings", released)
 
 
 @function("read")
