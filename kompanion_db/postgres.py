@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import psycopg
@@ -25,7 +24,7 @@ from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up
-from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
 from .turns import BREATH, PATIENCE, Merging
@@ -162,7 +161,7 @@ class PostgresStore(Store):
             raise pg_protocol.closed("connect") from exc
 
     def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
         match request:
             case Call():
                 return self._call(request)
@@ -170,9 +169,6 @@ class PostgresStore(Store):
                 return need_embedder(self.context, "content").embed_documents(request.texts)
             case EmbedQuery():
                 return need_embedder(self.context, "query").embed_query(request.text)
-            case Pull():
-                source = iter(request.source)
-                return source, list(islice(source, request.size))
             case Merge():
                 return self._begin_merge(request)
             case Join(merging=Merging() as merging):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import psycopg
@@ -26,7 +25,7 @@ from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up
-from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, RunAll
 from .snapshots import postgres_snapshot
 from .store import AsyncStore
 from .turns import PATIENCE, AsyncMerging
@@ -187,7 +186,7 @@ class AsyncPostgresStore(AsyncStore):
             giving.add_done_callback(self._giving.discard)
 
     async def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
         match request:
             case Call():
                 return await self._call(request)
@@ -197,8 +196,6 @@ class AsyncPostgresStore(AsyncStore):
             case EmbedQuery():
                 embed = partial(need_embedder(self.context, "query").embed_query, request.text)
                 return await asyncio.to_thread(for_a_future, embed)
-            case Pull():
-                return await _pull(request)
             case Merge():
                 return await self._begin_merge(request)
             case Join(merging=AsyncMerging() as merging):
@@ -285,16 +282,3 @@ class AsyncPostgresStore(AsyncStore):
                 for row in merge.chunks:
                     await copy.write_row(row)
         return await (await conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True)).fetchall()
-
-
-async def _pull(request: Pull) -> tuple[Any, list[Any]]:
-    if not isinstance(request.source, AsyncIterable):
-        source = iter(request.source)
-        return source, list(islice(source, request.size))
-    async_source = aiter(request.source)
-    batch: list[Any] = []
-    async for element in async_source:
-        batch.append(element)
-        if len(batch) == request.size:
-            break
-    return async_source, batch
