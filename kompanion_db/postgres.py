@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -62,7 +62,7 @@ class PostgresStore(Store):
         self.url = url
         self._pool: ConnectionPool[Conn] | None = None
         # Merges run side by side, beside the making of the next batch; a connection is left to the other callers.
-        self._merger = ThreadPoolExecutor(min(SIDE_BY_SIDE, max(1, max_size - 1)), thread_name_prefix="kompanion-merge")
+        self._places = threading.Semaphore(min(SIDE_BY_SIDE, max(1, max_size - 1)))
         self._blocks: Blocks[Conn] = Blocks("kompanion_transaction", timeout)
         try:
             # An embedded server has no DBA but us.
@@ -96,7 +96,6 @@ class PostgresStore(Store):
         """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
         if self._pid != os.getpid():  # the pool is the parent's
             return
-        self._merger.shutdown(wait=False)  # a merge may wait for its turn, which is the caller's to give
         if self._pool is not None:
             self._pool.close()
         if self._server is not None:
@@ -210,10 +209,8 @@ class PostgresStore(Store):
         merging = Merging(merge.before)
         check_process(self._pid)  # a fork has no threads
         if self._blocks.innermost is None:
-            try:
-                merging.future = self._merger.submit(merging.run, partial(self._merge_in_turn, merge, merging))
-            except RuntimeError as exc:  # it was shut down
-                raise pg_protocol.closed("connect") from exc
+            self._open_pool()
+            merging.start(partial(self._merge_in_turn, merge, merging))
         else:  # the caller's transaction is this thread's
             try:
                 merging.future.set_result(self._merge(merge, merging))
@@ -224,7 +221,7 @@ class PostgresStore(Store):
     def _merge_in_turn(self, merge: Merge, turn: Merging) -> list[DictRow]:
         if not turn.kept:
             try:
-                with self._connection() as conn, translated(), conn.transaction():
+                with self._places, self._connection() as conn, translated(), conn.transaction():
                     rows = self._stage_and_merge(conn, merge, turn)
                     if turn.come(PATIENCE):
                         return rows
@@ -235,7 +232,8 @@ class PostgresStore(Store):
                 pass
             if not turn.come():
                 return []
-        return self._merge(merge, turn)
+        with self._places:
+            return self._merge(merge, turn)
 
     def _merge(self, merge: Merge, turn: Merging) -> list[DictRow]:
         with self._connection() as conn, translated(), conn.transaction():

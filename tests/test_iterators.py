@@ -1,4 +1,4 @@
-"""What an iterator of items may do beside giving items: hold a transaction, take its time."""
+"""What an iterator of items may do beside giving items: hold a transaction, load others, take its time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import engines
 import pytest
+from sharing import started
 
-from kompanion_db import NewItem, connect, connect_async, errors
+from kompanion_db import BulkResult, NewItem, connect, connect_async, errors
 
 
 def _items() -> list[NewItem]:
@@ -116,3 +117,44 @@ async def test_the_loop_goes_on_while_an_iterator_takes_its_time(one_home: engin
     assert stood < 0.6
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+def _batches(name: str, count: int) -> list[NewItem]:
+    return [NewItem("acme", "text", key=f"{name} {n}") for n in range(count)]
+
+
+@pytest.mark.parametrize("connections", [1, 2, 3])
+def test_an_iterator_may_load_other_items_meanwhile_with_few_connections(
+    one_home: engines.Home, connections: int
+) -> None:
+    with connect(one_home.url, max_size=connections) as store:
+
+        def items() -> Iterator[NewItem]:
+            yield from _batches("first", 40)
+            assert store.upsert_items(_batches("beside", 40), batch_size=10).inserted == 40
+            yield from _batches("last", 20)
+
+        done: list[BulkResult] = []
+        loading = started(lambda: done.append(store.upsert_items(items(), batch_size=10)))
+        loading.join(60)
+        assert [result.inserted for result in done] == [60]
+
+
+def test_loads_whose_iterators_take_their_time_hold_up_no_other(one_home: engines.Home) -> None:
+    go = threading.Event()
+
+    def items(name: str) -> Iterator[NewItem]:
+        yield from _batches(name, 40)
+        go.wait(60)
+
+    with connect(one_home.url) as store:
+        slow = [started(lambda name=name: store.upsert_items(items(name), batch_size=10)) for name in "abc"]
+        time.sleep(0.3)
+        quick = started(lambda: store.upsert_items(_batches("quick", 40), batch_size=10))
+        quick.join(20)
+        late = quick.is_alive()
+        go.set()
+        for thread in (quick, *slow):
+            thread.join(60)
+        assert not late
+        assert len(store.list_items("acme", page_size=1000)) == 160
