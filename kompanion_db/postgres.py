@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -62,6 +63,7 @@ class PostgresStore(Store):
         self.url = url
         self._pool: ConnectionPool[Conn] | None = None
         # Merges run side by side, beside the making of the next batch; a connection is left to the other callers.
+        self._under_way: set[Merging] = set()
         self._places = threading.Semaphore(min(SIDE_BY_SIDE, max(1, max_size - 1)))
         self._blocks: Blocks[Conn] = Blocks("kompanion_transaction", timeout)
         try:
@@ -93,13 +95,26 @@ class PostgresStore(Store):
         pg_protocol.register_types(conn, self._vector)
 
     def close(self) -> None:
-        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing.
+
+        Batches of a load that are not kept yet never will be.
+        """
         if self._pid != os.getpid():  # the pool is the parent's
             return
         if self._pool is not None:
             self._pool.close()
+            self._end_merges()
         if self._server is not None:
             self._server.release()
+
+    def _end_merges(self) -> None:
+        merges = tuple(self._under_way)
+        for merging in merges:
+            merging.abandon()
+        futures.wait([merging.future for merging in merges], self._blocks.timeout)
+        for merging in self._under_way.intersection(merges):  # kept, but somebody has what it wants
+            if merging.conn is not None:
+                hang_up(merging.conn)
 
     @property
     def bin_dir(self) -> str | None:
@@ -210,6 +225,8 @@ class PostgresStore(Store):
         check_process(self._pid)  # a fork has no threads
         if self._blocks.innermost is None:
             self._open_pool()
+            self._under_way.add(merging)
+            merging.future.add_done_callback(lambda _: self._under_way.discard(merging))
             merging.start(partial(self._merge_in_turn, merge, merging))
         else:  # the caller's transaction is this thread's
             try:
@@ -230,8 +247,8 @@ class PostgresStore(Store):
                 raise
             except KompanionError:  # of the batch before it, perhaps: at its turn it will show
                 pass
-            if not turn.come():
-                return []
+            if not turn.come():  # nobody asks for its rows, unless the store was closed
+                raise pg_protocol.closed("connect")
         with self._places:
             return self._merge(merge, turn)
 
@@ -241,6 +258,7 @@ class PostgresStore(Store):
 
     def _stage_and_merge(self, conn: Conn, merge: Merge, turn: Merging) -> list[DictRow]:
         items, chunks = pg_protocol.staging_types(conn, self._vector)
+        turn.conn = conn
         turn.stage(conn.execute(pg_protocol.STAGE_SQL).fetchall()[0]["at"])
         with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
             copy.set_types(items)

@@ -50,6 +50,7 @@ class AsyncPostgresStore(AsyncStore):
         self._pool: AsyncConnectionPool[Conn] | None = None
         self._blocks: AsyncBlocks[Conn] = AsyncBlocks("kompanion_async_transaction")
         self._giving: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
+        self._under_way: set[AsyncMerging] = set()
 
     async def open(
         self,
@@ -98,13 +99,24 @@ class AsyncPostgresStore(AsyncStore):
         pg_protocol.register_types(conn, self._vector)
 
     async def close(self) -> None:
-        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        """As in the sync store."""
         if self._pid != os.getpid():  # the pool is the parent's
             return
         if self._pool is not None:
             await self._pool.close()
+            await self._end_merges()
         if self._server is not None:
             await asyncio.to_thread(self._server.release)
+
+    async def _end_merges(self) -> None:
+        merges = tuple(self._under_way)
+        for merging in merges:
+            merging.abandon()
+        if merges:
+            await asyncio.wait([merging.task for merging in merges], timeout=self._blocks.timeout)
+        for merging in self._under_way.intersection(merges):
+            if merging.conn is not None:
+                hang_up(merging.conn)
 
     async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """As :meth:`Store.digest`, in a thread, on a connection of its own: open transactions are not seen."""
@@ -234,7 +246,10 @@ class AsyncPostgresStore(AsyncStore):
         assert merge.before is None or isinstance(merge.before, AsyncMerging)
         merging = AsyncMerging(merge.before)
         if self._blocks.innermost is None:
+            self._open_pool()
             merging.task = asyncio.create_task(merging.run(partial(self._merge_in_turn, merge, merging)))
+            self._under_way.add(merging)
+            merging.task.add_done_callback(lambda _: self._under_way.discard(merging))
         else:  # the caller's transaction has one connection
             try:
                 merging.task.set_result(await self._merge(merge, merging))
@@ -257,7 +272,7 @@ class AsyncPostgresStore(AsyncStore):
             except KompanionError:  # of the batch before it, perhaps: at its turn it will show
                 pass
             if not await turn.come():
-                return []
+                raise pg_protocol.closed("connect_async")
         return await self._merge(merge, turn)
 
     async def _merge(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
@@ -268,6 +283,7 @@ class AsyncPostgresStore(AsyncStore):
 
     async def _stage_and_merge(self, conn: Conn, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
         items, chunks = pg_protocol.staging_types(conn, self._vector)
+        turn.conn = conn
         turn.stage((await (await conn.execute(pg_protocol.STAGE_SQL)).fetchall())[0]["at"])
         async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
             copy.set_types(items)

@@ -30,6 +30,8 @@ class _Turn:
     kept: bool
     staged: Any
     """Set when it was staged, or has failed: what the next one writes is younger."""
+    conn: Any = None
+    """The connection it was last made on."""
     since: datetime | None = None
     """When it was first staged, by the server's clock; what it writes is as old, though it be made again."""
 
