@@ -16,6 +16,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from . import embedded, pg_protocol
+from .around import around
 from .blocks import Blocks
 from .errors import ConnectionFailed, KompanionError
 from .forking import check_process, cut_off_by_fork
@@ -132,7 +133,7 @@ class PostgresStore(Store):
 
         Per thread (or task). Nests as savepoints. Inside, a lost connection is never retried.
         """
-        with self._connection() as conn, translated(), conn.transaction():
+        with self._connection() as conn, around(conn.transaction(), translated):
             with self._blocks.inside(conn, partial(_take_away, conn)):
                 yield self
             check_process(self._pid)
@@ -159,13 +160,7 @@ class PostgresStore(Store):
     def _lent(self) -> Iterator[Conn]:
         pool = self._open_pool()
         try:
-            with pool.connection() as conn:
-                try:
-                    yield conn
-                finally:
-                    # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
-                    if conn.broken:
-                        pool.check()
+            conn = pool.getconn()
         except PoolTimeout as exc:
             raise ConnectionFailed(
                 f"no connection in {pool.timeout:g} s",
@@ -173,6 +168,16 @@ class PostgresStore(Store):
             ) from exc
         except PoolClosed as exc:  # while this waited for a connection
             raise pg_protocol.closed("connect") from exc
+        try:
+            with conn:
+                yield conn
+        finally:
+            try:
+                # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
+                if conn.broken:
+                    pool.check()
+            finally:
+                pool.putconn(conn)
 
     def answer(self, request: Request) -> Any:
         """Carry out one request of an operation, but for a Pull; its answer."""

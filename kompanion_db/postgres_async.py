@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from . import arguments as check
 from . import embedded, pg_protocol
+from .around import async_around
 from .blocks import AsyncBlocks
 from .cancelling import for_a_future, to_its_end
 from .digests import digest_of
@@ -131,13 +132,11 @@ class AsyncPostgresStore(AsyncStore):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncPostgresStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
-        async with self._connection() as conn:
-            with translated():
-                async with conn.transaction():
-                    async with self._blocks.inside(conn, partial(_take_away, conn)):
-                        yield self
-                    check_process(self._pid)
-                    check_transaction(conn)
+        async with self._connection() as conn, async_around(conn.transaction(), translated):
+            async with self._blocks.inside(conn, partial(_take_away, conn)):
+                yield self
+            check_process(self._pid)
+            check_transaction(conn)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
@@ -160,13 +159,7 @@ class AsyncPostgresStore(AsyncStore):
     async def _lent(self) -> AsyncIterator[Conn]:
         pool = self._open_pool()
         try:
-            async with self._got(pool) as conn:
-                try:
-                    yield conn
-                finally:
-                    # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
-                    if conn.broken:
-                        await pool.check()
+            conn = await self._got(pool)
         except PoolTimeout as exc:
             raise ConnectionFailed(
                 f"no connection in {pool.timeout:g} s",
@@ -174,21 +167,25 @@ class AsyncPostgresStore(AsyncStore):
             ) from exc
         except PoolClosed as exc:  # while this waited for a connection
             raise pg_protocol.closed("connect_async") from exc
-
-    @asynccontextmanager
-    async def _got(self, pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
-        """As ``pool.connection()``, which loses the connection of a task cancelled while it gets or gives it back."""
-        getting = asyncio.ensure_future(pool.getconn())
-        try:
-            conn = await asyncio.shield(getting)
-        except asyncio.CancelledError:
-            getting.add_done_callback(partial(self._give_back, pool))
-            raise
         try:
             async with conn:
                 yield conn
         finally:
-            await to_its_end(pool.putconn(conn))
+            try:
+                # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
+                if conn.broken:
+                    await pool.check()
+            finally:
+                await to_its_end(pool.putconn(conn))
+
+    async def _got(self, pool: AsyncConnectionPool[Conn]) -> Conn:
+        """As ``pool.getconn()``, which loses the connection of a task that is cancelled meanwhile."""
+        getting = asyncio.ensure_future(pool.getconn())
+        try:
+            return await asyncio.shield(getting)
+        except asyncio.CancelledError:
+            getting.add_done_callback(partial(self._give_back, pool))
+            raise
 
     def _give_back(self, pool: AsyncConnectionPool[Conn], getting: asyncio.Future[Conn]) -> None:
         """Give back a connection that nobody waits for any more."""

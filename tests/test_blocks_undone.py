@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import apsw
 import engines
+import psycopg
+import psycopg_pool
 import pytest
 import servers
 from sharing import hurry, started
@@ -236,3 +239,27 @@ def test_a_revert_that_was_overtaken_in_its_transaction_undoes_nothing_of_it(one
             store.revert_item("acme", "k", 1)
         assert [r.content for r in store.item_history("acme", "k")] == ["first", "second", "first", "newer"]
         assert {item.key for item in store.list_items("acme")} == {"a", "k"}
+
+
+THEIRS = [
+    psycopg.errors.UniqueViolation("of another table"),
+    psycopg_pool.PoolTimeout("of another pool"),
+    psycopg.Rollback(),
+    apsw.BusyError("of another file"),
+]
+
+
+@pytest.mark.parametrize("raised", THEIRS, ids=repr)
+async def test_what_is_raised_in_a_block_comes_out_as_it_is(one_home: engines.Home, raised: Exception) -> None:
+    with connect(one_home.url) as store:
+        with pytest.raises(type(raised)) as told, store.transaction():  # noqa: PT012 - the block is what raises
+            store.upsert_item("acme", "k", "text")
+            raise raised
+        assert told.value is raised
+    async with await connect_async(one_home.url) as tasks:
+        with pytest.raises(type(raised)) as told:  # noqa: PT012
+            async with tasks.transaction():
+                await tasks.upsert_item("acme", "k", "text")
+                raise raised
+        assert told.value is raised
+        assert await tasks.list_items("acme") == []
