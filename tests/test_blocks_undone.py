@@ -14,7 +14,7 @@ import psycopg
 import psycopg_pool
 import pytest
 import servers
-from sharing import hurry, started
+from sharing import Undone, hurry, started
 
 import kompanion_db
 from kompanion_db import HashEmbedder, connect, connect_async, errors, pg_errors
@@ -263,3 +263,26 @@ async def test_what_is_raised_in_a_block_comes_out_as_it_is(one_home: engines.Ho
                 raise raised
         assert told.value is raised
         assert await tasks.list_items("acme") == []
+
+
+async def test_tasks_of_a_thread_undo_nothing_of_each_other_in_a_store_of_threads(one_home: engines.Home) -> None:
+    with connect(one_home.url) as store:
+
+        async def undone() -> None:
+            with store.transaction():
+                store.upsert_item("acme", "undone", "text")
+                await asyncio.sleep(0.2)
+                raise Undone
+
+        async def refused() -> None:
+            await asyncio.sleep(0.1)
+            with store.transaction():
+                store.upsert_item("acme", "refused", "text")
+
+        with store.transaction():
+            store.upsert_item("acme", "kept", "text")
+            told = await asyncio.gather(undone(), refused(), return_exceptions=True)
+            store.upsert_item("acme", "kept too", "text")
+        assert list(map(type, told)) == [Undone, errors.ConnectionFailed]
+        assert getattr(told[1], "hint", None) == "Use connect_async."
+        assert {item.key for item in store.list_items("acme")} == {"kept", "kept too"}
