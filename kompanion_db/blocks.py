@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from .cancelling import in_time, to_its_end
@@ -45,6 +45,8 @@ class Block(Generic[C]):
     open: bool = True
     turns: int = 0
     """How many there were. As long as others get theirs, whoever waits goes on waiting."""
+    holders: list[asyncio.Task[Any] | None] = field(default_factory=list)
+    """The task of each turn that is taken, where a thread takes several: tasks of one thread share its lock."""
 
 
 class _Blocks(Generic[C]):
@@ -80,8 +82,15 @@ class _Blocks(Generic[C]):
         )
 
 
+def _task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return None
+
+
 class Blocks(_Blocks[C]):
-    """Blocks of threads. A thread that has the turn may take it again."""
+    """Blocks of threads. A thread that has the turn may take it again, but not in another task: none could wait."""
 
     _new_lock = staticmethod(threading.RLock)
 
@@ -92,12 +101,12 @@ class Blocks(_Blocks[C]):
             self._take(block)
             if block.open:
                 break
-            block.lock.release()
+            self._leave(block)
         try:
             yield block
         finally:
             if block is not None:
-                block.lock.release()
+                self._leave(block)
 
     @contextmanager
     def inside(self, conn: C, give_up: Callable[[], object]) -> Iterator[None]:
@@ -115,7 +124,7 @@ class Blocks(_Blocks[C]):
                     give_up()
                     raise
                 block.open = False
-                block.lock.release()
+                self._leave(block)
 
     def _take(self, block: Block[C]) -> None:
         seen = block.turns
@@ -123,7 +132,16 @@ class Blocks(_Blocks[C]):
             if block.turns == seen:
                 raise self._late()
             seen = block.turns
+        task = _task()
+        if block.holders and block.holders[-1] is not task:
+            block.lock.release()
+            raise ConnectionFailed("another task is in a block inside the transaction", hint="Use connect_async.")
+        block.holders.append(task)
         block.turns += 1
+
+    def _leave(self, block: Block[C]) -> None:
+        block.holders.pop()
+        block.lock.release()
 
 
 class AsyncBlocks(_Blocks[C]):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from numbers import Real
 
 from . import arguments as check
+from .cancelling import for_a_future
 from .embedders import Embedder
 from .embedders.base import check_embedder
 from .errors import BadArgument
@@ -108,7 +111,8 @@ async def connect_async(
     """:func:`connect` for asyncio: ``async with await connect_async(url) as store: ...``; raises the same."""
     _check_pool(min_size, max_size)
     seconds = _seconds(timeout)
-    context = _context(embedder, chunk_characters, chunk_overlap)
+    # On a thread: an embedder may have to ask its server for dim.
+    context = await asyncio.to_thread(for_a_future, partial(_context, embedder, chunk_characters, chunk_overlap))
     if is_sqlite(url):
         from .sqlite.store_async import AsyncSqliteStore
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from . import embedded, pg_protocol
+from .around import around
 from .blocks import Blocks
 from .errors import ConnectionFailed, KompanionError
 from .forking import check_process, cut_off_by_fork
@@ -25,7 +26,7 @@ from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up
-from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
 from .turns import BREATH, PATIENCE, Merging
@@ -64,7 +65,8 @@ class PostgresStore(Store):
         self._prepare = prepare
         self._pool: ConnectionPool[Conn] | None = None
         # Merges run side by side, beside the making of the next batch; a connection is left to the other callers.
-        self._merger = ThreadPoolExecutor(min(SIDE_BY_SIDE, max(1, max_size - 1)), thread_name_prefix="kompanion-merge")
+        self._under_way: set[Merging] = set()
+        self._places = threading.Semaphore(min(SIDE_BY_SIDE, max(1, max_size - 1)))
         self._blocks: Blocks[Conn] = Blocks("kompanion_transaction", timeout)
         try:
             # An embedded server has no DBA but us.
@@ -95,19 +97,26 @@ class PostgresStore(Store):
         pg_protocol.register_types(conn, self._vector)
 
     def close(self) -> None:
-        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing.
+
+        Batches of a load that are not kept yet never will be.
+        """
         if self._pid != os.getpid():  # the pool is the parent's
             return
-        self._merger.shutdown(wait=False)  # a merge may wait for its turn, which is the caller's to give
         if self._pool is not None:
             self._pool.close()
+            self._end_merges()
         if self._server is not None:
             self._server.release()
 
-    @property
-    def bin_dir(self) -> str | None:
-        """Folder of psql and pg_dump when the server is embedded, else None."""
-        return str(self._server.bin_dir) if self._server else None
+    def _end_merges(self) -> None:
+        merges = tuple(self._under_way)
+        for merging in merges:
+            merging.abandon()
+        futures.wait([merging.future for merging in merges], self._blocks.timeout)
+        for merging in self._under_way.intersection(merges):  # kept, but somebody has what it wants
+            if merging.conn is not None:
+                hang_up(merging.conn)
 
     def _snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the store holds at this moment, on a connection of its own: open transactions are not seen."""
@@ -120,7 +129,7 @@ class PostgresStore(Store):
 
         Per thread (or task). Nests as savepoints. Inside, a lost connection is never retried.
         """
-        with self._connection() as conn, translated(), conn.transaction():
+        with self._connection() as conn, around(conn.transaction(), translated):
             with self._blocks.inside(conn, partial(_take_away, conn)):
                 yield self
             check_process(self._pid)
@@ -147,13 +156,7 @@ class PostgresStore(Store):
     def _lent(self) -> Iterator[Conn]:
         pool = self._open_pool()
         try:
-            with pool.connection() as conn:
-                try:
-                    yield conn
-                finally:
-                    # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
-                    if conn.broken:
-                        pool.check()
+            conn = pool.getconn()
         except PoolTimeout as exc:
             raise ConnectionFailed(
                 f"no connection in {pool.timeout:g} s",
@@ -161,9 +164,19 @@ class PostgresStore(Store):
             ) from exc
         except PoolClosed as exc:  # while this waited for a connection
             raise pg_protocol.closed("connect") from exc
+        try:
+            with conn:
+                yield conn
+        finally:
+            try:
+                # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
+                if conn.broken:
+                    pool.check()
+            finally:
+                pool.putconn(conn)
 
     def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
         match request:
             case Call():
                 return self._call(request)
@@ -171,9 +184,6 @@ class PostgresStore(Store):
                 return need_embedder(self.context, "content").embed_documents(request.texts)
             case EmbedQuery():
                 return need_embedder(self.context, "query").embed_query(request.text)
-            case Pull():
-                source = iter(request.source)
-                return source, list(islice(source, request.size))
             case Merge():
                 return self._begin_merge(request)
             case Join(merging=Merging() as merging):
@@ -215,10 +225,10 @@ class PostgresStore(Store):
         merging = Merging(merge.before)
         check_process(self._pid)  # a fork has no threads
         if self._blocks.innermost is None:
-            try:
-                merging.future = self._merger.submit(merging.run, partial(self._merge_in_turn, merge, merging))
-            except RuntimeError as exc:  # it was shut down
-                raise pg_protocol.closed("connect") from exc
+            self._open_pool()
+            self._under_way.add(merging)
+            merging.future.add_done_callback(lambda _: self._under_way.discard(merging))
+            merging.start(partial(self._merge_in_turn, merge, merging))
         else:  # the caller's transaction is this thread's
             try:
                 merging.future.set_result(self._merge(merge, merging))
@@ -229,7 +239,7 @@ class PostgresStore(Store):
     def _merge_in_turn(self, merge: Merge, turn: Merging) -> list[DictRow]:
         if not turn.kept:
             try:
-                with self._connection() as conn, translated(), conn.transaction():
+                with self._places, self._connection() as conn, translated(), conn.transaction():
                     rows = self._stage_and_merge(conn, merge, turn)
                     if turn.come(PATIENCE):
                         return rows
@@ -238,15 +248,17 @@ class PostgresStore(Store):
                 raise
             except KompanionError:  # of the batch before it, perhaps: at its turn it will show
                 pass
-            if not turn.come():
-                return []
-        return self._merge(merge, turn)
+            if not turn.come():  # nobody asks for its rows, unless the store was closed
+                raise pg_protocol.closed("connect")
+        with self._places:
+            return self._merge(merge, turn)
 
     def _merge(self, merge: Merge, turn: Merging) -> list[DictRow]:
         with self._connection() as conn, translated(), conn.transaction():
             return self._stage_and_merge(conn, merge, turn)
 
     def _stage_and_merge(self, conn: Conn, merge: Merge, turn: Merging) -> list[DictRow]:
+        turn.conn = conn
         turn.stage(conn.execute(pg_protocol.STAGE_SQL).fetchall()[0]["at"])
         with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
             copy.set_types(pg_protocol.STAGE_ITEMS_TYPES)

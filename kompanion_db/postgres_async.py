@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import psycopg
@@ -16,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from . import arguments as check
 from . import embedded, pg_protocol
+from .around import async_around
 from .blocks import AsyncBlocks
 from .cancelling import for_a_future, to_its_end
 from .digests import digest_of
@@ -26,7 +26,7 @@ from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up
-from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, RunAll
+from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, RunAll
 from .snapshots import postgres_snapshot
 from .store import AsyncStore
 from .turns import PATIENCE, AsyncMerging
@@ -51,6 +51,7 @@ class AsyncPostgresStore(AsyncStore):
         self._pool: AsyncConnectionPool[Conn] | None = None
         self._blocks: AsyncBlocks[Conn] = AsyncBlocks("kompanion_async_transaction")
         self._giving: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
+        self._under_way: set[AsyncMerging] = set()
 
     async def open(
         self,
@@ -102,13 +103,24 @@ class AsyncPostgresStore(AsyncStore):
         pg_protocol.register_types(conn, self._vector)
 
     async def close(self) -> None:
-        """Close the pool; an embedded server stops when this was its last user. Closing twice does nothing."""
+        """As in the sync store."""
         if self._pid != os.getpid():  # the pool is the parent's
             return
         if self._pool is not None:
             await self._pool.close()
+            await self._end_merges()
         if self._server is not None:
             await asyncio.to_thread(self._server.release)
+
+    async def _end_merges(self) -> None:
+        merges = tuple(self._under_way)
+        for merging in merges:
+            merging.abandon()
+        if merges:
+            await asyncio.wait([merging.task for merging in merges], timeout=self._blocks.timeout)
+        for merging in self._under_way.intersection(merges):
+            if merging.conn is not None:
+                hang_up(merging.conn)
 
     async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """As :meth:`Store.digest`, in a thread, on a connection of its own: open transactions are not seen."""
@@ -123,13 +135,11 @@ class AsyncPostgresStore(AsyncStore):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncPostgresStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
-        async with self._connection() as conn:
-            with translated():
-                async with conn.transaction():
-                    async with self._blocks.inside(conn, partial(_take_away, conn)):
-                        yield self
-                    check_process(self._pid)
-                    check_transaction(conn)
+        async with self._connection() as conn, async_around(conn.transaction(), translated):
+            async with self._blocks.inside(conn, partial(_take_away, conn)):
+                yield self
+            check_process(self._pid)
+            check_transaction(conn)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
@@ -152,13 +162,7 @@ class AsyncPostgresStore(AsyncStore):
     async def _lent(self) -> AsyncIterator[Conn]:
         pool = self._open_pool()
         try:
-            async with self._got(pool) as conn:
-                try:
-                    yield conn
-                finally:
-                    # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
-                    if conn.broken:
-                        await pool.check()
+            conn = await self._got(pool)
         except PoolTimeout as exc:
             raise ConnectionFailed(
                 f"no connection in {pool.timeout:g} s",
@@ -166,21 +170,25 @@ class AsyncPostgresStore(AsyncStore):
             ) from exc
         except PoolClosed as exc:  # while this waited for a connection
             raise pg_protocol.closed("connect_async") from exc
-
-    @asynccontextmanager
-    async def _got(self, pool: AsyncConnectionPool[Conn]) -> AsyncIterator[Conn]:
-        """As ``pool.connection()``, which loses the connection of a task cancelled while it gets or gives it back."""
-        getting = asyncio.ensure_future(pool.getconn())
-        try:
-            conn = await asyncio.shield(getting)
-        except asyncio.CancelledError:
-            getting.add_done_callback(partial(self._give_back, pool))
-            raise
         try:
             async with conn:
                 yield conn
         finally:
-            await to_its_end(pool.putconn(conn))
+            try:
+                # Where one connection is lost the others mostly are too: replaced now, they fail no later call.
+                if conn.broken:
+                    await pool.check()
+            finally:
+                await to_its_end(pool.putconn(conn))
+
+    async def _got(self, pool: AsyncConnectionPool[Conn]) -> Conn:
+        """As ``pool.getconn()``, which loses the connection of a task that is cancelled meanwhile."""
+        getting = asyncio.ensure_future(pool.getconn())
+        try:
+            return await asyncio.shield(getting)
+        except asyncio.CancelledError:
+            getting.add_done_callback(partial(self._give_back, pool))
+            raise
 
     def _give_back(self, pool: AsyncConnectionPool[Conn], getting: asyncio.Future[Conn]) -> None:
         """Give back a connection that nobody waits for any more."""
@@ -190,7 +198,7 @@ class AsyncPostgresStore(AsyncStore):
             giving.add_done_callback(self._giving.discard)
 
     async def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
         match request:
             case Call():
                 return await self._call(request)
@@ -200,8 +208,6 @@ class AsyncPostgresStore(AsyncStore):
             case EmbedQuery():
                 embed = partial(need_embedder(self.context, "query").embed_query, request.text)
                 return await asyncio.to_thread(for_a_future, embed)
-            case Pull():
-                return await _pull(request)
             case Merge():
                 return await self._begin_merge(request)
             case Join(merging=AsyncMerging() as merging):
@@ -240,7 +246,10 @@ class AsyncPostgresStore(AsyncStore):
         assert merge.before is None or isinstance(merge.before, AsyncMerging)
         merging = AsyncMerging(merge.before)
         if self._blocks.innermost is None:
+            self._open_pool()
             merging.task = asyncio.create_task(merging.run(partial(self._merge_in_turn, merge, merging)))
+            self._under_way.add(merging)
+            merging.task.add_done_callback(lambda _: self._under_way.discard(merging))
         else:  # the caller's transaction has one connection
             try:
                 merging.task.set_result(await self._merge(merge, merging))
@@ -263,7 +272,7 @@ class AsyncPostgresStore(AsyncStore):
             except KompanionError:  # of the batch before it, perhaps: at its turn it will show
                 pass
             if not await turn.come():
-                return []
+                raise pg_protocol.closed("connect_async")
         return await self._merge(merge, turn)
 
     async def _merge(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
@@ -273,6 +282,7 @@ class AsyncPostgresStore(AsyncStore):
                     return await self._stage_and_merge(conn, merge, turn)
 
     async def _stage_and_merge(self, conn: Conn, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
+        turn.conn = conn
         turn.stage((await (await conn.execute(pg_protocol.STAGE_SQL)).fetchall())[0]["at"])
         async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
             copy.set_types(pg_protocol.STAGE_ITEMS_TYPES)
@@ -287,16 +297,3 @@ class AsyncPostgresStore(AsyncStore):
                 for row in merge.chunks:
                     await copy.write_row(row)
         return await (await conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True)).fetchall()
-
-
-async def _pull(request: Pull) -> tuple[Any, list[Any]]:
-    if not isinstance(request.source, AsyncIterable):
-        source = iter(request.source)
-        return source, list(islice(source, request.size))
-    async_source = aiter(request.source)
-    batch: list[Any] = []
-    async for element in async_source:
-        batch.append(element)
-        if len(batch) == request.size:
-            break
-    return async_source, batch

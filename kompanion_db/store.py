@@ -10,7 +10,8 @@ from .binding import abind, abind_text, bind, bind_text
 from .keeping import AsyncKeeping, Keeping
 from .operations import bulk, embedding, models, namespaces, reading, searching, transfer, tuning, writing
 from .operations.embedding import Context
-from .requests import Request, Steps, drive
+from .pulling import AsyncSource, Source
+from .requests import Pull, Request, Steps, drive
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Store")
@@ -28,7 +29,7 @@ class Store(Keeping):
 
     @abstractmethod
     def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
 
     @abstractmethod
     def close(self) -> None:
@@ -36,7 +37,8 @@ class Store(Keeping):
 
     def run(self, operation: Steps[T]) -> T:
         """Drive an operation to its end; its result."""
-        return drive(operation, self.answer)
+        with Source() as source:
+            return drive(operation, lambda asked: source.pull(asked) if isinstance(asked, Pull) else self.answer(asked))
 
     @abstractmethod
     def transaction(self: S) -> AbstractContextManager[S]:
@@ -106,7 +108,7 @@ class AsyncStore(AsyncKeeping):
 
     @abstractmethod
     async def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -114,20 +116,21 @@ class AsyncStore(AsyncKeeping):
 
     async def run(self, operation: Steps[T]) -> T:
         """Drive an operation to its end; its result."""
-        try:
-            request = next(operation)
-            while True:
-                try:
-                    answer = await self.answer(request)
-                except Exception as exc:
-                    request = operation.throw(exc)
-                else:
-                    request = operation.send(answer)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            operation.close()  # broken off: what it has under way ends too
+        async with AsyncSource() as source:
+            try:
+                request = next(operation)
+                while True:
+                    try:
+                        answer = await (source.pull(request) if isinstance(request, Pull) else self.answer(request))
+                    except Exception as exc:
+                        request = operation.throw(exc)
+                    else:
+                        request = operation.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            finally:
+                operation.close()  # broken off: what it has under way ends too
 
     @abstractmethod
     def transaction(self: A) -> AbstractAsyncContextManager[A]:

@@ -30,6 +30,8 @@ class _Turn:
     kept: bool
     staged: Any
     """Set when it was staged, or has failed: what the next one writes is younger."""
+    conn: Any = None
+    """The connection it was last made on."""
     since: datetime | None = None
     """When it was first staged, by the server's clock; what it writes is as old, though it be made again."""
 
@@ -49,7 +51,10 @@ class _Turn:
 
 
 class Merging(_Turn):
-    """A merge in the hands of a thread."""
+    """A merge in the hands of a thread.
+
+    Each has a thread of its own: of a number of them, loads whose iterators take their time could have all, and wait.
+    """
 
     def __init__(self, before: Merging | None) -> None:
         self.kept = before is None
@@ -58,12 +63,17 @@ class Merging(_Turn):
         self._decided = threading.Event()
         self.future: Future[list[Row]] = Future()
 
-    def run(self, merge: Callable[[], list[Row]]) -> list[Row]:
+    def start(self, merge: Callable[[], list[Row]]) -> None:
         """Make the merge, once the one before it is staged."""
+        threading.Thread(target=self._run, args=(merge,), name="kompanion-merge").start()
+
+    def _run(self, merge: Callable[[], list[Row]]) -> None:
         if self._before_staged is not None:
             self._before_staged.wait()
         try:
-            return merge()
+            self.future.set_result(merge())
+        except BaseException as exc:
+            self.future.set_exception(exc)
         finally:
             self.staged.set()
 

@@ -58,3 +58,30 @@ async def test_a_cancelled_call_does_not_wait_for_a_slow_embedder_which_holds_no
         finally:
             embedder.let_go.set()
         assert [item.content for item in await asyncio.wait_for(store.list_items("acme"), 60)] == ["text"]
+
+
+class Asking:
+    """An embedder that asks for its dim when it is first wanted, and is answered by what runs on the loop."""
+
+    name = "asking"
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+
+    @property
+    def dim(self) -> int:
+        assert self.answered.wait(5)
+        return 8
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        return HashEmbedder(8).embed_documents(texts)
+
+    def embed_query(self, text: str) -> Any:
+        return HashEmbedder(8).embed_query(text)
+
+
+async def test_an_embedder_that_has_to_ask_for_its_dim_does_not_stop_the_loop(home: engines.Home) -> None:
+    embedder = Asking()
+    asyncio.get_running_loop().call_later(0.1, embedder.answered.set)
+    async with await connect_async(home.url, embedder=embedder) as store:
+        assert [(model.model, model.dim) for model in await store.list_models()] == [("asking", 8)]

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import apsw
 import engines
+import psycopg
+import psycopg_pool
 import pytest
 import servers
-from sharing import hurry, started
+from sharing import Undone, hurry, started
 
 import kompanion_db
 from kompanion_db import HashEmbedder, connect, connect_async, errors, pg_errors
@@ -236,3 +239,50 @@ def test_a_revert_that_was_overtaken_in_its_transaction_undoes_nothing_of_it(one
             store.revert_item("acme", "k", 1)
         assert [r.content for r in store.item_history("acme", "k")] == ["first", "second", "first", "newer"]
         assert {item.key for item in store.list_items("acme")} == {"a", "k"}
+
+
+THEIRS = [
+    psycopg.errors.UniqueViolation("of another table"),
+    psycopg_pool.PoolTimeout("of another pool"),
+    psycopg.Rollback(),
+    apsw.BusyError("of another file"),
+]
+
+
+@pytest.mark.parametrize("raised", THEIRS, ids=repr)
+async def test_what_is_raised_in_a_block_comes_out_as_it_is(one_home: engines.Home, raised: Exception) -> None:
+    with connect(one_home.url) as store:
+        with pytest.raises(type(raised)) as told, store.transaction():  # noqa: PT012 - the block is what raises
+            store.upsert_item("acme", "k", "text")
+            raise raised
+        assert told.value is raised
+    async with await connect_async(one_home.url) as tasks:
+        with pytest.raises(type(raised)) as told:  # noqa: PT012
+            async with tasks.transaction():
+                await tasks.upsert_item("acme", "k", "text")
+                raise raised
+        assert told.value is raised
+        assert await tasks.list_items("acme") == []
+
+
+async def test_tasks_of_a_thread_undo_nothing_of_each_other_in_a_store_of_threads(one_home: engines.Home) -> None:
+    with connect(one_home.url) as store:
+
+        async def undone() -> None:
+            with store.transaction():
+                store.upsert_item("acme", "undone", "text")
+                await asyncio.sleep(0.2)
+                raise Undone
+
+        async def refused() -> None:
+            await asyncio.sleep(0.1)
+            with store.transaction():
+                store.upsert_item("acme", "refused", "text")
+
+        with store.transaction():
+            store.upsert_item("acme", "kept", "text")
+            told = await asyncio.gather(undone(), refused(), return_exceptions=True)
+            store.upsert_item("acme", "kept too", "text")
+        assert list(map(type, told)) == [Undone, errors.ConnectionFailed]
+        assert getattr(told[1], "hint", None) == "Use connect_async."
+        assert {item.key for item in store.list_items("acme")} == {"kept", "kept too"}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
+from collections.abc import AsyncIterator, Iterator
 
 import engines
 import pytest
+import servers
+from sharing import hurry, started
 
 import kompanion_db
 from kompanion_db import NewItem, errors
@@ -75,3 +80,101 @@ def test_a_writer_between_two_batches_of_a_load_is_waited_for_and_let_through(ho
 def test_with_a_single_connection_the_batches_follow_each_other(home: engines.Home) -> None:
     with kompanion_db.connect(home.url, max_size=1) as store:
         assert load(store, [item for n in range(5) for item in batch(f"b{n}")]).inserted == 100
+
+
+def two_batches() -> Iterator[NewItem]:
+    """Side by side, as they are in two namespaces."""
+    yield from batch("first")
+    yield from (NewItem("beside", "text", f"second {n}") for n in range(20))
+
+
+def broken_off() -> Iterator[NewItem]:
+    yield from two_batches()
+    time.sleep(0.2)
+    raise KeyboardInterrupt
+
+
+def test_once_a_store_is_closed_nothing_is_kept_of_a_load_that_was_broken_off(one_db: servers.Database) -> None:
+    store = kompanion_db.connect(one_db.url)
+    seen: list[set[str]] = []
+    with kompanion_db.connect(one_db.url) as other:
+
+        def close() -> None:
+            store.close()
+            seen.append(keys(other))
+
+        with other.transaction():
+            other.upsert_item("acme", "first 00", "theirs")
+            with pytest.raises(KeyboardInterrupt):
+                store.upsert_items(broken_off(), batch_size=20)
+            closing = threading.Thread(target=close)
+            closing.start()
+            time.sleep(0.3)
+        closing.join(60)
+        time.sleep(0.3)
+        assert seen == [keys(other)] == [{"first"}]
+
+
+def test_a_closed_store_lets_no_batch_wait_for_a_writer_longer_than_its_timeout(one_db: servers.Database) -> None:
+    store = kompanion_db.connect(one_db.url)
+    hurry(store)
+    with kompanion_db.connect(one_db.url) as other:
+        with other.transaction():
+            other.upsert_item("acme", "first 00", "theirs")
+            with pytest.raises(KeyboardInterrupt):
+                store.upsert_items(broken_off(), batch_size=20)
+            store.close()
+        time.sleep(0.3)
+        assert [item.content for item in other.list_items("acme")] == ["theirs"]
+
+
+def test_a_load_whose_store_is_closed_meanwhile_says_so(one_db: servers.Database) -> None:
+    store = kompanion_db.connect(one_db.url)
+    begun, go = threading.Event(), threading.Event()
+    said: list[type] = []
+
+    def items() -> Iterator[NewItem]:
+        yield from two_batches()
+        begun.set()
+        go.wait(60)
+
+    def work() -> None:
+        try:
+            store.upsert_items(items(), batch_size=20)
+        except errors.KompanionError as exc:
+            said.append(type(exc))
+
+    loading = started(work)
+    begun.wait(60)
+    store.close()
+    go.set()
+    loading.join(60)
+    assert said == [errors.ConnectionFailed]
+
+
+async def test_once_a_store_is_closed_nothing_is_kept_of_a_load_that_was_cancelled(one_db: servers.Database) -> None:
+    store = await kompanion_db.connect_async(one_db.url)
+    with kompanion_db.connect(one_db.url) as other, kompanion_db.connect(one_db.url) as witness:
+
+        async def items() -> AsyncIterator[NewItem]:
+            for item in two_batches():
+                yield item
+            await asyncio.sleep(600)
+
+        async def close() -> set[str]:
+            await store.close()
+            return keys(witness)
+
+        with other.transaction():
+            other.upsert_item("acme", "first 00", "theirs")
+            loading = asyncio.create_task(store.upsert_items(items(), batch_size=20))
+            await asyncio.sleep(0.3)
+            loading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await loading
+            closing = asyncio.create_task(close())
+            await asyncio.sleep(0.3)
+        assert await asyncio.wait_for(closing, 60) == {"first"}
+        await asyncio.sleep(0.3)
+        assert keys(witness) == {"first"}
+        assert len(witness.list_items("acme", page_size=1000)) == 20

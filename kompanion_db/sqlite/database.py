@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import apsw
 
+from ..around import around
 from ..blocks import Block, Blocks
 from ..errors import ConnectionFailed, NotInstalled
 from ..forking import check_process
@@ -180,7 +181,11 @@ class Database:
     @contextmanager
     def bound(self) -> Iterator[None]:
         """One transaction for all calls of this context; nests as savepoints."""
-        with self.session(write=True) as session, self._blocks.inside(session, session.give_up):
+        with (
+            self.lent() as session,
+            around(session.transaction(write=True), translated),
+            self._blocks.inside(session, session.give_up),
+        ):
             yield
 
     def close(self) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..operations.embedding import Context, adopt_embedder, need_embedder
-from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Pull, Request, Row, RunAll
+from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, Row, RunAll
 from ..snapshots import Snapshot, sqlite_snapshot
 from ..store import Store
 from ..types import Finding
@@ -89,7 +88,7 @@ class SqliteStore(Store):
         return upkeep.doctor(self.database.place, repair)
 
     def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
         match request:
             case Call():
                 return self._call(request)
@@ -97,9 +96,6 @@ class SqliteStore(Store):
                 return need_embedder(self.context, "content").embed_documents(request.texts)
             case EmbedQuery():
                 return need_embedder(self.context, "query").embed_query(request.text)
-            case Pull():
-                source = iter(request.source)
-                return source, list(islice(source, request.size))
             case Merge():
                 return Turn(partial(self._merge, request))
             case Join(merging=Turn() as turn):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ..cancelling import for_a_future
 from ..errors import ConnectionFailed
 from ..operations.embedding import Context
+from ..pulling import AsyncSource
 from ..requests import EmbedDocuments, EmbedQuery, Ended, Pull, Request, Steps, advance
 from ..store import AsyncStore
 from ..types import Finding
@@ -63,9 +64,9 @@ class AsyncSqliteStore(AsyncStore):
     async def run(self, operation: Steps[T]) -> T:
         """Drive an operation to its end on worker threads; its result. Cancelled, it ends before its next request.
 
-        What comes from an async iterator is pulled here, in the caller's own context, and others have its turn
-        meanwhile: the iterator may work with the store, also in a block that it holds open from one pull to the next.
-        Nor does an embedder take a turn: it needs no connection, and nobody waits for it any more once it is cancelled.
+        While it pulls others have its turn: an async iterator may work with the store, also in a block that it holds
+        open from one pull to the next. Nor does an embedder take a turn: it needs no connection, and nobody waits for
+        it any more once it is cancelled.
         """
         store = self.store
         broken_off = threading.Event()
@@ -76,31 +77,31 @@ class AsyncSqliteStore(AsyncStore):
             return store.answer(request)
 
         resume: Callable[[], Request] = partial(next, operation)
-        try:
-            while True:
-                async with self.turns.mine():
-                    found = await self.turns.run(
-                        partial(advance, operation, resume, answer, _without_turn), stop=broken_off.set
-                    )
-                if isinstance(found, Ended):
-                    return found.result
-                try:
-                    resume = partial(operation.send, await self._beside(found))
-                except Exception as exc:
-                    resume = partial(operation.throw, exc)
-        finally:
-            operation.close()  # broken off: what it has under way ends too
+        async with AsyncSource() as source:
+            try:
+                while True:
+                    async with self.turns.mine():
+                        found = await self.turns.run(
+                            partial(advance, operation, resume, answer, _without_turn), stop=broken_off.set
+                        )
+                    if isinstance(found, Ended):
+                        return found.result
+                    try:
+                        beside = source.pull(found) if isinstance(found, Pull) else self._beside(found)
+                        resume = partial(operation.send, await beside)
+                    except Exception as exc:
+                        resume = partial(operation.throw, exc)
+            finally:
+                operation.close()  # broken off: what it has under way ends too
 
     async def answer(self, request: Request) -> Any:
-        """Carry out one request of an operation; its answer."""
+        """Carry out one request of an operation, but for a Pull; its answer."""
         if _without_turn(request):
             return await self._beside(request)
         return await self._call(lambda: self.store.answer(request))
 
     async def _beside(self, request: Request) -> Any:
         """Carry out a request that needs no connection. Cancelled, it ends at once, and an embedder for itself."""
-        if isinstance(request, Pull):
-            return await _pull(request)
         return await asyncio.to_thread(for_a_future, partial(self.store.answer, request))
 
     async def _call(self, work: Callable[[], T]) -> T:
@@ -170,16 +171,4 @@ class AsyncSqliteStore(AsyncStore):
 
 
 def _without_turn(request: Request) -> bool:
-    if isinstance(request, Pull):
-        return isinstance(request.source, AsyncIterable)
-    return isinstance(request, (EmbedDocuments, EmbedQuery))
-
-
-async def _pull(request: Pull) -> tuple[Any, list[Any]]:
-    source = aiter(request.source)
-    batch: list[Any] = []
-    async for element in source:
-        batch.append(element)
-        if len(batch) == request.size:
-            break
-    return source, batch
+    return isinstance(request, (EmbedDocuments, EmbedQuery, Pull))
