@@ -58,7 +58,8 @@ def test_a_build_that_fails_leaves_the_index_that_serves_though_psql_goes_on(dat
     assert "the disk is full" in done.stderr
     assert "the new index of 'm' is not there or invalid, as its build failed; what there was serves on" in done.stderr
     assert (
-        "HINT:  Mend what the build said, then again: select statement from kompanion.index_statements" in done.stderr
+        "HINT:  Mend what the build said, then again, with kind and lists if those were given: select statement from kompanion.index_statements"
+        in done.stderr
     )
     assert _indexes(database) == [serving]
     assert _rows_at_build(database) == 77
@@ -98,7 +99,7 @@ def test_an_index_that_was_replaced_but_not_dropped_is_dropped_by_the_same_state
         left = conn.execute("select step, statement from kompanion.index_statements('m')").fetchall()
         assert left == [(1, "drop index concurrently if exists kompanion.embeddings_ann_1_old")]
         advice = conn.execute("select statement from kompanion.index_advice('m') where advice ~ 'replaced'").fetchall()
-        assert advice == [("drop index concurrently if exists kompanion.embeddings_ann_1_old",)]
+        assert advice == [("drop index concurrently if exists kompanion.embeddings_ann_1_old;",)]
     assert database.psql(BUILD).returncode == 0
     assert _indexes(database) == [("embeddings_ann_1", "hnsw", True)]
 
@@ -153,7 +154,7 @@ def test_a_reader_that_stays_in_its_transaction_blocks_no_build_and_no_other_rea
         ).fetchone() == (10,)
         builder.execute("commit")
         advice = conn.execute("select statement from kompanion.index_advice('m') where advice ~ 'replaced'").fetchall()
-        assert advice == [("drop index concurrently if exists kompanion.embeddings_ann_1_old",)]
+        assert advice == [("drop index concurrently if exists kompanion.embeddings_ann_1_old;",)]
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="former build has left") as refused:
             builder.execute("select kompanion.ensure_index('m', kind => 'ivfflat', lists => 5)")
         reader.rollback()
@@ -210,9 +211,9 @@ def test_an_index_that_another_role_is_building_is_left_alone_and_one_that_broke
         builder.cancel()
         building.join(60)
         other.rollback()
-        left = [("drop index concurrently if exists kompanion.embeddings_ann_1_new",)]
-        assert conn.execute(advice).fetchall() == left
-        assert conn.execute(statements).fetchall()[:1] == left
+        left = "drop index concurrently if exists kompanion.embeddings_ann_1_new"
+        assert conn.execute(advice).fetchall() == [(f"{left};",)]
+        assert conn.execute(statements).fetchall()[:1] == [(left,)]
 
 
 def _try(conn: psycopg.Connection[Any], statement: str) -> None:
