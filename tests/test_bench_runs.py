@@ -71,7 +71,7 @@ def test_help_does_without_the_extra_and_a_run_names_it(tmp_path: Path) -> None:
     for name in ("filtered_search", "ivfflat_lists", "growth", "ingest", "upsert", "embedded", "all"):
         out, err = python("-c", f"{EXTRA}from bench import {name}; {name}.main(['--help'])").communicate()
         assert out.startswith("usage: python -m bench."), err
-    with pytest.raises(SystemExit, match=r"not installed: no_such_package\..* pip install 'kompanion-db\[bench\]'"):
+    with pytest.raises(SystemExit, match=r"not installed: no_such_package\..* pip install -e '\.\[bench\]'"):
         command.need("json", "no_such_package")
 
 
