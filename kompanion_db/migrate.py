@@ -22,6 +22,7 @@ from yoyo import read_migrations
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import default_migration_table
 
+from . import arguments as check
 from .errors import BadArgument, KompanionError, NotInstalled, PermissionDenied
 from .pg_errors import translated
 from .sqlite.errors import translated as sqlite_translated
@@ -109,6 +110,7 @@ def rollback(
     The data in the tables of an undone migration is dropped with them. Raises what :func:`migrate`
     raises, and KompanionError when a migration has no rollback file.
     """
+    count = check.integer("count", count)
     if count is not None and (count < 0 or to is not None):
         raise BadArgument(f"count: {count} is negative" if count < 0 else "count: is given beside to", hint="Give one.")
     folder = folder or _folder_of(url)
@@ -266,7 +268,8 @@ def _folder_of(url: str) -> Path:
 
 @contextmanager
 def _locked_backend(url: str, lock_timeout: float) -> Iterator[KompanionPostgresBackend | KompanionSqliteBackend]:
-    if not lock_timeout >= 0:
+    seconds = check.number("lock_timeout", lock_timeout)
+    if seconds is None or seconds < 0:
         raise BadArgument(f"lock_timeout: {lock_timeout} is no time", hint="Give seconds from 0 on, such as 60.")
     if is_sqlite(url):
         file = DatabaseURI("kompanion+sqlite", None, None, None, None, str(place_of(url).path), {})

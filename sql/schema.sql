@@ -5550,6 +5550,11 @@ declare
     v_model integer := (select m.model_id from _model(release_embeddings.model) m);
     v_count bigint;
 begin
+    if cardinality(namespace_ids) is distinct from cardinality(chunk_ids) then
+        raise exception using
+            errcode = 'KM007', message = 'namespace_ids, chunk_ids: differ in length',
+            hint    = 'Give one of each for every chunk, as pending_embeddings returned them.';
+    end if;
     with held as materialized (
         select q.namespace_id, q.chunk_id
         from embedding_queue q

@@ -129,7 +129,7 @@ def test_get_and_history_of_what_is_not_there_exit_with_3(one_home: engines.Home
         ("models retire nobody", 1, "error: model"),
         ("rollback", 2, "error: Invalid value for --yes: "),
         ("rollback --yes --count 0 --to zero", 1, "error: count: is given beside to"),
-        ("migrate --lock-timeout nan", 1, "error: lock_timeout: nan is no time"),
+        ("migrate --lock-timeout nan", 1, "error: lock_timeout: nan is no finite number"),
         ("index --metadata-key n --lists 3", 2, "error: Invalid value for --lists: goes with a vector index"),
         ("index --type number", 2, "error: Invalid value for --type: goes with --metadata-key"),
         ("nonsense", 2, "error: No such command 'nonsense'"),

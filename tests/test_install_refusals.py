@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import catalog
 import pytest
@@ -11,7 +12,7 @@ import servers
 
 from kompanion_db import embedded
 from kompanion_db.dev import install_script
-from kompanion_db.errors import PermissionDenied, UnsupportedServer
+from kompanion_db.errors import BadArgument, PermissionDenied, UnsupportedServer
 from kompanion_db.migrate import migrate, migration_ids, rollback
 
 IDS = list(migration_ids())
@@ -163,3 +164,11 @@ def test_an_owner_who_may_not_create_roles_installs_on_a_cluster_without_ours_an
 
 def _host(url: str) -> str:
     return url.split("host=", 1)[1]
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(True, 9), ("1", 9), (1.5, 9), (-1, 9), (1, None), (1, "9"), (1, -1)])
+def test_a_count_or_a_time_that_is_none_undoes_nothing(one_db: servers.Database, count: Any, seconds: Any) -> None:
+    before = catalog.history(one_db)
+    with pytest.raises(BadArgument, match=r"^(count|lock_timeout): "):
+        rollback(one_db.url, count, lock_timeout=seconds)
+    assert catalog.history(one_db) == before

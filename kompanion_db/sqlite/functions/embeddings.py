@@ -164,8 +164,13 @@ def release_embeddings(
 ) -> list[Row]:
     """Give back what a worker has claimed and cannot embed, for the next to claim; how many there were."""
     model_id = find_model(session, model).model_id
+    if len({None if c is None else len(c) for c in (namespace_ids, chunk_ids)}) > 1:
+        raise BadArgument(
+            "namespace_ids, chunk_ids: differ in length",
+            hint="Give one of each for every chunk, as pending_embeddings returned them.",
+        )
     released = 0
-    for namespace_id, chunk_id in zip_longest(namespace_ids or (), chunk_ids or ()):
+    for namespace_id, chunk_id in zip(namespace_ids or (), chunk_ids or (), strict=True):
         released += session.run(
             """
             update embedding_queue set leased_until = null, worker = null
