@@ -27,6 +27,9 @@ FILTER_MAX_DEPTH = 32
 # A \u0000 in JSON text: an odd number of backslashes before u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
+MAX_DIM = 16_000
+"""Limit of pgvector's type."""
+
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 
 
@@ -218,6 +221,11 @@ def _floats(name: str, value: Any, axes: int) -> Vector:
         )
     if array.shape[-1] == 0:
         raise BadVector(f"{name}: is empty", hint="Leave out what has no embedding.")
+    if array.shape[-1] > MAX_DIM:
+        raise BadVector(
+            f"{name}: has dimension {array.shape[-1]}, models have at most {MAX_DIM}",
+            hint="Embed with a smaller model.",
+        )
     # What has a finite square has finite elements; to look at each takes longer.
     if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
         raise BadVector(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from pgvector.psycopg.vector import register_vector_info
-from psycopg import BaseConnection, adapters
+from psycopg import BaseConnection
 from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.errors import Diagnostic
 from psycopg.pq import Format
@@ -50,12 +50,6 @@ VECTOR_TYPE_SQL = """
     where x.extname = 'vector'"""
 """Finds pgvector's type in whatever schema it lives."""
 
-STAGE_ITEMS_SQL = """copy pg_temp.staged_items (ord, namespace, namespace_id, key, content, metadata, tags, thread,
-    user_key, expires_at, expected_revision, actor, created_at) from stdin (format binary)"""
-STAGE_ITEMS_TYPES: list[int | str] = ["int4", "text", "uuid", "text", "text", "jsonb", "text[]"]
-STAGE_ITEMS_TYPES += ["text", "text", "timestamptz", "int4", "text", "timestamptz"]
-STAGE_CHUNKS_SQL = """copy pg_temp.staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
-    from stdin (format binary)"""
 STAGE_SQL = "select kompanion.begin_staging() as at"
 MERGE_SQL = "select m.status, count(*)::integer as items from kompanion.merge_staged(%s, %s) m group by m.status"
 
@@ -74,17 +68,6 @@ def _statement(function: str, names: tuple[str, ...]) -> str:
 def statement(call: Call) -> tuple[str, Mapping[str, Any]]:
     """The one statement of a call, every argument by name, and its parameters."""
     return _statement(call.function, tuple(call.arguments)), call.arguments
-
-
-class _JsonTextDumper(Dumper):
-    """JSON that is text already, in the binary form of jsonb: a version byte and the text. Only COPY asks for it."""
-
-    format = Format.BINARY
-    oid = adapters.types["jsonb"].oid
-
-    def dump(self, obj: Any) -> Buffer | None:
-        data: bytes = obj.encode()
-        return b"\x01" + data
 
 
 def _loads(data: bytes | str) -> Any:
@@ -147,11 +130,10 @@ def vector_type(row: Mapping[str, Any] | None) -> TypeInfo:
 
 
 def register_types(conn: BaseConnection[Any], vector: TypeInfo) -> None:
-    """Teach a connection numpy arrays for vectors, and JSON text for staging."""
+    """Teach a connection numpy arrays for vectors, and to read JSON."""
     register_vector_info(conn, vector)
     set_json_loads(_loads, conn)
     conn.adapters.register_dumper("numpy.ndarray", _array_dumper(vector.oid))
-    conn.adapters.register_dumper(None, _JsonTextDumper)
     conn.adapters.register_loader(vector.oid, _ArrayLoader)
 
 
@@ -159,41 +141,6 @@ def register_types(conn: BaseConnection[Any], vector: TypeInfo) -> None:
 def _array_dumper(oid: int) -> type[_ArrayDumper]:
     # One class for all connections: psycopg keeps what it knows of each class for ever.
     return type("_VectorDumper", (_ArrayDumper,), {"oid": oid})
-
-
-def staged_chunk_types(vector: TypeInfo) -> list[int | str]:
-    """Column types of the COPY of staged chunks."""
-    return ["int4", "int4", "text", "int4", "int4", vector.oid]
-
-
-def whole_contents(rows: Sequence[Sequence[Any]]) -> Iterator[bytes] | None:
-    """The data of the COPY of staged chunks, many rows at once; None unless each is a whole content with its vector."""
-    dim = len(rows[0][5]) if rows and rows[0][5] is not None else 0
-    if not 0 < dim < 1 << 15 or any(row[2:5] != _WHOLE or row[5] is None or len(row[5]) != dim for row in rows):
-        return None
-    return _whole_contents(rows, dim)
-
-
-_WHOLE = (None, None, None)  # content, start_offset, end_offset
-_BLOCK = 256  # rows, so that no piece of memory is so large that it comes fresh from the system
-
-
-def _whole_contents(rows: Sequence[Sequence[Any]], dim: int) -> Iterator[bytes]:
-    integers = ["fields:2", "ord_length:4", "ord:4", "ordinal_length:4", "ordinal:4", "null_1:4", "null_2:4"]
-    integers += ["null_3:4", "vector_length:4", "dim:2", "unused:2"]
-    layout: list[Any] = [(name, f">i{size}") for name, size in (integer.split(":") for integer in integers)]
-    data = np.zeros(_BLOCK, np.dtype([*layout, ("vector", ">f4", dim)]))
-    data["fields"], data["ord_length"], data["ordinal_length"] = 6, 4, 4
-    data["null_1"] = data["null_2"] = data["null_3"] = -1
-    data["vector_length"], data["dim"] = 4 + 4 * dim, dim
-    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        used = data[: len(block)]
-        used["ord"], used["ordinal"] = [row[0] for row in block], [row[1] for row in block]
-        used["vector"] = [row[5] for row in block]
-        yield used.tobytes()
-    yield b"\xff\xff"
 
 
 def connection_kwargs(url: str, prepare: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from . import embedded, pg_protocol
+from . import embedded, pg_protocol, staging
 from .around import around
 from .blocks import Blocks
 from .errors import ConnectionFailed, KompanionError
@@ -222,25 +222,26 @@ class PostgresStore(Store):
 
     def _begin_merge(self, merge: Merge) -> Merging:
         assert merge.before is None or isinstance(merge.before, Merging)
+        batch = staging.Batch([*staging.items(merge.items)], [*staging.chunks(merge.chunks)], merge.model)
         merging = Merging(merge.before)
         check_process(self._pid)  # a fork has no threads
         if self._blocks.innermost is None:
             self._open_pool()
             self._under_way.add(merging)
             merging.future.add_done_callback(lambda _: self._under_way.discard(merging))
-            merging.start(partial(self._merge_in_turn, merge, merging))
+            merging.start(partial(self._merge_in_turn, batch, merging))
         else:  # the caller's transaction is this thread's
             try:
-                merging.future.set_result(self._merge(merge, merging))
+                merging.future.set_result(self._merge(batch, merging))
             except Exception as exc:
                 merging.future.set_exception(exc)  # told at its turn, as of one that is under way
         return merging
 
-    def _merge_in_turn(self, merge: Merge, turn: Merging) -> list[DictRow]:
+    def _merge_in_turn(self, batch: staging.Batch, turn: Merging) -> list[DictRow]:
         if not turn.kept:
             try:
                 with self._places, self._connection() as conn, translated(), conn.transaction():
-                    rows = self._stage_and_merge(conn, merge, turn)
+                    rows = self._stage_and_merge(conn, batch, turn)
                     if turn.come(PATIENCE):
                         return rows
                     raise psycopg.Rollback
@@ -251,25 +252,17 @@ class PostgresStore(Store):
             if not turn.come():  # nobody asks for its rows, unless the store was closed
                 raise pg_protocol.closed("connect")
         with self._places:
-            return self._merge(merge, turn)
+            return self._merge(batch, turn)
 
-    def _merge(self, merge: Merge, turn: Merging) -> list[DictRow]:
+    def _merge(self, batch: staging.Batch, turn: Merging) -> list[DictRow]:
         with self._connection() as conn, translated(), conn.transaction():
-            return self._stage_and_merge(conn, merge, turn)
+            return self._stage_and_merge(conn, batch, turn)
 
-    def _stage_and_merge(self, conn: Conn, merge: Merge, turn: Merging) -> list[DictRow]:
+    def _stage_and_merge(self, conn: Conn, batch: staging.Batch, turn: Merging) -> list[DictRow]:
         turn.conn = conn
         turn.stage(conn.execute(pg_protocol.STAGE_SQL).fetchall()[0]["at"])
-        with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
-            copy.set_types(pg_protocol.STAGE_ITEMS_TYPES)
-            for row in merge.items:
-                copy.write_row(row)
-        with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
-            if (blocks := pg_protocol.whole_contents(merge.chunks)) is not None:
-                for block in blocks:
+        for statement, data in ((staging.ITEMS_SQL, batch.items), (staging.CHUNKS_SQL, batch.chunks)):
+            with conn.cursor().copy(statement) as copy:
+                for block in data:
                     copy.write(block)
-            else:
-                copy.set_types(pg_protocol.staged_chunk_types(self._vector))
-                for row in merge.chunks:
-                    copy.write_row(row)
-        return conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True).fetchall()
+        return conn.execute(pg_protocol.MERGE_SQL, (batch.model, turn.since), binary=True).fetchall()

@@ -14,7 +14,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from . import arguments as check
-from . import embedded, pg_protocol
+from . import embedded, pg_protocol, staging
 from .around import async_around
 from .blocks import AsyncBlocks
 from .cancelling import for_a_future, to_its_end
@@ -244,26 +244,31 @@ class AsyncPostgresStore(AsyncStore):
 
     async def _begin_merge(self, merge: Merge) -> AsyncMerging:
         assert merge.before is None or isinstance(merge.before, AsyncMerging)
+        batch = staging.Batch([], [], merge.model)
+        for data, blocks in ((batch.items, staging.items(merge.items)), (batch.chunks, staging.chunks(merge.chunks))):
+            for block in blocks:
+                data.append(block)
+                await asyncio.sleep(0)
         merging = AsyncMerging(merge.before)
         if self._blocks.innermost is None:
             self._open_pool()
-            merging.task = asyncio.create_task(merging.run(partial(self._merge_in_turn, merge, merging)))
+            merging.task = asyncio.create_task(merging.run(partial(self._merge_in_turn, batch, merging)))
             self._under_way.add(merging)
             merging.task.add_done_callback(lambda _: self._under_way.discard(merging))
         else:  # the caller's transaction has one connection
             try:
-                merging.task.set_result(await self._merge(merge, merging))
+                merging.task.set_result(await self._merge(batch, merging))
             except Exception as exc:
                 merging.task.set_exception(exc)  # told at its turn, as of one that is under way
         return merging
 
-    async def _merge_in_turn(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
+    async def _merge_in_turn(self, batch: staging.Batch, turn: AsyncMerging) -> list[DictRow]:
         if not turn.kept:
             try:
                 async with self._connection() as conn:
                     with translated():
                         async with conn.transaction():
-                            rows = await self._stage_and_merge(conn, merge, turn)
+                            rows = await self._stage_and_merge(conn, batch, turn)
                             if await turn.come(PATIENCE):
                                 return rows
                             raise psycopg.Rollback
@@ -273,27 +278,19 @@ class AsyncPostgresStore(AsyncStore):
                 pass
             if not await turn.come():
                 raise pg_protocol.closed("connect_async")
-        return await self._merge(merge, turn)
+        return await self._merge(batch, turn)
 
-    async def _merge(self, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
+    async def _merge(self, batch: staging.Batch, turn: AsyncMerging) -> list[DictRow]:
         async with self._connection() as conn:
             with translated():
                 async with conn.transaction():
-                    return await self._stage_and_merge(conn, merge, turn)
+                    return await self._stage_and_merge(conn, batch, turn)
 
-    async def _stage_and_merge(self, conn: Conn, merge: Merge, turn: AsyncMerging) -> list[DictRow]:
+    async def _stage_and_merge(self, conn: Conn, batch: staging.Batch, turn: AsyncMerging) -> list[DictRow]:
         turn.conn = conn
         turn.stage((await (await conn.execute(pg_protocol.STAGE_SQL)).fetchall())[0]["at"])
-        async with conn.cursor().copy(pg_protocol.STAGE_ITEMS_SQL) as copy:
-            copy.set_types(pg_protocol.STAGE_ITEMS_TYPES)
-            for row in merge.items:
-                await copy.write_row(row)
-        async with conn.cursor().copy(pg_protocol.STAGE_CHUNKS_SQL) as copy:
-            if (blocks := pg_protocol.whole_contents(merge.chunks)) is not None:
-                for block in blocks:
+        for statement, data in ((staging.ITEMS_SQL, batch.items), (staging.CHUNKS_SQL, batch.chunks)):
+            async with conn.cursor().copy(statement) as copy:
+                for block in data:
                     await copy.write(block)
-            else:
-                copy.set_types(pg_protocol.staged_chunk_types(self._vector))
-                for row in merge.chunks:
-                    await copy.write_row(row)
-        return await (await conn.execute(pg_protocol.MERGE_SQL, (merge.model, turn.since), binary=True)).fetchall()
+        return await (await conn.execute(pg_protocol.MERGE_SQL, (batch.model, turn.since), binary=True)).fetchall()

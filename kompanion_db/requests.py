@@ -69,7 +69,10 @@ class Turn(Protocol):
 
 @dataclass(frozen=True)
 class Merge:
-    """Start to stage rows by COPY and merge them, in one transaction that is kept at its turn; the answer is a Turn."""
+    """Start to stage rows by COPY and merge them, in one transaction that is kept at its turn; the answer is a Turn.
+
+    Once it is answered the rows may change: a caller may use the array of a vector again.
+    """
 
     items: Sequence[Sequence[Any]]
     chunks: Sequence[Sequence[Any]]

@@ -56,7 +56,7 @@ def find(**fields: Any) -> Call:
 BAD_VECTORS: dict[str, Any] = {
     "nan": [math.nan, 0, 0], "infinity": [0, math.inf, 0], "infinity_in_float32": [1e39, 0, 0], "wrong_dimension": [1, 0],
     "empty": [], "zero": [0, 0, 0], "two_axes": [[[1, 0, 0]]], "text": ["a", "b", "c"], "ragged": [[1], [1, 2]],
-    "complex": np.array([1, 2j, 0]), "huge": [10**400, 0, 0], "too_short": [1e-25, 2e-25, 0], "too_long": [2e19, 0, 0],
+    "complex": np.array([1, 2j, 0]), "huge": [10**400, 0, 0], "too_short": [1e-25, 2e-25, 0], "too_long": [2e19, 0, 0], "vast": [1.0] * 70_000,
 }  # fmt: skip
 for _name, _vector in BAD_VECTORS.items():
     refuses(errors.BadVector, "vectors", **{

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from uuid import uuid4
 
 import engines
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from kompanion_db import Chunk, NewItem, connect, pg_protocol
+from kompanion_db import Chunk, NewItem, Store, chunk_text, connect, pg_protocol
 from kompanion_db.errors import BadArgument
 
 ROWS, BLOCK = 600, 50
@@ -52,3 +58,67 @@ def test_ever_so_many_batches_leave_nothing_behind_in_the_client(home: engines.H
         for n in range(20):
             store.upsert_items([NewItem("acme", "text", str(n), metadata={"n": n})])
         assert classes() <= before + 1
+
+
+_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8).map("x".__add__)
+_zones = st.integers(-12 * 60, 12 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+_moments = st.datetimes(datetime(2100, 1, 1), datetime(9000, 1, 1), timezones=_zones)
+_numbers = st.floats(-4, 4, width=16).filter(bool)
+
+
+@st.composite
+def _items(draw: st.DrawFn) -> dict[str, Any]:
+    """The fields of an item with everything it may have, its content whole or in pieces, with vectors or without."""
+    content = draw(_texts)
+    chunks = draw(st.sampled_from([None, chunk_text(content, 3)]))
+    vector = st.lists(_numbers, min_size=3, max_size=3)
+    count = len(chunks or [0])
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "metadata": st.dictionaries(_texts, _texts | st.integers(-(10**20), 10**20) | st.booleans(), max_size=3),
+        "tags": st.lists(_texts, max_size=3),
+        "thread": _texts,
+        "user_key": _texts,
+        "actor": _texts,
+        "expires_at": _moments,
+        "created_at": _moments.map(lambda moment: moment - timedelta(days=365 * 200)),
+        "expected_revision": st.just(0),
+        "vectors": st.lists(vector if chunks is None else vector | st.none(), min_size=count, max_size=count),
+    }
+    return {"content": content, "chunks": chunks, **draw(st.fixed_dictionaries({}, optional=optional))}
+
+
+@pytest.fixture(scope="module")
+def loaded(engine: engines.Engine) -> Iterator[Store]:
+    home = engine.home()
+    with connect(home.url) as store:
+        store.register_model("m", 3)
+        yield store
+    home.drop()
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(items=st.lists(_items(), min_size=1, max_size=5))
+def test_a_load_writes_what_the_same_items_one_by_one_do(loaded: Store, items: list[dict[str, Any]]) -> None:
+    def written(namespace: str) -> list[Any]:
+        found = []
+        for n, item in enumerate(items):
+            stored = loaded.get_item(namespace, str(n))
+            assert stored is not None
+            fields = asdict(stored)
+            told = {
+                name: fields[name] for name in fields.keys() - {"namespace", "namespace_id", "item_id", "updated_at"}
+            }
+            if "created_at" not in item:
+                del told["created_at"]
+            pieces = [
+                (c.ordinal, c.content, c.start_offset, c.end_offset, None if c.vector is None else c.vector.tolist())
+                for c in loaded.get_chunks(namespace, str(n))
+            ]
+            found.append((told, pieces))
+        return found
+
+    one_by_one, at_once = f"one:{uuid4()}", f"many:{uuid4()}"
+    for n, item in enumerate(items):
+        loaded.upsert_item(one_by_one, str(n), **item, model="m")
+    loaded.upsert_items([NewItem(at_once, key=str(n), **item) for n, item in enumerate(items)], model="m")
+    assert written(at_once) == written(one_by_one)

@@ -60,10 +60,7 @@ def upsert_items(
 
     Raises what ``upsert_item`` raises, naming the item by its place in the batch; the batch then leaves nothing.
     """
-    if (check.integer("batch_size", batch_size) or 0) < 1:
-        raise BadArgument(f"batch_size: {batch_size} is less than 1", hint="Give 1 or more, such as 1000.")
-    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, (Iterable, AsyncIterable)):
-        raise BadArgument(f"items: is {type(items).__name__}, not a list or iterator of items", hint="Give a list.")
+    _check_arguments(items, batch_size)
     if context.embedder is not None and model is None:
         model = context.embedder.name
     counts: Counter[str] = Counter()
@@ -115,11 +112,20 @@ def upsert_items(
                 before=under_way[-1].turn if under_way else None,
             )
             under_way.append(_UnderWay(turn, names, places))
+            # Not to be held, nor looked at by the garbage collector, while the next are made.
+            del batch, fresh, item_rows, cut, order, chunk_rows
         yield from finish()
     finally:
         for merge in under_way:
             merge.turn.abandon()
     return BulkResult(counts.total(), counts["inserted"], counts["revised"], counts["unchanged"])
+
+
+def _check_arguments(items: Any, batch_size: Any) -> None:
+    if (check.integer("batch_size", batch_size) or 0) < 1:
+        raise BadArgument(f"batch_size: {batch_size} is less than 1", hint="Give 1 or more, such as 1000.")
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, (Iterable, AsyncIterable)):
+        raise BadArgument(f"items: is {type(items).__name__}, not a list or iterator of items", hint="Give a list.")
 
 
 def _places(items: list[NewItem]) -> set[int]:
@@ -159,9 +165,7 @@ def _cut(context: Context, items: list[NewItem], model: str | None) -> Steps[dic
         if item.chunks is not None:
             chunk_arguments("chunks", "starts", "ends", item.chunks, f"items[{n}].")
         if item.vectors is not None:
-            given = check.vectors(f"items[{n}].vectors", item.vectors)
-            # Kept as it is now: it is sent while the caller, who may use the array again, makes the next ones.
-            cut[n] = (item.chunks, [None if vector is None else vector.copy() for vector in given])
+            cut[n] = (item.chunks, check.vectors(f"items[{n}].vectors", item.vectors))
         elif item.chunks is not None:
             cut[n] = (item.chunks, None)
     if context.embedder is not None:

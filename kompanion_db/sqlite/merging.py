@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from ..errors import BadArgument
+from ..ids import new_ids
 from ..requests import Row
 from ..types import Vector
 from . import values
@@ -20,7 +21,6 @@ from .functions.checks import check_content, check_moment, check_name, dumped, e
 from .functions.namespaces import namespace_no
 from .functions.scopes import thread_no, user_no
 from .functions.writing import upsert_item
-from .ids import new_ids
 from .models import Model, check_vector, find_model, fit
 from .session import Session
 from .vectors import append_vectors

@@ -10,12 +10,12 @@ from uuid import UUID
 import numpy as np
 
 from ...errors import BadArgument
+from ...ids import new_id
 from ...requests import Row
 from ...types import Vector
 from .. import values
 from ..chunks import check_chunks, insert_chunks, is_visible, replace_chunks
 from ..documents import metadata_text
-from ..ids import new_id
 from ..items import Body, Stored, check_expected, find_item, revise, written
 from ..models import Model, check_vectors, find_model
 from ..registry import function
