@@ -45,3 +45,13 @@ def test_of_the_nearest_items_as_many_are_found_as_was_asked_for(filled: kompani
         assert len({hit.key for hit in hits}) == k
         found += len(true & {hit.key for hit in hits})
     assert found / (k * len(QUERIES)) >= 0.94
+
+
+@pytest.mark.parametrize("target", [0.3, 0.6, 0.95])
+def test_recall_is_measured_in_items_as_users_get_them(filled: kompanion_db.Store, target: float) -> None:
+    found = 0
+    for query in QUERIES:
+        true = {hit.key for hit in filled.search("*", query, target_recall=1)}
+        found += len(true & {hit.key for hit in filled.search("*", query, target_recall=target)})
+    measured = filled.measure_recall("m", queries=QUERIES, target_recall=target)
+    assert measured.recall == pytest.approx(found / (10 * len(QUERIES)), abs=0.02)

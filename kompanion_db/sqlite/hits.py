@@ -95,6 +95,16 @@ def best_of_items(hits: list[Hit]) -> list[Hit]:
     return hits if len(best) == len(hits) else list(best.values())
 
 
+def chunks_for(hits: list[Hit], k: int) -> int:
+    """How many hits it takes to see ``k`` items; of fewer items, to see them all."""
+    seen: set[int] = set()
+    for place, hit in enumerate(hits):
+        if len(seen) == k:
+            return place
+        seen.add(hit.item_no)
+    return len(hits)
+
+
 def shown(session: Session, hits: list[Hit], metric: str) -> list[Row]:
     """Hits as search returns them."""
     if hits and not hits[0].columns:

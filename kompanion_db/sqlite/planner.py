@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..errors import BadArgument
@@ -16,7 +16,7 @@ from .conditions import Conditions
 from .curves import K, Knobs, read_knobs
 from .efforts import SEEN_WIDE, knob_for, knob_near, wide_for, wide_near
 from .exact import Query, Ranking
-from .hits import Hit, best_of_items, matching_hits
+from .hits import Hit, best_of_items, chunks_for, matching_hits
 from .models import Model, check_vector, find_model
 from .session import Session
 from .values import shown
@@ -58,7 +58,8 @@ class Facts:
 class Plan:
     """A search made ready.
 
-    ``hits``: what a look around found, when that is enough; ``apart``: none of the ten nearest that it saw match.
+    ``hits``: what a look around found, when that is enough; ``share``: of all rows, that of those that match, None
+    where every row does; ``apart``: none of the ten nearest that a look around saw match.
     """
 
     facts: Facts
@@ -75,6 +76,7 @@ class Plan:
     effort: float = 1.0
     wide: float = 1.0
     recall: float | None = None
+    share: float | None = None
     density: float | None = None
     looked_at: int | None = None
     apart: bool = False
@@ -212,36 +214,43 @@ def _look_around(session: Session, plan: Plan, asked: Conditions | None) -> None
         return
     if question.by_item and asked is None:
         asked = conditions_of(session, question)
-    ranking, hits = _seen(session, plan, asked, max(1.0, knob.effort if knob else 1.0))
+    ranking, hits, chunks = _seen(session, plan, asked, max(1.0, knob.effort if knob else 1.0))
     if knobs and len(hits) >= plan.k:
-        knob = knob_near(plan, knobs)
+        deep = replace(plan, k=max(plan.k, chunks))
+        knob = knob_near(deep, knobs)
         if knob is None:
             return
         effort = knob.effort * ranking.visits.lists / (ranking.visits.usual or 1.0)
-        wide = wide_near(plan)
-        if effort > ranking.effort or wide > SEEN_WIDE:
-            ranking, hits = _seen(session, plan, asked, max(effort, ranking.effort), wide)
+        wide = wide_near(deep)
+        if effort > ranking.effort or wide > SEEN_WIDE or deep.k > plan.k:
+            ranking, hits, _ = _seen(session, plan, asked, max(effort, ranking.effort), wide, deep.k)
     if len(hits) >= plan.k:
-        plan.ranking, plan.hits, plan.effort = ranking, hits[: plan.k], ranking.effort
+        plan.ranking, plan.hits, plan.effort = ranking, hits, ranking.effort
         plan.recall = knob.recall if knob else None
 
 
 def _seen(
-    session: Session, plan: Plan, asked: Conditions | None, effort: float, wide: float = SEEN_WIDE
-) -> tuple[IndexRanking, list[Hit]]:
-    """What a look around sees, and which of it match; how many those are goes to the plan."""
-    ranking = IndexRanking(plan.query, plan.parts, None, plan.k, effort, wide)
-    ids, distances = ranking.nearest(max(LOOKED_AT, 10 * plan.k))
+    session: Session, plan: Plan, asked: Conditions | None, effort: float, wide: float = SEEN_WIDE, chunks: int = 0
+) -> tuple[IndexRanking, list[Hit], int]:
+    """What a look around for so many chunks, or k, sees, and which of it match; how many those are goes to the plan.
+
+    And how many of those that match it takes to see k items.
+    """
+    chunks = max(chunks, plan.k)
+    ranking = IndexRanking(plan.query, plan.parts, None, chunks, effort, wide)
+    ids, distances = ranking.nearest(max(LOOKED_AT, 10 * chunks))
     matching = matching_hits(session, ids, distances, plan.ask.question, asked)
     plan.looked_at = len(ids)
     plan.density = len(matching) / max(1, len(ids))
     plan.apart = not matching or matching[0].distance > distances[:K][-1]
-    return ranking, matching if plan.ask.per_chunk else best_of_items(matching)
+    if plan.ask.per_chunk:
+        return ranking, matching, plan.k
+    return ranking, best_of_items(matching), chunks_for(matching, plan.k)
 
 
 def _indexed(plan: Plan, share: float | None, reason: str) -> Plan:
     """By index, if it reaches the target and costs less than looking at all matches, as far as that was measured."""
-    knobs = plan.knobs
+    knobs, plan.share = plan.knobs, share
     if knobs is None:
         if plan.candidates is not None and plan.candidates.count <= SURE_ROWS:
             return plan.exactly("no calibration says how far an index would have to look")
@@ -254,3 +263,8 @@ def _indexed(plan: Plan, share: float | None, reason: str) -> Plan:
         return plan.exactly("looking at all matches costs less than the index")
     plan.effort, plan.recall, plan.wide = knob.effort, knob.recall, wide_for(plan, 1.0)
     return plan.by_index("the index costs less than looking at all matches")
+
+
+def deeper(plan: Plan, chunks: int) -> Plan:
+    """The plan as for so many chunks, which the k items asked for took: the last of them is so much farther away."""
+    return _indexed(replace(plan, k=chunks), plan.share, plan.reason)

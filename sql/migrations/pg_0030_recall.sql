@@ -17,9 +17,9 @@ create function kompanion.measure_recall(
     set search_path from current
     set jit = off
 as $measure_recall$
--- Searches a scope as users do, with stored vectors of it as queries, every other one mixed with another, and exactly, and compares: the mean share of the true
--- k nearest chunks that is found, with its 95 % interval after Wilson, each query counted as one trial: wider than need be,
--- never narrower. Median time of a search; by_index: how many went by the index, and no further.
+-- Searches a scope as users do, with stored vectors of it as queries, every other one mixed with another, and exactly, and compares:
+-- the mean share of the true k nearest items that is found, with its 95 % interval after Wilson, each query counted as one trial:
+-- wider than need be, never narrower. Median time of a search; by_index: how many went by the index, and no further.
 declare
     c_z      constant double precision := 1.96;
     v_plan   _search_plan;
@@ -58,10 +58,11 @@ begin
         v_start := clock_timestamp();
         v_plan := _plan_search(scope, r.query, measure_recall.model, k, null, null, null, null, null, target_recall);
         v_plan.k := k + 1;  -- the query itself is among them; the path is that of k
-        v_run := _run_search(v_plan, r.query, true);
+        v_run := _run_search(v_plan, r.query, false);
         v_found := array(select h.distance from unnest(v_run.hits) h where h.chunk_id <> r.chunk_id limit k);
         v_times := v_times || extract(epoch from clock_timestamp() - v_start)::double precision * 1000;
-        v_true := array(select h.distance from unnest(_nearest_exact(v_plan, r.query, k + 1)) h where h.chunk_id <> r.chunk_id limit k);
+        v_true := array(select h.distance from unnest((_run_search(_plan_search(scope, r.query, measure_recall.model, k + 1, null, null, null, null, null, 1),
+                                                                   r.query, false)).hits) h where h.chunk_id <> r.chunk_id limit k);
         asked := asked + 1;
         by_index := by_index + (v_plan.path = 'index' and not v_run.topped_up)::integer;
         -- By distance: of vectors equally near, as duplicates are, one is as right as the other.
@@ -80,7 +81,7 @@ end;
 $measure_recall$;
 revoke all on function kompanion.measure_recall(text, text, integer, integer, double precision, vector[]) from public;
 comment on function kompanion.measure_recall(text, text, integer, integer, double precision, vector[]) is
-    'What users get now: recall@k of searches of a scope against exact ones, with a 95 % interval and the median time. Asks with stored vectors of the scope, every other one mixed with another, or with queries of your own.';
+    'What users get now: recall@k of searches of a scope against exact ones, in items as search gives them, with a 95 % interval and the median time. Asks with stored vectors of the scope, every other one mixed with another, or with queries of your own.';
 
 create function kompanion._build_memory_kb(
     kind  text,

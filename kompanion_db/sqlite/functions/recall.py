@@ -1,4 +1,4 @@
-"""measure_recall, as in pg_0029_recall: what users get now."""
+"""measure_recall, as in pg_0030_recall: what users get now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ...errors import BadArgument
 from ...requests import Row
 from ...types import Vector
 from ..candidates import Question
-from ..exact import Ranking
 from ..models import find_model
 from ..planner import Ask, plan_search
 from ..registry import function
@@ -38,7 +37,8 @@ def measure_recall(
 ) -> list[Row]:
     """What users get now: recall@k of searches of a scope against exact ones, with its 95 % interval and median time.
 
-    Asks with stored vectors of the scope, or with ``queries``. The interval is Wilson's, each query counted as one
+    Items are compared, each by its best chunk, as ``search`` gives them. Asks with stored vectors of the scope, or with
+    ``queries``. The interval is Wilson's, each query counted as one
     trial: wider than need be, never narrower.
     """
     if sample is None or not 1 <= sample <= 100_000:
@@ -61,16 +61,17 @@ def measure_recall(
     within = live(session, found, scope)
     asked = sample_queries(within, sample, np.random.default_rng(), queries)
     shares, times, by_index = [], [], 0
-    question = Ask(Question(scope), None, k + 1, found.name, target_recall, per_chunk=True)
+    question = Ask(Question(scope), None, k, found.name, target_recall, per_chunk=False)
     for vector, own in zip(asked.queries, asked.own, strict=True):
         start = time.perf_counter()
         plan = plan_search(session, replace(question, query=vector))
+        plan.k = k + 1  # the query itself is among them; the path is that of k
         hits, topped_up = run_search(session, plan)
         times.append((time.perf_counter() - start) * 1000)
         by_index += plan.path == "index" and not topped_up
-        ids, distances = Ranking(plan.query, within.rows or []).nearest(k + 1)
-        truth = distances[ids != own][:k]
+        true, _ = run_search(session, plan_search(session, replace(question, query=vector, k=k + 1, target_recall=1)))
         left_out = _chunk(session, own)
+        truth = np.array([hit.distance for hit in true if hit.chunk_id != left_out][:k])
         chunks = np.array([hit.chunk_id for hit in hits], dtype=np.int64)
         shares.append(share_found(chunks, np.array([hit.distance for hit in hits]), left_out, truth))
     row: Row = {"asked": len(shares), "recall": None, "low": None, "high": None, "milliseconds": None}

@@ -10,11 +10,14 @@ from ...types import Vector
 from ..by_index import IndexRanking
 from ..candidates import Question, find, memory_of
 from ..exact import Ranking
-from ..hits import Hit, best_of_items, live_hits, shown
-from ..planner import Ask, Plan, plan_search
+from ..hits import Hit, best_of_items, chunks_for, live_hits, shown
+from ..planner import Ask, Plan, deeper, plan_search
 from ..registry import function, one_value
 from ..session import Session
 from .namespaces import scope_nos
+
+_FARTHER = 1.25
+"""Where the items asked for take so many times the chunks a search was made for, it is made anew."""
 
 
 def ask_of(
@@ -56,27 +59,33 @@ def explain_search(session: Session, **asked: Any) -> list[Row]:
 def run_search(session: Session, plan: Plan) -> tuple[list[Hit], bool]:
     """Run a planned search; whether the index gave too few, and the rest was found exactly.
 
-    Several near chunks of one item take places: then more are fetched, next time at once.
+    Several near chunks of one item take places: then more are fetched, next time at once, and from as far as they lie.
     """
     if plan.hits:
-        return plan.hits, False
+        return plan.hits[: plan.k], False
     exact, topped_up = plan.path == "exact", False
     spread = memory_of(session).spread
     fetch, wide = plan.k if plan.ask.per_chunk else round(plan.k * spread.get(plan.facts.model.model_id, 1)), 1
+    reach = plan
     plan.ranking = _exact_ranking(plan) if exact else _index_ranking(plan, wide)
     while True:
         ids, distances = plan.ranking.nearest(fetch)
         hits = live_hits(session, ids, distances)
         if not plan.ask.per_chunk:
-            chunks, hits = len(hits), best_of_items(hits)
+            nearest, chunks, hits = hits, len(hits), best_of_items(hits)
             spread[plan.facts.model.model_id] = min(4.0, 1.2 * chunks / max(1, len(hits))) if len(hits) < chunks else 1
+            if not exact and plan.knobs and (took := chunks_for(nearest, plan.k)) > _FARTHER * reach.k:
+                reach, fetch = deeper(plan, took), max(fetch, took)
+                exact = topped_up = reach.path == "exact"
+                plan.ranking = _exact_ranking(plan) if exact else _index_ranking(reach, wide)
+                continue
         if len(hits) >= plan.k or (exact and len(ids) < fetch):
             return hits[: plan.k], topped_up
         if exact or len(ids) >= fetch:
             fetch *= 4
         elif wide == 1:
             wide = 8
-            plan.ranking = _index_ranking(plan, wide)
+            plan.ranking = _index_ranking(reach, wide)
         else:
             exact = topped_up = True
             if plan.candidates is None and not plan.ask.question.everything:
