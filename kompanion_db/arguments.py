@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import metadata
 from .errors import BadArgument, BadFilter, BadVector, TooLarge
@@ -63,7 +64,7 @@ def texts(name: str, values: Sequence[str] | None) -> list[str] | None:
         raise BadArgument(
             f"{name}: is {type(values).__name__}, not a list of texts", hint='Give a list, such as ["x"].'
         )
-    given = list(values)
+    given = values if type(values) is list else list(values)
     if all(type(value) is str and value.isascii() and "\x00" not in value for value in given):
         return given
     return [text(f"{name}[{n}]", value) or "" for n, value in enumerate(given)]
@@ -124,7 +125,7 @@ def json_object(name: str, value: Any) -> str | None:
             f"{name}: is {type(value).__name__}, not an object", hint='Give a dict, such as {"topic": "x"}.'
         )
     try:
-        dumped = _dump(name, dict(value))
+        dumped = _dump(name, value if type(value) is dict else dict(value))
     except RecursionError:
         raise metadata.too_deep(name) from None
     metadata.check_depth(name, dumped, value)
@@ -190,8 +191,13 @@ def vector(name: str, value: Any) -> Vector:
 
 def vectors(name: str, values: Any) -> list[Vector | None]:
     """Vectors as a list of shape (dim,) float32, None where an element is None; BadVector otherwise."""
+    return list(vector_rows(name, values))
+
+
+def vector_rows(name: str, values: Any) -> NDArray[np.float32] | list[Vector | None]:
+    """As ``vectors``, but an array stays one: to make a list of it takes longer than to look at a vector."""
     if isinstance(values, np.ndarray):
-        return list(_floats(name, values, 2))
+        return _floats(name, values, 2)
     if not isinstance(values, (list, tuple)):
         raise BadVector(
             f"{name}: is {type(values).__name__}, not a list of vectors or an array",

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from psycopg.adapt import Buffer
 
 from .ids import new_ids
 
@@ -30,8 +31,8 @@ Row = Sequence[Any]
 class Batch:
     """The COPY data of staged items and of their chunks, and the model of the vectors."""
 
-    items: list[bytes]
-    chunks: list[bytes]
+    items: list[Buffer]
+    chunks: list[Buffer]
     model: str | None
 
 
@@ -124,7 +125,7 @@ def _moment(value: datetime | None) -> bytes:
     return _NULL if value is None else _int8(8, (value - _EPOCH) // _MICROSECOND)
 
 
-def chunks(rows: Sequence[Row]) -> Iterator[bytes]:
+def chunks(rows: Sequence[Row]) -> Iterator[Buffer]:
     """The COPY of staged chunks, in blocks. A row has ord, ordinal, content, start_offset, end_offset, vector."""
     yield _BEGIN
     for start in range(0, len(rows), _BLOCK):
@@ -144,23 +145,24 @@ def _are_whole(rows: Sequence[Row]) -> bool:
 _WHOLE = (None, None, None)  # content, start_offset, end_offset
 
 
-def _whole_contents(rows: Sequence[Row]) -> bytes:
+def _whole_contents(rows: Sequence[Row]) -> Buffer:
     dim = len(rows[0][5])
-    data = np.zeros(len(rows), _layout(dim))
-    data["fields"], data["ord_length"], data["ordinal_length"] = 6, 4, 4
-    data["null_1"] = data["null_2"] = data["null_3"] = -1
-    data["vector_length"], data["dim"] = 4 + 4 * dim, dim
+    data = _blank(dim)[: len(rows)].copy()
     data["ord"], data["ordinal"] = [row[0] for row in rows], [row[1] for row in rows]
     data["vector"] = [row[5] for row in rows]
-    return data.tobytes()
+    return memoryview(data.view(np.uint8))
 
 
-@lru_cache(maxsize=16)
-def _layout(dim: int) -> np.dtype[Any]:
+@lru_cache(maxsize=2)
+def _blank(dim: int) -> np.ndarray[Any, Any]:
     integers = ["fields:2", "ord_length:4", "ord:4", "ordinal_length:4", "ordinal:4", "null_1:4", "null_2:4"]
     integers += ["null_3:4", "vector_length:4", "dim:2", "unused:2"]
     layout: list[Any] = [(name, f">i{size}") for name, size in (integer.split(":") for integer in integers)]
-    return np.dtype([*layout, ("vector", ">f4", dim)])
+    data = np.zeros(_BLOCK, np.dtype([*layout, ("vector", ">f4", dim)]))
+    data["fields"], data["ord_length"], data["ordinal_length"] = 6, 4, 4
+    data["null_1"] = data["null_2"] = data["null_3"] = -1
+    data["vector_length"], data["dim"] = 4 + 4 * dim, dim
+    return data
 
 
 def _chunk(

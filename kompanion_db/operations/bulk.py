@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .. import arguments as check
 from ..chunking import Chunk
@@ -136,7 +139,8 @@ def _places(items: list[NewItem]) -> set[int]:
     return places
 
 
-Pieces = tuple[list[Chunk] | None, list[Vector | None] | None]
+Vectors = Sequence[Vector | None] | NDArray[np.float32]
+Pieces = tuple[list[Chunk] | None, Vectors | None]
 
 
 def _item(n: int, item: NewItem | Mapping[str, Any]) -> NewItem:
@@ -165,7 +169,7 @@ def _cut(context: Context, items: list[NewItem], model: str | None) -> Steps[dic
         if item.chunks is not None:
             chunk_arguments("chunks", "starts", "ends", item.chunks, f"items[{n}].")
         if item.vectors is not None:
-            cut[n] = (item.chunks, check.vectors(f"items[{n}].vectors", item.vectors))
+            cut[n] = (item.chunks, check.vector_rows(f"items[{n}].vectors", item.vectors))
         elif item.chunks is not None:
             cut[n] = (item.chunks, None)
     if context.embedder is not None:
@@ -226,9 +230,7 @@ def _sendable(texts: tuple[str | None, ...]) -> bool:
     return joined.isascii() and "\x00" not in joined
 
 
-def _chunk_rows(
-    n: int, item: NewItem, chunks: list[Chunk] | None, vectors: list[Vector | None] | None
-) -> list[tuple[Any, ...]]:
+def _chunk_rows(n: int, item: NewItem, chunks: list[Chunk] | None, vectors: Vectors | None) -> list[tuple[Any, ...]]:
     if chunks is None:
         # Without chunks the whole content is one; NULL stands for it, so it is not sent twice.
         if vectors is not None and len(vectors) != 1:
@@ -236,15 +238,15 @@ def _chunk_rows(
                 f"items[{n}].vectors: {len(vectors)} vectors for content that is not cut into chunks",
                 hint="Give one vector, or the chunks too.",
             )
-        return [(n, 0, None, None, None, vectors[0] if vectors else None)]
+        return [(n, 0, None, None, None, None if vectors is None else vectors[0])]
     if vectors is not None and len(vectors) != len(chunks):
         raise BadVector(
             f"items[{n}].vectors: {len(vectors)} vectors for {len(chunks)} chunks",
             hint="Give one vector for each chunk.",
         )
     if len(chunks) == 1 and chunks[0].text == item.content:
-        return [(n, 0, None, None, None, vectors[0] if vectors else None)]
-    found = vectors or [None] * len(chunks)
+        return [(n, 0, None, None, None, None if vectors is None else vectors[0])]
+    found = [None] * len(chunks) if vectors is None else vectors
     return [(n, m, c.text, c.start, c.end, v) for m, (c, v) in enumerate(zip(chunks, found, strict=True))]
 
 
