@@ -106,7 +106,11 @@ def moment(name: str, value: Any) -> datetime | None:
             f"{name}: {value!r} is no datetime with a time zone",
             hint="For example datetime.now(timezone.utc) + timedelta(days=30).",
         )
-    return value
+    if type(value) is not datetime:  # others, as pendulum's, reckon in their own way
+        date, time = (value.year, value.month, value.day), (value.hour, value.minute, value.second, value.microsecond)
+        return datetime(*date, *time, value.tzinfo, fold=value.fold)
+    plain: datetime = value
+    return plain
 
 
 def duration(name: str, value: Any) -> timedelta | None:

@@ -148,6 +148,7 @@ def connection_kwargs(url: str, prepare: bool) -> dict[str, Any]:
     kwargs: dict[str, Any] = dict(connection_args(url))
     kwargs.setdefault("fallback_application_name", "kompanion_db")
     kwargs["autocommit"] = True
+    kwargs["client_encoding"] = "utf8"  # whatever the role's or PGCLIENTENCODING: staged text and JSON are made as such
     # None: never prepare, for poolers that hand each transaction to another server connection.
     kwargs["prepare_threshold"] = 5 if prepare else None
     return kwargs

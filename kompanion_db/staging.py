@@ -6,7 +6,7 @@ reads. Text is UTF-8, as all connections of a store are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
@@ -74,7 +74,7 @@ def _item(row: Row, item_id: bytes) -> bytes:
             _text(key),
             _text(content),
             _NULL if metadata is None else _jsonb(metadata),
-            _NULL if tags is None else _texts(tuple(tags)),
+            _NULL if tags is None else _few_texts(tuple(tags)) if len(tags) <= _FEW else _texts(tags),
             _NO_REST if rest == _NONE else _rest(*rest),
         )
     )
@@ -113,12 +113,15 @@ def _jsonb(value: str) -> bytes:
     return _length(1 + len(data)) + b"\x01" + data  # a version, and the text
 
 
-@lru_cache(maxsize=4096)
-def _texts(values: tuple[str, ...]) -> bytes:
+def _texts(values: Collection[str]) -> bytes:
     if not values:
         return _NO_TEXTS
     data = b"".join(map(_text, values))
     return _array_start(20 + len(data), 1, 0, _TEXT_OID, len(values), 1) + data
+
+
+_FEW = 4  # tags: what is kept of longer lists would seldom be asked for again
+_few_texts = lru_cache(maxsize=1024)(_texts)
 
 
 def _moment(value: datetime | None) -> bytes:
@@ -158,7 +161,7 @@ def _blank(dim: int) -> np.ndarray[Any, Any]:
     integers = ["fields:2", "ord_length:4", "ord:4", "ordinal_length:4", "ordinal:4", "null_1:4", "null_2:4"]
     integers += ["null_3:4", "vector_length:4", "dim:2", "unused:2"]
     layout: list[Any] = [(name, f">i{size}") for name, size in (integer.split(":") for integer in integers)]
-    data = np.zeros(_BLOCK, np.dtype([*layout, ("vector", ">f4", dim)]))
+    data = np.zeros(_BLOCK, np.dtype([*layout, ("vector", ">f4", (dim,))]))
     data["fields"], data["ord_length"], data["ordinal_length"] = 6, 4, 4
     data["null_1"] = data["null_2"] = data["null_3"] = -1
     data["vector_length"], data["dim"] = 4 + 4 * dim, dim

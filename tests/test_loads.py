@@ -48,6 +48,44 @@ def test_chunks_that_are_none_are_named_with_their_item(home: engines.Home, chun
         assert store.list_items("*") == []
 
 
+def test_text_is_what_it_was_whatever_encoding_the_client_is_set_to(
+    home: engines.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with connect(home.url) as store:
+        store.upsert_items(
+            [NewItem("acme:zo\u00eb", "caf\u00e9", "na\u00efve", tags=["\u00fc"], metadata={"\u00e4": "\u20ac"})]
+        )
+        [item] = store.list_items("*")
+        assert (item.namespace, item.key, item.content) == ("acme:zo\u00eb", "na\u00efve", "caf\u00e9")
+        assert (item.tags, item.metadata) == (["\u00fc"], {"\u00e4": "\u20ac"})
+        assert [hit.content for hit in store.get_chunks("acme:zo\u00eb", "na\u00efve")] == ["caf\u00e9"]
+
+
+class _Moment(datetime):
+    """As pendulum's: its differences are no plain ones."""
+
+    def __sub__(self, other: object) -> Any:
+        return object()
+
+
+def test_a_moment_of_a_class_of_its_own_is_one(home: engines.Home) -> None:
+    moment = _Moment(2090, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=2)))
+    with connect(home.url) as store:
+        store.upsert_items([NewItem("acme", "text", "a", expires_at=moment)])
+        [item] = store.list_items("*")
+        assert item.expires_at == datetime(2090, 1, 2, 1, 4, 5, 678901, tzinfo=timezone.utc)
+
+
+def test_a_vector_of_one_dimension_is_loaded(home: engines.Home) -> None:
+    with connect(home.url) as store:
+        store.register_model("m", 1, metric="l2")
+        store.upsert_items(
+            [NewItem("acme", "text", str(n), vectors=np.array([[n]], "f4")) for n in range(3)], model="m"
+        )
+        assert [hit.key for hit in store.search("acme", [2.2])] == ["2", "1", "0"]
+
+
 def test_ever_so_many_batches_leave_nothing_behind_in_the_client(home: engines.Home) -> None:
     def classes() -> int:
         gc.collect()

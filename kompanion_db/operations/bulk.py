@@ -91,13 +91,7 @@ def upsert_items(
                 if not batch:
                     break
                 fresh = [_item(n, item) for n, item in enumerate(batch)]
-                item_rows = yield from _item_rows(fresh)  # first: what cannot be sent is not to be embedded either
-                if context.embedder is not None:
-                    yield from finish()  # what has a vector by now need not be embedded
-                cut = yield from _cut(context, fresh, model)
-                # In the order of namespaces, so that what is searched together lies together.
-                order = sorted(range(len(fresh)), key=lambda n: fresh[n].namespace or "")
-                chunk_rows = [row for n in order if n in cut for row in _chunk_rows(n, fresh[n], *cut[n])]
+                rows = yield from _rows(context, fresh, model, finish)
             except Exception:
                 yield from finish()  # the batches before the bad one stand
                 raise
@@ -108,15 +102,11 @@ def upsert_items(
             while under_way and (under_way[0].turn.done() or any(merge.meets(names, places) for merge in under_way)):
                 yield from finish(len(under_way) - 1)
             yield from finish(SIDE_BY_SIDE - 1)
-            turn = yield Merge(
-                [item_rows[n] for n in order],
-                chunk_rows,
-                check.text("model", model),
-                before=under_way[-1].turn if under_way else None,
-            )
+            before = under_way[-1].turn if under_way else None
+            turn = yield Merge(*rows, check.text("model", model), before)
             under_way.append(_UnderWay(turn, names, places))
             # Not to be held, nor looked at by the garbage collector, while the next are made.
-            del batch, fresh, item_rows, cut, order, chunk_rows
+            del batch, fresh, rows
         yield from finish()
     finally:
         for merge in under_way:
@@ -137,6 +127,19 @@ def _places(items: list[NewItem]) -> set[int]:
     places.update(hash((item.namespace, "thread", item.thread)) for item in items if item.thread is not None)
     places.update(hash((item.namespace, "user", item.user_key)) for item in items if item.user_key is not None)
     return places
+
+
+def _rows(
+    context: Context, items: list[NewItem], model: str | None, finish: Callable[[], Steps[None]]
+) -> Steps[tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]]:
+    """What items and their chunks are as rows to be staged; ``finish`` lets the batches before them be written."""
+    rows = yield from _item_rows(items)  # first: what cannot be sent is not to be embedded either
+    if context.embedder is not None:
+        yield from finish()  # what has a vector by now need not be embedded
+    cut = yield from _cut(context, items, model)
+    # In the order of namespaces, so that what is searched together lies together.
+    order = sorted(range(len(items)), key=lambda n: items[n].namespace or "")
+    return [rows[n] for n in order], [row for n in order if n in cut for row in _chunk_rows(n, items[n], *cut[n])]
 
 
 Vectors = Sequence[Vector | None] | NDArray[np.float32]

@@ -238,7 +238,7 @@ def _seen(
     """
     chunks = max(chunks, plan.k)
     ranking = IndexRanking(plan.query, plan.parts, None, chunks, effort, wide)
-    ids, distances = ranking.nearest(max(LOOKED_AT, 10 * chunks))
+    ids, distances = ranking.nearest(max(LOOKED_AT, 10 * plan.k, chunks))
     matching = matching_hits(session, ids, distances, plan.ask.question, asked)
     plan.looked_at = len(ids)
     plan.density = len(matching) / max(1, len(ids))

@@ -65,11 +65,14 @@ def measure_recall(
     for vector, own in zip(asked.queries, asked.own, strict=True):
         start = time.perf_counter()
         plan = plan_search(session, replace(question, query=vector))
-        plan.k = k + 1  # the query itself is among them; the path is that of k
+        if plan.hits and len(plan.hits) <= k:  # the query itself is among them
+            plan = plan_search(session, replace(question, query=vector, k=k + 1))
+        plan.k = k + 1  # the path is that of k
         hits, topped_up = run_search(session, plan)
         times.append((time.perf_counter() - start) * 1000)
         by_index += plan.path == "index" and not topped_up
-        true, _ = run_search(session, plan_search(session, replace(question, query=vector, k=k + 1, target_recall=1)))
+        # Planned anew it would leave the scope in memory, and the next searches would go another way than users' do.
+        true, _ = run_search(session, replace(plan, candidates=within, hits=[]).exactly("to compare with"))
         left_out = _chunk(session, own)
         truth = np.array([hit.distance for hit in true if hit.chunk_id != left_out][:k])
         chunks = np.array([hit.chunk_id for hit in hits], dtype=np.int64)

@@ -9,6 +9,7 @@ from ...requests import Row
 from ...types import Vector
 from ..by_index import IndexRanking
 from ..candidates import Question, find, memory_of
+from ..curves import K
 from ..exact import Ranking
 from ..hits import Hit, best_of_items, chunks_for, live_hits, shown
 from ..planner import Ask, Plan, deeper, plan_search
@@ -59,7 +60,7 @@ def explain_search(session: Session, **asked: Any) -> list[Row]:
 def run_search(session: Session, plan: Plan) -> tuple[list[Hit], bool]:
     """Run a planned search; whether the index gave too few, and the rest was found exactly.
 
-    Several near chunks of one item take places: then more are fetched, next time at once, and from as far as they lie.
+    Several near chunks of one item take places: then more are fetched, next time at once, and from where so many lie.
     """
     if plan.hits:
         return plan.hits[: plan.k], False
@@ -74,7 +75,7 @@ def run_search(session: Session, plan: Plan) -> tuple[list[Hit], bool]:
         if not plan.ask.per_chunk:
             nearest, chunks, hits = hits, len(hits), best_of_items(hits)
             spread[plan.facts.model.model_id] = min(4.0, 1.2 * chunks / max(1, len(hits))) if len(hits) < chunks else 1
-            if not exact and plan.knobs and (took := chunks_for(nearest, plan.k)) > _FARTHER * reach.k:
+            if not exact and plan.knobs and (took := chunks_for(nearest, plan.k)) > max(K, _FARTHER * reach.k):
                 reach, fetch = deeper(plan, took), max(fetch, took)
                 exact = topped_up = reach.path == "exact"
                 plan.ranking = _exact_ranking(plan) if exact else _index_ranking(reach, wide)
