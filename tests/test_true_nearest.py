@@ -46,7 +46,7 @@ def conn(one_server: servers.Server) -> Iterator[psycopg.Connection[Any]]:
                 model=model,
             )
     with database.connect() as conn:
-        conn.execute("update kompanion.memory_items set deleted_at = now() where item_id::text < '3'")
+        conn.execute("update kompanion.memory_items set deleted_at = now() where right(item_id::text, 1) < '3'")
         conn.execute("analyze")
         yield conn
     database.drop()
