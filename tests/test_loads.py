@@ -134,7 +134,7 @@ def loaded(engine: engines.Engine) -> Iterator[Store]:
     home.drop()
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(items=st.lists(_items(), min_size=1, max_size=5))
 def test_a_load_writes_what_the_same_items_one_by_one_do(loaded: Store, items: list[dict[str, Any]]) -> None:
     def written(namespace: str) -> list[Any]:
