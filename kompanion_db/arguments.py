@@ -31,6 +31,9 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 MAX_DIM = 16_000
 """Limit of pgvector's type."""
 
+MAX_TEXT = 1 << 26
+"""So many characters PostgreSQL takes in any form: each rule says less, and this only that what comes can be sent."""
+
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 
 
@@ -40,6 +43,8 @@ def text(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise BadArgument(f"{name}: is {type(value).__name__}, not text", hint="Give a str.")
+    if len(value) > MAX_TEXT:
+        raise TooLarge(f"{name}: has {len(value)} characters, no text may have over {MAX_TEXT}", hint="Cut it.")
     if "\x00" in value:
         raise BadArgument(
             f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."

@@ -63,6 +63,16 @@ def test_metadata_of_100_mb_is_refused(one_home: engines.Home) -> None:
         store.upsert_item("a", "k", "c", metadata={"a": "x" * 100_000_000})
 
 
+def test_text_longer_than_can_be_sent_is_refused_by_name(one_home: engines.Home) -> None:
+    text = "x" * 70_000_000
+    with kompanion_db.connect(one_home.url) as store:
+        with pytest.raises(errors.TooLarge, match=r"^content: "):
+            store.upsert_item("a", "k", text)
+        with pytest.raises(errors.TooLarge, match=r"^items\[1\]\.content: "):
+            store.upsert_items([NewItem("a", "c", "good"), NewItem("a", text, "k")])
+        assert store.list_items("*") == []
+
+
 @pytest.mark.parametrize(
     "fields",
     [

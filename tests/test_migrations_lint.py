@@ -150,3 +150,12 @@ def test_the_staging_tables_are_named_with_the_schema_of_the_session(path: Path)
 def _outside_bodies(path: Path) -> str:
     quoted = {"line", "block", "string", "estring", "dollar", "name"}
     return "".join(" " if kind in quoted else token for kind, token in tokens(path.read_text()))
+
+
+def test_the_modules_of_sqlite_name_migrations_that_are_there() -> None:
+    named = {
+        name
+        for path in (FOLDER.parents[1] / "kompanion_db").rglob("*.py")
+        for name in re.findall(r"pg_\d{4}_[a-z_]+", path.read_text())
+    }
+    assert named - {path.stem for path in UP} == set()

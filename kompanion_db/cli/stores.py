@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from .. import embedded
+from ..arguments import MAX_DIM
 from ..connecting import connect
 from ..embedders import Embedder, HashEmbedder, OpenAIEmbedder
 from ..errors import BadArgument
@@ -90,7 +91,7 @@ def chosen_embedder(stack: ExitStack, store: Store, given: str | None) -> Embedd
 def hash_embedder(model: str) -> HashEmbedder | None:
     """The HashEmbedder whose name this is; None for any other model."""
     found = re.fullmatch(r"hash-(\d{1,5})-v\d+", model)
-    if found is None or not 1 <= int(found[1]) <= 16_000:
+    if found is None or not 1 <= int(found[1]) <= MAX_DIM:
         return None
     made = HashEmbedder(int(found[1]))
     return made if made.name == model else None

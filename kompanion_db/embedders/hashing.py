@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from kompanion_db.arguments import MAX_DIM
 from kompanion_db.embedders.base import FloatArray, check_texts
 from kompanion_db.errors import BadArgument
 
@@ -82,8 +83,8 @@ class HashEmbedder:
     """
 
     def __init__(self, dim: int = 384) -> None:
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 16_000:
-            raise BadArgument("dim must be an integer from 1 to 16000.", detail=f"Got {dim!r}.")
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
+            raise BadArgument(f"dim must be an integer from 1 to {MAX_DIM}.", detail=f"Got {dim!r}.")
         self._dim = dim
 
     @property

@@ -230,7 +230,7 @@ def _sendable(texts: tuple[str | None, ...]) -> bool:
         joined = "".join([text for text in texts if text is not None])
     except TypeError:
         return False
-    return joined.isascii() and "\x00" not in joined
+    return joined.isascii() and "\x00" not in joined and len(joined) <= check.MAX_TEXT
 
 
 def _chunk_rows(n: int, item: NewItem, chunks: list[Chunk] | None, vectors: Vectors | None) -> list[tuple[Any, ...]]:

@@ -57,8 +57,8 @@ def measure_recall(
     """What users get now: recall@k of searches of a scope against exact ones, with its 95 % interval.
 
     Asks with ``sample`` stored vectors of the scope, or with ``queries``: shape (n, dim), a list of vectors, or of
-    texts for the store's embedder. Compares items, each by its best chunk, as
-    ``search`` gives them. ``k`` is 1 to 1,000; ``target_recall`` as in ``search``.
+    texts for the store's embedder. Compares items, each by its best chunk, as ``search`` gives them. ``k`` is 1 to
+    1,000; ``target_recall`` as in ``search``.
 
     Raises BadNamespace, UnknownModel, BadVector, BadArgument, EmbedderError.
     """

@@ -136,7 +136,7 @@ class Cell:
 
 
 def _sure(target: float, mean: float, square: float, runs: int) -> float:
-    """The mean recall of a sample that is sure of the target with a confidence of 99 %, as in pg_0027_curves.
+    """The mean recall of a sample that is sure of the target with a confidence of 99 %, as in pg_0028_curves.
 
     And a fifth of the way to 1 beyond, since no sample is just like what users ask; six tenths of it are enough.
     """

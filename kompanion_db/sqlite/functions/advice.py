@@ -1,4 +1,4 @@
-"""index_advice, as in pg_0029_recall: what would make searches better, each with the statement to run."""
+"""index_advice, as in pg_0030_recall: what would make searches better, each with the statement to run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""calibrate, as in pg_0028_calibrate: recall and time of the vector indexes, measured here."""
+"""calibrate, as in pg_0029_calibrate: recall and time of the vector indexes, measured here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a scope, as stats in pg_0031_retention."""
+"""Figures of a scope, as stats in pg_0032_retention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vector indexes, as in pg_0025_vector_index. Here the engine keeps them; these do at once what it would do in time."""
+"""Vector indexes, as in pg_0026_vector_index. Here the engine keeps them; these do at once what it would do in time."""
 
 from __future__ import annotations
 

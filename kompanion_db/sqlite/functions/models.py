@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...arguments import MAX_DIM
 from ...errors import BadArgument, ModelConflict
 from ...requests import Row
 from .. import values
@@ -115,9 +116,9 @@ def list_models(session: Session) -> list[Row]:
 
 def _check_model(name: str | None, dim: int | None, metric: str | None) -> None:
     check_name("name", name)
-    if dim is None or not 1 <= dim <= 16000:
+    if dim is None or not 1 <= dim <= MAX_DIM:
         raise BadArgument(
-            f"dim: {'NULL' if dim is None else dim} is not between 1 and 16000",
+            f"dim: {'NULL' if dim is None else dim} is not between 1 and {MAX_DIM}",
             hint="Give the number of elements of the model's vectors.",
         )
     if metric not in _METRICS:

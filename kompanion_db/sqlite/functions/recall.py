@@ -38,8 +38,7 @@ def measure_recall(
     """What users get now: recall@k of searches of a scope against exact ones, with its 95 % interval and median time.
 
     Items are compared, each by its best chunk, as ``search`` gives them. Asks with stored vectors of the scope, or with
-    ``queries``. The interval is Wilson's, each query counted as one
-    trial: wider than need be, never narrower.
+    ``queries``. The interval is Wilson's, each query counted as one trial: wider than need be, never narrower.
     """
     if sample is None or not 1 <= sample <= 100_000:
         raise BadArgument(

@@ -1,4 +1,4 @@
-"""Retention, as in pg_0031_retention: what is past its time is removed for good, in batches.
+"""Retention, as in pg_0032_retention: what is past its time is removed for good, in batches.
 
 The vectors of what is removed are dead from then on; they leave their files when those are merged.
 """

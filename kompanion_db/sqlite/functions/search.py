@@ -1,4 +1,4 @@
-"""Search, and what it did, as in pg_0024_search."""
+"""Search, and what it did, as in pg_0025_search."""
 
 from __future__ import annotations
 

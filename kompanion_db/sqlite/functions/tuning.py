@@ -1,4 +1,4 @@
-"""tune_index, as in pg_0030_tuning: candidate indexes are built beside the one in use, and the best is remembered."""
+"""tune_index, as in pg_0031_tuning: candidate indexes are built beside the one in use, and the best is remembered."""
 
 from __future__ import annotations
 
