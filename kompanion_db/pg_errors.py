@@ -40,6 +40,12 @@ _MEMORY_HINT = (
 )
 """For pgvector, which says how much memory building an index takes, and no more."""
 
+_HALF_HINT = (
+    "An index of the model is in half precision, which holds numbers up to 65504: scale the vectors, or up to 2000 "
+    "dimensions give it one in single precision: ensure_index(model, half=False)."
+)
+"""For pgvector, which says what a number is too large for, not why it is to go there."""
+
 
 def translate(exc: psycopg.Error) -> KompanionError:
     """The KompanionError that ``exc`` stands for, by its SQLSTATE; raises nothing.
@@ -58,7 +64,11 @@ def translate(exc: psycopg.Error) -> KompanionError:
         cls = ConnectionFailed
     elif cls is KompanionError and state is not None and state[:2] in _CLASSES:
         cls = _CLASSES[state[:2]]
-    hint = _MEMORY_HINT if "maintenance_work_mem is" in message else _HINTS.get(cls)
+    hint = _HINTS.get(cls)
+    if "maintenance_work_mem is" in message:
+        hint = _MEMORY_HINT
+    elif message.endswith("out of range for type halfvec"):
+        hint = _HALF_HINT
     return cls(message, detail=exc.diag.message_detail, hint=exc.diag.message_hint or hint)
 
 

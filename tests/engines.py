@@ -72,6 +72,7 @@ NOT_ON_SQLITE = {
     "test_golden.py": _CATALOG,
     "test_gone_neighbours.py": _PLANS,
     "test_index_builds.py": _PLANS,
+    "test_new_topics.py": _PLANS,
     "test_index_choice.py": _PLANS,
     "test_install_*": "psql installs no file",
     "test_kept_statements.py": _PLANS,

@@ -14,7 +14,7 @@ import clusters
 import engines
 import pytest
 from cli import Outcome, cli, environment
-from embedding_server import Handler, Server, right
+from embedding_server import Handler, Server, refuses, right
 
 import kompanion_db
 from kompanion_db import HashEmbedder
@@ -181,6 +181,29 @@ def test_embed_works_under_the_name_it_is_given_and_first_queues_what_never_was_
     assert ("ann",) in workers
 
 
+@pytest.mark.parametrize("batch", ["1", "2", "50"])
+def test_a_text_that_the_embedder_refuses_stops_no_other_and_is_told_in_the_end(
+    one_home: engines.Home, batch: str
+) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        store.register_model("tiny", 3)
+        for n, text in enumerate(["bad", "bad", "bad", "tea", "bad", "rain"]):
+            store.upsert_item("acme", f"k{n}", text)
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        running.otherwise = lambda handler, texts: (refuses(400, "foul words") if "bad" in texts else right)(
+            handler, texts
+        )
+        embed = ("embed", "--embedder", f"openai:tiny@{running.url}", "--batch", batch, "--url", one_home.url)
+        done = cli(*embed)
+        running.shutdown()
+    assert done.code == 1
+    assert "2 chunks embedded with tiny; 4 were refused" in done.out
+    assert "foul words" in done.err
+    with kompanion_db.connect(one_home.url) as store:
+        assert {hit.key for hit in store.search("acme", [3, 116, 0.5], model="tiny")} == {"k3", "k5"}
+
+
 def test_a_copy_is_compared_unless_that_is_not_wanted(one_home: engines.Home, tmp_path: Path) -> None:
     _run(one_home, "put", "acme", "k", "text")
     target = f"sqlite:///{tmp_path / 'copy.db'}"
@@ -216,7 +239,10 @@ def test_an_index_is_built_measured_and_tuned_on_either_engine(one_home: engines
         ((choice,),) = by_hand.rows("embedding_models", "index_choice")
         assert (choice["lists"], choice["share"], choice["target_recall"]) == (best["lists"], 0.5, 0.8)
         assert store.list_models()[0].index_lists == 4
-        assert len(_run(one_home, "index", "--advice", "--json").rows) == len(store.index_advice()) > 0
+        advice = store.index_advice()
+        assert len(_run(one_home, "index", "--advice", "--json").rows) == len(advice) > 0
+        script = _run(one_home, "index", "--advice").out.splitlines()
+        assert script == [line for a in advice for line in (f"-- {a.model}: {a.advice}", a.statement)]
         (best,) = [row for row in _run(one_home, *tune).rows if row["chosen"]]
         assert store.list_models()[0].index_lists == best["lists"]
         assert _run(one_home, "index", "--advice").out == "All is well.\n"

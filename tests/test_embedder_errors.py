@@ -111,13 +111,35 @@ async def test_a_text_that_the_embedder_refuses_keeps_no_other_of_its_batch_from
         for n, text in enumerate(["a", "bad 1", "b", "bad 2", "c"]):
             store.upsert_item("acme", f"k{n}", text)
     async with await kompanion_db.connect_async(one_home.url, embedder=Picky(problem)) as store:
-        for _ in range(2):  # what was refused is nobody's, and asked for again
-            with pytest.raises(KompanionError) as caught:
-                await store.embed_pending(worker="w")
-            assert problem in (caught.value, caught.value.__cause__)
-            assert sum(model.queued for model in await store.list_models()) == 2
+        with pytest.raises(KompanionError) as caught:
+            await store.embed_pending(worker="w")
+        assert problem in (caught.value, caught.value.__cause__)
+        assert sum(model.queued for model in await store.list_models()) == 2
         assert {hit.key for hit in await store.search("acme", "a")} == {"k0", "k2", "k4"}
-        assert {c.content for c in await store.pending_embeddings("hash-16-v1")} == {"bad 1", "bad 2"}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_a_text_that_was_refused_is_in_nobodys_way_until_its_content_changes_or_a_lease_ends(
+    one_home: engines.Home, batch: int
+) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        for n, text in enumerate(["bad 1", "bad 2", "a", "b", "c", "bad 3"]):
+            store.upsert_item("acme", f"k{n}", text)
+    embedder = Picky(EmbedderError("too long"))
+    with kompanion_db.connect(one_home.url, embedder=embedder) as store:
+        refused = 0
+        while True:
+            try:
+                if not store.embed_pending(batch=batch):
+                    break
+            except EmbedderError:
+                refused += 1
+        assert refused <= 3
+        assert {hit.key for hit in store.search("acme", "a")} == {"k2", "k3", "k4"}
+        assert store.embed_pending() == 0
+    with kompanion_db.connect(one_home.url) as store:
+        store.upsert_item("acme", "k0", "good")
+        assert [c.content for c in store.pending_embeddings("hash-16-v1")] == ["good"]
 
 
 def test_a_vector_that_the_store_refuses_keeps_no_other_of_its_batch_from_being_stored(one_home: engines.Home) -> None:

@@ -71,6 +71,25 @@ def test_half_precision_may_be_asked_for_and_dropped_again(pg_store: kompanion_d
         assert pg_store.explain_search("acme", QUERIES[0])["path"] == "index"
 
 
+def test_a_number_too_large_for_an_index_in_half_precision_is_refused_and_told_why(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    with db.connect() as conn:
+        (known,) = conn.execute("select to_regtype('halfvec') is not null").fetchone() or (False,)
+    if not known:
+        pytest.skip("pgvector before 0.7 has no half precision")
+    pg_store.register_model("m", 2, metric="l2")
+    pg_store.upsert_item("acme", "small", "text", vectors=[[1, 2]])
+    pg_store.ensure_index("m", kind="hnsw", half=True)
+    with pytest.raises(errors.BadArgument, match=r"70000.*halfvec") as told:
+        pg_store.upsert_item("acme", "large", "text", vectors=[[70_000, 2]])
+    assert "half=False" in (told.value.hint or "")
+    assert pg_store.get_item("acme", "large") is None
+    pg_store.ensure_index("m", kind="hnsw", half=False)
+    pg_store.upsert_item("acme", "large", "text", vectors=[[70_000, 2]])
+    assert pg_store.search("acme", [70_000, 2])[0].key == "large"
+
+
 def test_vectors_of_more_dimensions_than_any_index_takes_are_searched_exactly(store: kompanion_db.Store) -> None:
     store.register_model("m", 5000)
     store.upsert_item("acme", "k", "text", vectors=[np.ones(5000)])

@@ -172,7 +172,7 @@ def test_an_outgrown_index_is_named_its_loss_is_measured_and_the_statement_repai
     assert ["stopped after 20" in a.advice for a in pg_store.index_advice("m")] == [True]
     pg_store.upsert_items(clusters.items([n for n in range(clusters.ROWS) if n not in set(early)]))
     told = {a.advice: a.statement for a in pg_store.index_advice("m")}
-    rows = f"learned its lists from {len(early)} rows, there are {clusters.ROWS} now: recall falls"
+    rows = f"learned its lists from {len(early)} rows, there are {clusters.ROWS} now, {clusters.ROWS - len(early)} of them later:"
     (outgrown,) = [statement for advice, statement in told.items() if rows in advice]
     lost = pg_store.measure_recall("m", sample=100)
     run = db.psql(f"{outgrown}\n")

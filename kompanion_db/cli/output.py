@@ -98,6 +98,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], wide: str
     console().print(table(columns, rows, wide))
 
 
+def print_statements(statements: Iterable[tuple[str, str | None]]) -> None:
+    """Print statements, each below a comment that says what for, as a script: in a table they would be broken."""
+    for reason, statement in statements:
+        print(f"-- {' '.join(clean(reason).split())}")
+        if statement is not None:
+            print(clean(statement) if statement.endswith((";", "\\gexec")) else f"{clean(statement)};")
+
+
 def to_json(value: Any) -> str:
     """One JSON document on one line; dataclasses as objects, times in ISO 8601, UUIDs as text."""
     ascii_only = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"

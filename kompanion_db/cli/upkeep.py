@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from ..errors import KompanionError
+from ..operations.embedding import embed_batch
 from ..types import Purged
 from .app import app
 from .options import EmbedderOption, JsonOption, ScopeArgument, UrlOption, duration, usage_error
-from .output import note, print_json, print_table, progress
+from .output import note, print_json, print_statements, print_table, progress
 from .stores import need_embedder, open_store, open_text_store
 
 
@@ -56,7 +58,8 @@ def index(
         str | None, typer.Argument(help="The embedding model; default: the database's.", show_default=False)
     ] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="none, ivfflat or hnsw; default: what tune-index found, or by rows.")
+        str | None,
+        typer.Option("--kind", help="none, ivfflat or, on PostgreSQL, hnsw; default: as tune-index found, or by rows."),
     ] = None,
     lists: Annotated[int | None, typer.Option("--lists", help="Lists of an ivfflat index.")] = None,
     half: Annotated[
@@ -94,7 +97,7 @@ def index(
             if as_json:
                 print_json(told)
             elif told:
-                print_table(["model", "advice", "statement"], [[a.model, a.advice, a.statement] for a in told])
+                print_statements((f"{a.model}: {a.advice}" if a.model else a.advice, a.statement) for a in told)
             else:
                 print("All is well.")
         else:
@@ -103,7 +106,7 @@ def index(
             if as_json:
                 print_json(steps)
             elif steps:
-                print_table(["step", "statement", "reason"], [[s.step, s.statement, s.reason] for s in steps])
+                print_statements((step.reason, step.statement) for step in steps)
             else:
                 print("All is well: nothing to build.")
 
@@ -133,9 +136,11 @@ def embed(
 ) -> None:
     """Embed the chunks that wait for a vector: after put --embedder none, or for a new model.
 
-    Run as many at once as you like: no two get the same chunks.
+    Run as many at once as you like: no two get the same chunks. A text that the embedder refuses stops no other; the
+    first refusal is told in the end.
     """
-    stored = 0
+    stored = idle = 0
+    refusal: KompanionError | None = None
     with open_text_store(url, embedder) as store:
         model = need_embedder(store.context.embedder, "embed").name
 
@@ -148,16 +153,21 @@ def embed(
         bar, task = progress(f"embedding with {model}", left)
         with bar:
             while True:
-                done = store.embed_pending(batch=batch, worker=worker)
-                stored += done
+                done, error = store.run(embed_batch(store.context, batch, worker))
+                stored, refusal = stored + done, refusal or error
                 bar.update(task, completed=stored)
-                # None stored and no fewer waiting: what is left belongs to other workers.
-                if not done:
-                    before, left = left, waiting()
-                    if left in (0, before):
-                        break
+                if done:
+                    idle = 0
+                    continue
+                # None stored and no fewer waiting: what is left belongs to other workers, or has been refused by now.
+                idle += batch
+                before, left = left, waiting()
+                if left in (0, before) and (error is None or idle > left):
+                    break
     if as_json:
         print_json([{"model": model, "stored": stored, "waiting": left}])
     else:
-        others = f"; {left} are claimed by other workers, or by one that died: run it again later" if left else ""
-        print(f"{stored} chunks embedded with {model}{others}.")
+        others = f"; {left} were refused, or are claimed by other workers or one that died: run it again later"
+        print(f"{stored} chunks embedded with {model}{others if left else ''}.")
+    if refusal is not None:
+        raise refusal

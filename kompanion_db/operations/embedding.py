@@ -188,51 +188,53 @@ def embed_pending(context: Context, *, batch: int = 100, worker: str | None = No
     """Embed one batch of waiting chunks with the store's embedder; return how many were stored, 0 when none waits.
 
     Call it in a loop, in as many workers as you like: that is the backfill of a new model. When the embedder refuses a
-    text, the others of the batch get their vectors before the error is raised; what has none then waits on.
+    text, the others of the batch get their vectors before the error is raised, and the text is in nobody's way: it is
+    handed out again when its lease ends (setting ``embedding_lease``), or when its content has changed. When the
+    embedder as a whole fails, what it was not asked for is free again at once.
     Raises EmbedderError, BadVector, UnknownModel, BadArgument.
     """
-    embedder = need_embedder(context, "embed_pending")
-    stored = 0
-    while not stored:  # as all of a batch may have changed meanwhile, and others wait
-        chunks = yield from pending_embeddings(embedder.name, batch=batch, worker=worker)
-        if not chunks:
-            break
-        stored, left, error = yield from _embed_claimed(embedder, chunks)
-        if error is not None:
-            with suppress(KompanionError):  # the error is what there is to tell, and a lease ends by itself
-                yield from value_of(
-                    "release_embeddings",
-                    False,
-                    namespace_ids=[c.namespace_id for c in left],
-                    chunk_ids=[c.chunk_id for c in left],
-                    model=embedder.name,
-                    worker=worker,
-                )
-            raise error
+    stored, refusal = yield from embed_batch(context, batch, worker)
+    if refusal is not None:
+        raise refusal
     return stored
 
 
-def _embed_claimed(
-    embedder: Embedder, chunks: list[PendingChunk]
-) -> Steps[tuple[int, list[PendingChunk], KompanionError | None]]:
-    """Embed chunks: all at once, or one by one where the embedder refuses a text. How many were stored, what was not.
+def embed_batch(
+    context: Context, batch: int = 100, worker: str | None = None
+) -> Steps[tuple[int, KompanionError | None]]:
+    """As ``embed_pending``; the first error about a text comes with the number of the others that were stored."""
+    embedder = need_embedder(context, "embed_pending")
+    while True:
+        chunks = yield from pending_embeddings(embedder.name, batch=batch, worker=worker)
+        stored, refusal = 0, None
+        parts = deque([chunks] if chunks else [])
+        while parts:  # all at once, or one by one where a text is refused
+            part = parts.popleft()
+            try:
+                stored += yield from _embed(embedder, part)
+            except KompanionError as exc:
+                if not (yield from _is_about_a_text(embedder, exc)):
+                    yield from _release(embedder, [*part, *chain.from_iterable(parts)], worker)
+                    raise
+                if len(part) > 1:
+                    parts.extend([chunk] for chunk in part)
+                else:
+                    refusal = refusal or exc
+        if stored or refusal is not None or not chunks:
+            return stored, refusal
+        # All of them have changed meanwhile, and others may wait.
 
-    With the first error of what was not.
-    """
-    stored, left, error = 0, list[PendingChunk](), None
-    parts = deque([chunks])
-    while parts:
-        part = parts.popleft()
-        try:
-            stored += yield from _embed(embedder, part)
-        except KompanionError as exc:
-            if not (len(part) > 1 or parts) or not (yield from _is_about_a_text(embedder, exc)):
-                return stored, [*left, *part, *chain.from_iterable(parts)], error or exc
-            if len(part) > 1:
-                parts.extend([chunk] for chunk in part)
-            else:
-                left, error = left + part, error or exc
-    return stored, left, error
+
+def _release(embedder: Embedder, chunks: list[PendingChunk], worker: str | None) -> Steps[None]:
+    with suppress(KompanionError):  # an error is being told, and a lease ends by itself
+        yield from value_of(
+            "release_embeddings",
+            False,
+            namespace_ids=[c.namespace_id for c in chunks],
+            chunk_ids=[c.chunk_id for c in chunks],
+            model=embedder.name,
+            worker=worker,
+        )
 
 
 def _embed(embedder: Embedder, chunks: Sequence[PendingChunk]) -> Steps[int]:

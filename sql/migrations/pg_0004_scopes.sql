@@ -16,14 +16,14 @@ comment on column kompanion.settings.updated_at is 'When it was last changed.';
 comment on constraint settings_pk on kompanion.settings is 'One row a setting.';
 
 insert into kompanion.settings (name, value, description) values
-    ('exact_threshold', '10000', 'Matches up to which a search is exact while no calibration holds; above it the vector index may be used.'),
-    ('target_recall', '0.95', 'recall@k a search aims at when it goes by an index and the caller names no target.'),
-    ('index_min_rows', '20000', 'Rows of a model from which ensure_index builds a vector index.'),
-    ('embedding_lease', '"10 minutes"', 'How long a batch handed out by pending_embeddings stays with its worker.'),
+    ('exact_threshold', '10000', 'Matches up to which a search is exact while no calibration holds; above it the vector index may be used; 1 to 1000000000.'),
+    ('target_recall', '0.95', 'recall@k a search aims at when it goes by an index and the caller names no target; 0.01 to 1.'),
+    ('index_min_rows', '20000', 'Rows of a model from which ensure_index builds a vector index; 1 to 1000000000.'),
+    ('embedding_lease', '"10 minutes"', 'How long a batch handed out by pending_embeddings stays with its worker; an interval, up to 1000 years.'),
     ('indexed_metadata', '{}', 'Metadata keys that index_metadata_key built an index for, with their type; filters on them use it.'),
-    ('retention_deleted', '"30 days"', 'How long soft-deleted items and namespaces are kept before purge removes them.'),
-    ('retention_expired', '"30 days"', 'How long expired items are kept before purge removes them.'),
-    ('retention_revisions', 'null', 'How long superseded revisions are kept before purge removes them; null keeps them for ever.');
+    ('retention_deleted', '"30 days"', 'How long soft-deleted items and namespaces are kept before purge removes them; an interval, up to 1000 years.'),
+    ('retention_expired', '"30 days"', 'How long expired items are kept before purge removes them; an interval, up to 1000 years.'),
+    ('retention_revisions', 'null', 'How long superseded revisions are kept before purge removes them; an interval, up to 1000 years, or null, which keeps them for ever.');
 
 create table kompanion.namespaces (
     namespace_id uuid            not null,

@@ -9,6 +9,7 @@ create table kompanion.embedding_models (
     metric        text        not null default 'cosine',
     is_default    boolean     not null default false,
     index_rows    bigint,
+    index_chunk   bigint,
     indexed_at    timestamptz,
     index_choice  jsonb,
     calibration   jsonb,
@@ -36,6 +37,7 @@ comment on column kompanion.embedding_models.dim is 'Number of elements of its v
 comment on column kompanion.embedding_models.metric is 'How nearness is measured: cosine, l2 or inner_product.';
 comment on column kompanion.embedding_models.is_default is 'The model that is meant when none is named.';
 comment on column kompanion.embedding_models.index_rows is 'Rows of the model when its vector index was built; ivfflat learned its lists from them.';
+comment on column kompanion.embedding_models.index_chunk is 'The last chunk that had a vector then: what came later may lie where no list of ivfflat has its centre. NULL without an index.';
 comment on column kompanion.embedding_models.indexed_at is 'When its vector index was built.';
 comment on column kompanion.embedding_models.index_choice is 'Kind and lists that tune_index found best, with target, rows and date. NULL when never tuned.';
 comment on column kompanion.embedding_models.calibration is 'What calibrate measured of its vector index: curves of recall and cost. NULL when never calibrated.';
@@ -112,7 +114,7 @@ create table kompanion.embeddings (
 alter table kompanion.embeddings set (toast_tuple_target = 8160);
 create index embeddings_scope_ix on kompanion.embeddings (namespace_id, model_id, item_id)
     include (chunk_id, expires_at, deleted_at);
-create index embeddings_model_ix on kompanion.embeddings (model_id, dim);
+create index embeddings_model_ix on kompanion.embeddings (model_id, chunk_id);
 comment on table  kompanion.embeddings is
     'One vector a chunk and model, with what a search filters by carried on the row. No vector index here: see ensure_index.';
 comment on column kompanion.embeddings.namespace_id is 'The namespace of the chunk.';
@@ -130,7 +132,7 @@ comment on constraint embeddings_pk on kompanion.embeddings is 'One vector a chu
 comment on constraint embeddings_chunk_fk on kompanion.embeddings is 'A vector goes with its chunk: changed content never keeps an old vector.';
 comment on constraint embeddings_model_fk on kompanion.embeddings is 'The vector has the dimension of its model, whoever writes it.';
 comment on index kompanion.embeddings_scope_ix is 'Counts and gathers a scope for the exact path; finds the vectors of an item.';
-comment on index kompanion.embeddings_model_ix is 'All vectors of a model.';
+comment on index kompanion.embeddings_model_ix is 'All vectors of a model; those that came after its vector index was built.';
 
 create table kompanion.embedding_queue (
     namespace_id uuid        not null,

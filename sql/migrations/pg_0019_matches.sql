@@ -50,10 +50,12 @@ create type kompanion._search_plan as (
     tenth         double precision,
     looked        bigint,
     rows          bigint,
-    index         jsonb
+    index         jsonb,
+    learned       bigint,
+    unlearned     boolean
 );
 comment on type kompanion._search_plan is
-    'Internal. A search made ready: ids instead of names, the path it takes. namespace_ids NULL means every namespace; by_item: conditions on the item, not on the scope alone; by_row: so many meet them that all rows of the scope are looked at; nearest: what counting or looking around found on the way; looked: how many vectors a look around has seen; rows, index: of the index, as _vector_index has it.';
+    'Internal. A search made ready: ids instead of names, the path it takes. namespace_ids NULL means every namespace; by_item: conditions on the item, not on the scope alone; by_row: so many meet them that all rows of the scope are looked at; nearest: what counting or looking around found on the way; looked: how many vectors a look around has seen; rows, index: of the index, as _vector_index has it; learned: the last chunk that was there when an ivfflat index was built; unlearned: many of the nearest came later.';
 
 create function kompanion._conditions()
     returns text

@@ -117,7 +117,8 @@ comment on function kompanion._nearest_of_one(kompanion._search_plan, vector, in
 create function kompanion._nearest_by_row(
     plan  kompanion._search_plan,
     query vector,
-    n     integer
+    n     integer,
+    since bigint default null
 )
     returns kompanion._search_hit[]
     language plpgsql
@@ -126,22 +127,22 @@ create function kompanion._nearest_by_row(
     set enable_seqscan = on  -- search sets it off
     set jit = off
 as $_nearest_by_row$
--- The n nearest that meet conditions on the item, by looking at every vector of the scope: for conditions that many meet.
+-- The n nearest by looking at every vector of the scope, or of its later chunks than since: for conditions on the item that many meet.
 declare
+    v_scan text := set_config('enable_seqscan', case when since is null then 'on' else 'off' end, true);
     v_hits _search_hit[];
 begin
-    -- "+ 0" keeps the planner off the vector index.
-    execute format('select array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit from ('
+    execute format('select array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit from ('  -- "+ 0": not by the vector index
                    'select e.namespace_id, e.item_id, e.chunk_id, (e.vector %s $1) + 0 as d from kompanion.embeddings e '
-                   'where e.model_id = %s and %s order by d, e.chunk_id limit $2) s)',
-                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, _conditions())
+                   'where e.model_id = %s and %s and %s order by d, e.chunk_id limit $2) s)',
+                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, coalesce('e.chunk_id > ' || since, 'true'), _conditions())
     into v_hits using query, n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter;
     return v_hits;
 end;
 $_nearest_by_row$;
-revoke all on function kompanion._nearest_by_row(kompanion._search_plan, vector, integer) from public;
-comment on function kompanion._nearest_by_row(kompanion._search_plan, vector, integer) is
-    'Internal. The n nearest that meet conditions on the item, by looking at every vector of the scope.';
+revoke all on function kompanion._nearest_by_row(kompanion._search_plan, vector, integer, bigint) from public;
+comment on function kompanion._nearest_by_row(kompanion._search_plan, vector, integer, bigint) is
+    'Internal. The n nearest that meet conditions on the item, by looking at every vector of the scope, or at those of later chunks.';
 
 create function kompanion._scan_tags(
     plan  kompanion._search_plan,

@@ -2,6 +2,41 @@
 -- What calibrate measured, put to use: a look around the query tells how far a search must go.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
+create function kompanion._is_unlearned(
+    plan  kompanion._search_plan,
+    query vector
+)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path from current
+as $_is_unlearned$
+-- Whether a query lies among vectors that ivfflat did not learn its lists from, and that are strewn over many of them. Of the five
+-- nearest in sight two or more came after the index was built then, and eight times as many lists hold nearer ones: at least two
+-- of ten, as for 98 % of the queries about new topics, and 10 % of those about topics that had only grown (72,000 generated x 96).
+declare
+    v_later integer := 0;
+    v_few   constant integer := least(5, coalesce(cardinality(plan.nearest), 0));
+    v_hits  _search_hit[];
+begin
+    for i in 1 .. v_few loop
+        v_later := v_later + (plan.nearest[i].chunk_id > plan.learned)::integer;
+    end loop;
+    if v_later < 2 then
+        return false;
+    end if;
+    plan.knob := least(plan.lists, 8 * plan.knob);
+    plan.iterative := null;
+    v_hits := _nearest_by_index(plan, query, greatest(plan.k, 5));
+    return (select 10 * count(*) < 9 * cardinality(v_hits)
+            from unnest(v_hits) h
+            where h.chunk_id = any (array(select n.chunk_id from unnest(plan.nearest[:cardinality(v_hits)]) n)));
+end;
+$_is_unlearned$;
+revoke all on function kompanion._is_unlearned(kompanion._search_plan, vector) from public;
+comment on function kompanion._is_unlearned(kompanion._search_plan, vector) is
+    'Internal. Whether a query lies among vectors that came after the index was built and are strewn over its lists.';
+
 create function kompanion._look_around(
     plan  kompanion._search_plan,
     query vector,
@@ -79,6 +114,9 @@ begin
         -- A longer query has greater products with everything, and is not the easier for it.
         plan.tenth := v_sight.tenth / v_length;
         v_reach := v_sight.nearest[greatest(10, plan.k)].distance / v_length;
+    end if;
+    if plan.learned is not null and extra is null then
+        plan.unlearned := _is_unlearned(plan, query);
     end if;
     v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
     v_among := plan.looked;

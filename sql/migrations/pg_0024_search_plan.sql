@@ -114,7 +114,7 @@ begin
     plan := _look_around(plan, query);
     v_choice := _choose_knob(plan.knobs, plan.knob_table, plan.difficulty, plan.density * 10 / plan.k, plan.target_recall);
     plan.recall := v_choice.recall;
-    if v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k + (case when plan.half then plan.k / 2 + 10 else 0 end) then
+    if plan.unlearned is not true and v_choice.knob <= plan.knob and cardinality(plan.nearest) >= plan.k + (case when plan.half then plan.k / 2 + 10 else 0 end) then
         plan.path := 'index'; plan.reason := 'what a look around has seen is enough';
         return plan;
     end if;
@@ -143,7 +143,8 @@ begin
         end if;
     end if;
     plan.path := 'index';
-    plan.reason := case when plan.by_item then 'the index reaches the target here' else 'the index costs less than looking at all matches' end;
+    plan.reason := case when plan.by_item then 'the index reaches the target here' else 'the index costs less than looking at all matches' end
+                || case when plan.unlearned then '; those that came after it was built are all looked at' else '' end;
     plan.knob := v_choice.knob;
     return plan;
 end;
@@ -188,8 +189,9 @@ begin
     -- All that is known beforehand in one statement. A calibration holds for the very index it was made on: then there is
     -- no need to ask the catalog what that is.
     select m.model_id, m.name, m.dim, m.metric, coalesce(_plan_search.target_recall, t.value::double precision), m.knobs, m.knob_table, m.knobs -> 'index',
-           coalesce(x.indisvalid, false), scope = '*' and not exists (select 1 from namespaces n where n.deleted_at is not null)
-    into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.knob_table, p.index, v_calibrated, v_everything
+           coalesce(x.indisvalid, false),
+           case m.knobs #>> '{index,kind}' when 'ivfflat' then m.index_chunk end, scope = '*' and not exists (select 1 from namespaces n where n.deleted_at is not null)
+    into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.knob_table, p.index, v_calibrated, p.learned, v_everything
     from embedding_models m
     cross join settings t
     -- Name and oid: in a restored database the oid may be that of any other index.

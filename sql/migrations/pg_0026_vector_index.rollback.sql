@@ -10,6 +10,6 @@ begin
 end
 $$;
 drop function kompanion.ensure_index(text, text, integer, boolean);
-drop function kompanion.swap_index(text, bigint);
-drop function kompanion.record_index(text, bigint);
+drop function kompanion.swap_index(text, bigint, bigint);
+drop function kompanion.record_index(text, bigint, bigint);
 drop function kompanion.index_statements(text, text, integer, boolean, boolean);

@@ -22,6 +22,8 @@ declare
     v_current record;
     v_rows    bigint;
     v_built   bigint;
+    v_chunk   bigint;
+    v_later   bigint;
     v_name    text;
     v_how     text := case when index_statements.concurrently then 'concurrently ' else '' end;
     v_kind    text := index_statements.kind;
@@ -35,7 +37,8 @@ begin
     select * into v_model from _model(index_statements.model);
     select * into v_current from _vector_index(v_model.model_id);
     v_name := 'embeddings_ann_' || v_model.model_id;
-    select count(*) into v_rows from embeddings e where e.model_id = v_model.model_id;
+    select count(*), max(e.chunk_id), count(*) filter (where e.chunk_id > m.index_chunk) into v_rows, v_chunk, v_later
+    from embeddings e join embedding_models m on m.model_id = e.model_id where e.model_id = v_model.model_id;
     select m.index_rows, m.index_choice, m.calibration ->> 'queries_digest' is not null into v_built, v_choice, v_own from embedding_models m where m.model_id = v_model.model_id;
     if v_kind is not null and v_kind not in ('none', 'ivfflat', 'hnsw') or v_lists not between 1 and 32768 then
         raise exception using
@@ -86,10 +89,10 @@ begin
     end if;
 
     -- All is well: the kind, lists and precision that should be, and, as ivfflat learns its lists from the rows there are,
-    -- few more rows. Lists that follow from the number of rows may be off by half.
+    -- few more rows, nor others. Lists that follow from the number of rows may be off by half.
     v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
-            or v_rows < greatest(1, 2 * coalesce(v_built, 0))
+            or v_rows < greatest(1, 2 * coalesce(v_built, 0)) and v_later * 2 <= v_rows
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
        or v_current.name is null and v_kind = 'none', false);
@@ -103,7 +106,7 @@ begin
         (3, format('create index %s%I on kompanion.embeddings %s where model_id = %s', v_how, v_name || '_new',
                    _index_definition(v_kind, v_lists, v_model.dim, v_model.metric, v_half), v_model.model_id),
             case when not v_fine and v_kind <> 'none' then v_reason end),
-        (4, format('select kompanion.swap_index(%L, %s)', v_model.model, v_rows),
+        (4, format('select kompanion.swap_index(%L, %s, %s)', v_model.model, v_rows, coalesce(v_chunk, 0)),
             case when not v_fine and v_kind <> 'none' then 'takes its place, with rows at build, to see drift later' end),
         (5, format('drop index %sif exists kompanion.%I', v_how, v_name || case when v_kind <> 'none' then '_old' else '' end),
             case when not v_fine and v_current.name is not null then
@@ -122,15 +125,16 @@ comment on function kompanion.index_statements(text, text, integer, boolean, boo
     'The statements that give a model the vector index it should have, to be run one by one outside a transaction: select statement from kompanion.index_statements(''m'') \gexec. kind: none, ivfflat, hnsw; by default what tune_index found best, or from the number of rows. half: in half precision, for half the memory, and by default above 2000 dimensions.';
 
 create function kompanion.record_index(
-    model      text,
-    index_rows bigint
+    model       text,
+    index_rows  bigint,
+    index_chunk bigint default null
 )
     returns void
     language plpgsql
     volatile
     set search_path from current
 as $record_index$
--- Remembers how many rows an index was built from, and keeps the statements of searches by it.
+-- Remembers what an index was built from, and keeps the statements of searches by it.
 declare
     v_model integer := (select m.model_id from _model(record_index.model) m);
 begin
@@ -141,18 +145,21 @@ begin
             hint    = 'Give the number of vectors of the model at that time, 0 for no index.';
     end if;
     update embedding_models m
-    set index_rows = record_index.index_rows, indexed_at = now()
+    set index_rows = record_index.index_rows, indexed_at = now(),
+        index_chunk = case when record_index.index_rows > 0
+                      then coalesce(record_index.index_chunk, (select max(e.chunk_id) from embeddings e where e.model_id = v_model), 0) end
     where m.model_id = v_model;
     perform _write_model_scans();
 end;
 $record_index$;
-revoke all on function kompanion.record_index(text, bigint) from public;
-comment on function kompanion.record_index(text, bigint) is
-    'Remember how many rows the vector index of a model was built from, and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
+revoke all on function kompanion.record_index(text, bigint, bigint) from public;
+comment on function kompanion.record_index(text, bigint, bigint) is
+    'Remember how many rows the vector index of a model was built from and which chunk was the last of them (by default now), and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
 
 create function kompanion.swap_index(
-    model      text,
-    index_rows bigint
+    model       text,
+    index_rows  bigint,
+    index_chunk bigint default null
 )
     returns void
     language plpgsql
@@ -176,12 +183,12 @@ begin
         execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');
     end if;
     execute format('alter index kompanion.%I rename to %I', v_name || '_new', v_name);
-    perform record_index(model, index_rows);
+    perform record_index(model, index_rows, index_chunk);
 end;
 $swap_index$;
-revoke all on function kompanion.swap_index(text, bigint) from public;
-comment on function kompanion.swap_index(text, bigint) is
-    'Put the index that index_statements has built in the place of the old one, and remember how many rows it was built from; 55000 when there is no valid new one, and then nothing changes. index_statements calls it after each build.';
+revoke all on function kompanion.swap_index(text, bigint, bigint) from public;
+comment on function kompanion.swap_index(text, bigint, bigint) is
+    'Put the index that index_statements has built in the place of the old one, and remember how many rows it was built from, and the last chunk of them (by default now); 55000 when there is no valid new one, and then nothing changes. index_statements calls it after each build.';
 
 create function kompanion.ensure_index(
     model text    default null,

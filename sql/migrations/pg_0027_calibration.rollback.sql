@@ -5,5 +5,5 @@ drop function kompanion._calibration_plan(text);
 drop function kompanion._row_costs(kompanion._search_plan, vector, uuid[]);
 drop function kompanion._try_knob(kompanion._search_plan, vector, bigint, integer, double precision, integer, text);
 drop function kompanion._true_nearest(kompanion._search_plan, vector[], bigint[], integer[], text);
-drop function kompanion._sample_queries(integer, integer, uuid[], boolean);
+drop function kompanion._sample_queries(integer, integer, uuid[], boolean, bigint);
 drop function kompanion._knob_ladder(text, integer);

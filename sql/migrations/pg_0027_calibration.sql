@@ -30,7 +30,8 @@ create function kompanion._sample_queries(
     model_id      integer,
     n             integer,
     namespace_ids uuid[]  default null,
-    mixed         boolean default true
+    mixed         boolean default true,
+    learned       bigint  default null
 )
     returns table (query vector, chunk_id bigint, namespace_id uuid, is_mixed boolean)
     language plpgsql
@@ -38,7 +39,8 @@ create function kompanion._sample_queries(
     set search_path from current
 as $_sample_queries$
 -- Stored vectors to ask with, in random order; chunk_id is to be left out of the answers. Every other one is mixed with
--- three tenths of another, since what users ask resembles stored text less than stored texts resemble each other.
+-- three tenths of another, since what users ask resembles stored text less than stored texts resemble each other. learned: the
+-- last chunk of them, as search looks at all that came after an ivfflat index was built where that is what it meets.
 declare
     v_rows  double precision := (select greatest(c.reltuples, 1) from pg_class c where c.oid = 'kompanion.embeddings'::regclass);
     v_share double precision := least(100, 100 * (4.0 * n + 1000) / v_rows);
@@ -48,12 +50,14 @@ begin
     if namespace_ids is null then
         v_drawn := array(select (e.namespace_id, e.item_id, e.chunk_id, null)::_search_hit from embeddings e tablesample system (v_share)
                          where e.model_id = _sample_queries.model_id and is_live(e.deleted_at, e.expires_at)
+                           and (learned is null or e.chunk_id <= learned)
                          order by random() limit n + 1);
     end if;
     if cardinality(v_drawn) <= n then  -- a scope, a model with few vectors among those of others, or statistics that are behind
         v_drawn := array(select (e.namespace_id, e.item_id, e.chunk_id, null)::_search_hit from embeddings e
                          where e.model_id = _sample_queries.model_id and is_live(e.deleted_at, e.expires_at)
                            and (_sample_queries.namespace_ids is null or e.namespace_id = any (_sample_queries.namespace_ids))
+                           and (learned is null or e.chunk_id <= learned)
                          order by random() limit n + 1);
     end if;
     return query
@@ -72,8 +76,8 @@ begin
     order by a.i;
 end;
 $_sample_queries$;
-revoke all on function kompanion._sample_queries(integer, integer, uuid[], boolean) from public;
-comment on function kompanion._sample_queries(integer, integer, uuid[], boolean) is 'Internal. Random stored vectors of a model, or of a scope, to measure with.';
+revoke all on function kompanion._sample_queries(integer, integer, uuid[], boolean, bigint) from public;
+comment on function kompanion._sample_queries(integer, integer, uuid[], boolean, bigint) is 'Internal. Random stored vectors of a model, or of a scope, to measure with.';
 
 create function kompanion._true_nearest(
     plan    kompanion._search_plan,
@@ -214,7 +218,12 @@ begin
     select x.name, x.kind, x.lists, x.half, x.rows, x.index, nullif((x.index ->> 'iterative')::boolean, false)
     into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.index, p.iterative
     from _vector_index(p.model_id) x where x.valid;
-    select count(*) into p.rows from embeddings e where e.model_id = p.model_id;  -- what the catalog tells of an index may be stale
+    -- What the catalog tells of an index may be stale. Where most vectors came after it was built they are asked with, too.
+    select count(*), case when p.index_kind = 'ivfflat' and 2 * count(*) filter (where e.chunk_id <= m.index_chunk) >= count(*) then m.index_chunk end
+    into p.rows, p.learned
+    from embedding_models m left join embeddings e on e.model_id = m.model_id
+    where m.model_id = p.model_id
+    group by m.model_id;
     p.k := 10;
     p.by_item := false;
     return p;

@@ -36,7 +36,7 @@ declare
 begin
     plan.knobs := jsonb_build_object('look', v_look, 'look_rows', v_rows);
     for r in
-        select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, case when asked is null then least(1000, greatest(n, 100)) else 100 end) s
+        select s.query, s.chunk_id, s.namespace_id from _sample_queries(plan.model_id, case when asked is null then least(1000, greatest(n, 100)) else 100 end, learned => plan.learned) s
         union all
         (select a.query, -1, null from unnest(asked) a (query) order by random() limit 1000)
     loop
@@ -198,7 +198,7 @@ begin
     for r in
         select array_agg(a.query order by a.n) as queries, array_agg(a.chunk_id order by a.n) as own, array_agg(a.is_mixed order by a.n) as mixed
         from (select s.query, s.chunk_id, s.is_mixed, row_number() over () as n
-              from _sample_queries(p.model_id, greatest(sample - v_done, 0)) s where calibrate.queries is null
+              from _sample_queries(p.model_id, greatest(sample - v_done, 0), learned => p.learned) s where calibrate.queries is null
               union all
               select q.vector, -1, false, q.n - v_done from unnest(calibrate.queries) with ordinality q (vector, n) where q.n > v_done) a
         group by (a.n - 1) / 8 order by min(a.n)  -- so many share a scan for what is truly nearest

@@ -148,6 +148,7 @@ as $index_advice$
 declare
     r        record;
     v_rows   bigint;
+    v_later  bigint;
     v_need   bigint;
     v_again  text;
     v_build  text;
@@ -168,7 +169,7 @@ begin
         where index_advice.model is null or m.name = index_advice.model
         order by m.model_id
     loop
-        select count(*) into v_rows from embeddings e where e.model_id = r.model_id;
+        select count(*), count(*) filter (where e.chunk_id > r.index_chunk) into v_rows, v_later from embeddings e where e.model_id = r.model_id;
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
         v_need := null;
@@ -200,8 +201,9 @@ begin
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
-            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)),
-                format('the index learned its lists from %s rows, there are %s now: recall falls', coalesce(r.index_rows, 0), v_rows), v_build),
+            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and (v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)) or v_later * 2 > v_rows),
+                format('the index learned its lists from %s rows, there are %s now, %s of them later: recall falls, or searches take long',
+                       coalesce(r.index_rows, 0), v_rows, v_later), v_build),
             (6, r.retired_at is null and v_rows > 0 and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,

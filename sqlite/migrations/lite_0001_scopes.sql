@@ -10,14 +10,14 @@ create table settings (
 ) strict, without rowid;
 
 insert into settings (name, value, description) values
-    ('exact_threshold', jsonb('10000'), 'Matches up to which a search looks at all of them before anything is calibrated; above it the vector index is used when there is one.'),
-    ('target_recall', jsonb('0.95'), 'recall@k a search aims at when it goes by an index and the caller names no target.'),
-    ('index_min_rows', jsonb('20000'), 'Vectors of a model from which a calibration is advised; indexes are built from 20000 on.'),
-    ('embedding_lease', jsonb('600'), 'How long a batch handed out by pending_embeddings stays with its worker, in seconds.'),
+    ('exact_threshold', jsonb('10000'), 'Matches up to which a search looks at all of them before anything is calibrated; above it the vector index is used when there is one; 1 to 1000000000.'),
+    ('target_recall', jsonb('0.95'), 'recall@k a search aims at when it goes by an index and the caller names no target; 0.01 to 1.'),
+    ('index_min_rows', jsonb('20000'), 'Vectors of a model from which a calibration is advised; indexes are built from 20000 on; 1 to 1000000000.'),
+    ('embedding_lease', jsonb('600'), 'How long a batch handed out by pending_embeddings stays with its worker, in seconds, up to 1000 years.'),
     ('indexed_metadata', jsonb('{}'), 'Metadata keys that index_metadata_key built an index for, with their type; filters on them use it.'),
-    ('retention_deleted', jsonb('2592000'), 'How long soft-deleted items and namespaces are kept before purge removes them, in seconds.'),
-    ('retention_expired', jsonb('2592000'), 'How long expired items are kept before purge removes them, in seconds.'),
-    ('retention_revisions', jsonb('null'), 'How long superseded revisions are kept before purge removes them, in seconds; null keeps them for ever.');
+    ('retention_deleted', jsonb('2592000'), 'How long soft-deleted items and namespaces are kept before purge removes them, in seconds, up to 1000 years.'),
+    ('retention_expired', jsonb('2592000'), 'How long expired items are kept before purge removes them, in seconds, up to 1000 years.'),
+    ('retention_revisions', jsonb('null'), 'How long superseded revisions are kept before purge removes them, in seconds, up to 1000 years; null keeps them for ever.');
 
 create table namespaces (
     namespace_no integer not null primary key,
