@@ -104,6 +104,7 @@ NOT_ON_SQLITE = {
     "test_tuning.py::test_an_outgrown_index": _PLANS,
     "test_tuning.py::test_a_calibration_that_broke_off": _PLANS,
     "test_half_precision.py::test_half_precision": _PLANS,
+    "test_half_precision.py::test_a_number_too_large": _PLANS,
     "test_tuning.py::test_hnsw_is_left_out": _PLANS,
     "test_tuning.py::test_the_best_candidate": _PLANS,
     "test_tuning.py::test_tuning_builds": _PLANS,

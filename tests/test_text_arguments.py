@@ -42,7 +42,7 @@ GOOD: dict[str, Any] = {
     "expires_at": None, "created_at": None, "deleted_at": None, "expected_revision": None, "content_revision": None,
     "chunks": ["text"], "chunk_starts": [0], "chunk_ends": [4], "vectors": None, "texts": ["Note"], "starts": [0], "ends": [4],
     "namespace_ids": [], "chunk_ids": [], "chunk_revisions": [], "namespaces": ["acme:ann"], "keys": ["note-1"],
-    "items": "[]", "documents": "[]", "lease": "1 minute", "keep_for": None, "keep_last": 0, "index_rows": 1,
+    "items": "[]", "documents": "[]", "lease": "1 minute", "keep_for": None, "keep_last": 0, "index_rows": 1, "index_chunk": 1,
     "reopen": False, "include_deleted": True, "make_default": False, "require_complete": False, "delete_vectors": False,
     "per_chunk": False, "target_recall": None, "half": None, "seconds": 0.01, "sample": 10, "queries": None,
     "kinds": ["ivfflat"], "share": 0.5,

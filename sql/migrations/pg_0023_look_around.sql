@@ -30,7 +30,7 @@ begin
     v_hits := _nearest_by_index(plan, query, greatest(plan.k, 5));
     return (select 10 * count(*) < 9 * cardinality(v_hits)
             from unnest(v_hits) h
-            where h.chunk_id = any (array(select n.chunk_id from unnest(plan.nearest[:cardinality(v_hits)]) n)));
+            where exists (select 1 from unnest(plan.nearest[:cardinality(v_hits)]) n where n.namespace_id = h.namespace_id and n.chunk_id = h.chunk_id));
 end;
 $_is_unlearned$;
 revoke all on function kompanion._is_unlearned(kompanion._search_plan, vector) from public;

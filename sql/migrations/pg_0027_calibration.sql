@@ -219,11 +219,10 @@ begin
     into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.index, p.iterative
     from _vector_index(p.model_id) x where x.valid;
     -- What the catalog tells of an index may be stale. Where most vectors came after it was built they are asked with, too.
-    select count(*), case when p.index_kind = 'ivfflat' and 2 * count(*) filter (where e.chunk_id <= m.index_chunk) >= count(*) then m.index_chunk end
+    select count(*), case when p.index_kind = 'ivfflat' and 2 * count(*) filter (where e.chunk_id <= m.index_chunk) >= count(*) then max(m.index_chunk) end
     into p.rows, p.learned
-    from embedding_models m left join embeddings e on e.model_id = m.model_id
-    where m.model_id = p.model_id
-    group by m.model_id;
+    from embeddings e join embedding_models m on m.model_id = e.model_id
+    where e.model_id = p.model_id;
     p.k := 10;
     p.by_item := false;
     return p;
