@@ -1579,26 +1579,17 @@ $$;
 
 COMMENT ON FUNCTION kompanion._install_path() IS 'Internal. The search_path that migrations pin on functions; finds the schema of the extension vector.';
 
--- Name: _is_unlearned(kompanion._search_plan, public.vector); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _is_strewn(kompanion._search_plan, public.vector); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._is_unlearned(plan kompanion._search_plan, query public.vector) RETURNS boolean
+CREATE FUNCTION kompanion._is_strewn(plan kompanion._search_plan, query public.vector) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
--- Whether a query lies among vectors that ivfflat did not learn its lists from, and that are strewn over many of them. Of the five
--- nearest in sight two or more came after the index was built then, and eight times as many lists hold nearer ones: at least two
--- of ten, as for 98 % of the queries about new topics, and 10 % of those about topics that had only grown (72,000 generated x 96).
+-- Whether what lies near a query is strewn over many lists: eight times as many as were looked at hold nearer matches, at least two
+-- of ten, as for 98 % of the queries about topics newer than the index, and 10 % of those about others (72,000 generated x 96).
 declare
-    v_later integer := 0;
-    v_few   constant integer := least(5, coalesce(cardinality(plan.nearest), 0));
-    v_hits  _search_hit[];
+    v_hits _search_hit[];
 begin
-    for i in 1 .. v_few loop
-        v_later := v_later + (plan.nearest[i].chunk_id > plan.learned)::integer;
-    end loop;
-    if v_later < 2 then
-        return false;
-    end if;
     plan.knob := least(plan.lists, 8 * plan.knob);
     plan.iterative := null;
     v_hits := _nearest_by_index(plan, query, greatest(plan.k, 5));
@@ -1608,9 +1599,9 @@ begin
 end;
 $$;
 
--- Name: FUNCTION _is_unlearned(plan kompanion._search_plan, query public.vector); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _is_strewn(plan kompanion._search_plan, query public.vector); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._is_unlearned(plan kompanion._search_plan, query public.vector) IS 'Internal. Whether a query lies among vectors that came after the index was built and are strewn over its lists.';
+COMMENT ON FUNCTION kompanion._is_strewn(plan kompanion._search_plan, query public.vector) IS 'Internal. Whether what lies near a query is strewn over many lists of the index.';
 
 -- Name: _is_visible(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -1903,6 +1894,7 @@ declare
     v_length  constant double precision := case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
     v_reach   double precision;
     v_sight   _sight;
+    v_later   integer := 0;
     v_set     text;
 begin
     plan.knob := v_look;
@@ -1941,8 +1933,12 @@ begin
         plan.tenth := v_sight.tenth / v_length;
         v_reach := v_sight.nearest[greatest(10, plan.k)].distance / v_length;
     end if;
+    -- Where several of the nearest came after the index was built they may be about a topic that none of its lists is.
     if plan.learned is not null and extra is null then
-        plan.unlearned := _is_unlearned(plan, query);
+        for i in 1 .. least(5, coalesce(cardinality(plan.nearest), 0)) loop
+            v_later := v_later + (plan.nearest[i].chunk_id > plan.learned)::integer;
+        end loop;
+        plan.unlearned := v_later >= 2 and _is_strewn(plan, query);
     end if;
     v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
     v_among := plan.looked;
@@ -8141,12 +8137,12 @@ GRANT ALL ON FUNCTION kompanion._install_path() TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._install_path() TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._install_path() TO kompanion_admin;
 
--- Name: FUNCTION _is_unlearned(plan kompanion._search_plan, query public.vector); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _is_strewn(plan kompanion._search_plan, query public.vector); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._is_unlearned(plan kompanion._search_plan, query public.vector) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._is_unlearned(plan kompanion._search_plan, query public.vector) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._is_unlearned(plan kompanion._search_plan, query public.vector) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._is_unlearned(plan kompanion._search_plan, query public.vector) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._is_strewn(plan kompanion._search_plan, query public.vector) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._is_strewn(plan kompanion._search_plan, query public.vector) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._is_strewn(plan kompanion._search_plan, query public.vector) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._is_strewn(plan kompanion._search_plan, query public.vector) TO kompanion_admin;
 
 -- Name: FUNCTION _is_visible(content text); Type: ACL; Schema: kompanion; Owner: -
 

@@ -2,7 +2,7 @@
 -- What calibrate measured, put to use: a look around the query tells how far a search must go.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
-create function kompanion._is_unlearned(
+create function kompanion._is_strewn(
     plan  kompanion._search_plan,
     query vector
 )
@@ -10,21 +10,12 @@ create function kompanion._is_unlearned(
     language plpgsql
     stable
     set search_path from current
-as $_is_unlearned$
--- Whether a query lies among vectors that ivfflat did not learn its lists from, and that are strewn over many of them. Of the five
--- nearest in sight two or more came after the index was built then, and eight times as many lists hold nearer ones: at least two
--- of ten, as for 98 % of the queries about new topics, and 10 % of those about topics that had only grown (72,000 generated x 96).
+as $_is_strewn$
+-- Whether what lies near a query is strewn over many lists: eight times as many as were looked at hold nearer matches, at least two
+-- of ten, as for 98 % of the queries about topics newer than the index, and 10 % of those about others (72,000 generated x 96).
 declare
-    v_later integer := 0;
-    v_few   constant integer := least(5, coalesce(cardinality(plan.nearest), 0));
-    v_hits  _search_hit[];
+    v_hits _search_hit[];
 begin
-    for i in 1 .. v_few loop
-        v_later := v_later + (plan.nearest[i].chunk_id > plan.learned)::integer;
-    end loop;
-    if v_later < 2 then
-        return false;
-    end if;
     plan.knob := least(plan.lists, 8 * plan.knob);
     plan.iterative := null;
     v_hits := _nearest_by_index(plan, query, greatest(plan.k, 5));
@@ -32,10 +23,9 @@ begin
             from unnest(v_hits) h
             where exists (select 1 from unnest(plan.nearest[:cardinality(v_hits)]) n where n.namespace_id = h.namespace_id and n.chunk_id = h.chunk_id));
 end;
-$_is_unlearned$;
-revoke all on function kompanion._is_unlearned(kompanion._search_plan, vector) from public;
-comment on function kompanion._is_unlearned(kompanion._search_plan, vector) is
-    'Internal. Whether a query lies among vectors that came after the index was built and are strewn over its lists.';
+$_is_strewn$;
+revoke all on function kompanion._is_strewn(kompanion._search_plan, vector) from public;
+comment on function kompanion._is_strewn(kompanion._search_plan, vector) is 'Internal. Whether what lies near a query is strewn over many lists of the index.';
 
 create function kompanion._look_around(
     plan  kompanion._search_plan,
@@ -77,6 +67,7 @@ declare
     v_length  constant double precision := case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
     v_reach   double precision;
     v_sight   _sight;
+    v_later   integer := 0;
     v_set     text;
 begin
     plan.knob := v_look;
@@ -115,8 +106,12 @@ begin
         plan.tenth := v_sight.tenth / v_length;
         v_reach := v_sight.nearest[greatest(10, plan.k)].distance / v_length;
     end if;
+    -- Where several of the nearest came after the index was built they may be about a topic that none of its lists is.
     if plan.learned is not null and extra is null then
-        plan.unlearned := _is_unlearned(plan, query);
+        for i in 1 .. least(5, coalesce(cardinality(plan.nearest), 0)) loop
+            v_later := v_later + (plan.nearest[i].chunk_id > plan.learned)::integer;
+        end loop;
+        plan.unlearned := v_later >= 2 and _is_strewn(plan, query);
     end if;
     v_seen := least(coalesce(cardinality(v_sight.places), 0), v_enough);
     v_among := plan.looked;
