@@ -178,6 +178,7 @@ CASES = [
     ("KM007", "lists", "select * from kompanion.index_statements('small', 'ivfflat', 0)"),
     ("KM007", "index_rows", "select kompanion.record_index('small', -5)"),
     ("KM007", "index_rows", "select kompanion.record_index('small', null)"),
+    ("KM007", "index_chunk", "select kompanion.record_index('small', 5, -1)"),
     ("KM007", "kind", "select * from kompanion.ensure_index('small', 'btree')"),
     # documents of the wrong form
     ("KM007", "documents", "select * from kompanion.import_documents('{}')"),

@@ -106,6 +106,7 @@ def index(
             if as_json:
                 print_json(steps)
             elif steps:
+                print("-- This was run.")
                 print_statements((step.reason, step.statement) for step in steps)
             else:
                 print("All is well: nothing to build.")

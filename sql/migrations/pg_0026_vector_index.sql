@@ -143,6 +143,10 @@ begin
             errcode = 'KM007',
             message = format('index_rows: %s is not the number of rows an index was built from', coalesce(index_rows::text, 'NULL')),
             hint    = 'Give the number of vectors of the model at that time, 0 for no index.';
+    elsif index_chunk < 0 then
+        raise exception using
+            errcode = 'KM007', message = format('index_chunk: %s is not the id of a chunk', index_chunk),
+            hint    = 'Give the largest chunk_id of the vectors of the model at that time; leave it out for that of now.';
     end if;
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now(),
