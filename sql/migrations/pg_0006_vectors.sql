@@ -114,7 +114,7 @@ create table kompanion.embeddings (
 alter table kompanion.embeddings set (toast_tuple_target = 8160);
 create index embeddings_scope_ix on kompanion.embeddings (namespace_id, model_id, item_id)
     include (chunk_id, expires_at, deleted_at);
-create index embeddings_model_ix on kompanion.embeddings (model_id, chunk_id);
+create index embeddings_model_ix on kompanion.embeddings (model_id, (chunk_id + 0));
 comment on table  kompanion.embeddings is
     'One vector a chunk and model, with what a search filters by carried on the row. No vector index here: see ensure_index.';
 comment on column kompanion.embeddings.namespace_id is 'The namespace of the chunk.';
@@ -132,7 +132,7 @@ comment on constraint embeddings_pk on kompanion.embeddings is 'One vector a chu
 comment on constraint embeddings_chunk_fk on kompanion.embeddings is 'A vector goes with its chunk: changed content never keeps an old vector.';
 comment on constraint embeddings_model_fk on kompanion.embeddings is 'The vector has the dimension of its model, whoever writes it.';
 comment on index kompanion.embeddings_scope_ix is 'Counts and gathers a scope for the exact path; finds the vectors of an item.';
-comment on index kompanion.embeddings_model_ix is 'All vectors of a model; those that came after its vector index was built.';
+comment on index kompanion.embeddings_model_ix is 'All vectors of a model; those that came after its vector index was built. "+ 0": it gives no order of chunk_id, for which a search of one namespace would go through all of the model.';
 
 create table kompanion.embedding_queue (
     namespace_id uuid        not null,

@@ -135,7 +135,7 @@ begin
     execute format('select array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit from ('  -- "+ 0": not by the vector index
                    'select e.namespace_id, e.item_id, e.chunk_id, (e.vector %s $1) + 0 as d from kompanion.embeddings e '
                    'where e.model_id = %s and %s and %s order by d, e.chunk_id limit $2) s)',
-                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, coalesce('e.chunk_id > ' || since, 'true'), _conditions())
+                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, coalesce('e.chunk_id + 0 > ' || since, 'true'), _conditions())
     into v_hits using query, n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter;
     return v_hits;
 end;

@@ -151,7 +151,7 @@ begin
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now(),
         index_chunk = case when record_index.index_rows > 0
-                      then coalesce(record_index.index_chunk, (select max(e.chunk_id) from embeddings e where e.model_id = v_model), 0) end
+                      then coalesce(record_index.index_chunk, (select max(e.chunk_id + 0) from embeddings e where e.model_id = v_model), 0) end
     where m.model_id = v_model;
     perform _write_model_scans();
 end;
