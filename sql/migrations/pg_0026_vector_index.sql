@@ -114,7 +114,7 @@ begin
         (6, format('select kompanion.record_index(%L, 0)', v_model.model), case when not v_fine and v_kind = 'none' then 'there is none now' end),
         (7, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
             -- Not where queries of the caller's own were asked: what stored vectors say would pass for them. index_advice tells.
-            case when not v_fine and v_kind <> 'none' and v_rows >= setting('index_min_rows')::bigint and index_statements.concurrently and not v_own
+            case when not v_fine and v_kind <> 'none' and (v_rows >= setting('index_min_rows')::bigint or v_choice is not null) and index_statements.concurrently and not v_own
                  then 'search chooses exact or index, and how far it goes, by what this measures; a minute at most' end)
     ) s (n, statement, reason)
     where s.reason is not null;
