@@ -310,7 +310,8 @@ begin
     into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.index, p.iterative
     from _vector_index(p.model_id) x where x.valid;
     -- What the catalog tells of an index may be stale. Where most vectors came after it was built they are asked with, too.
-    select count(*), case when p.index_kind = 'ivfflat' and 2 * count(*) filter (where e.chunk_id <= m.index_chunk) >= count(*) then max(m.index_chunk) end
+    select count(*), case when p.index_kind = 'ivfflat' and count(*) filter (where e.chunk_id <= m.index_chunk and is_live(e.deleted_at, e.expires_at))
+                                                            >= count(*) filter (where e.chunk_id > m.index_chunk and is_live(e.deleted_at, e.expires_at)) then max(m.index_chunk) end
     into p.rows, p.learned
     from embeddings e join embedding_models m on m.model_id = e.model_id
     where e.model_id = p.model_id;
@@ -1220,10 +1221,10 @@ CREATE FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint
 declare
     v_start timestamptz;
 begin
-    create temporary table tuning_trial on commit drop as select c.vector from kompanion.tuning_copy c limit 2000;
+    create unlogged table kompanion.tuning_trial as select c.vector from kompanion.tuning_copy c limit 2000;  -- a temporary one takes a privilege
     v_start := clock_timestamp();
-    execute 'create index on pg_temp.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
-    drop table pg_temp.tuning_trial;
+    execute 'create index on kompanion.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
+    drop table kompanion.tuning_trial;
     return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
          * case when _build_memory_kb('hnsw', rows, 0, plan.dim, plan.half) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
 end;
@@ -1991,7 +1992,7 @@ begin
                    '/ $3 from unnest($2) with ordinality p (part, n) order by p.n)',
                    _index_scan(plan, 'hashint8(e.chunk_id) & 1023 as h, ', format('e.chunk_id <> %s and kompanion.is_live(e.deleted_at, e.expires_at)', but_for)),
                    plan.knobs ->> 'look_rows')
-    into v_reaches using query, parts, case when plan.metric = 'inner_product' then vector_norm(query) else 1 end;
+    into v_reaches using query, parts, case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
     perform _apply_settings(v_names, v_former);
     return v_reaches;
 end;
@@ -2227,8 +2228,8 @@ begin
     if plan.iterative then
         v_set := set_config(v_scan, v_former[2], true);
     end if;
-    -- What the index did not learn may be in any of its lists. Where it gave fewer than asked for, all will be looked at.
-    if plan.unlearned and cardinality(v_hits) >= n then
+    -- What the index did not learn may be in any of its lists.
+    if plan.unlearned then
         v_hits := array(
             select (h.namespace_id, h.item_id, h.chunk_id, h.distance)::_search_hit
             from (select * from unnest(v_hits) o where o.chunk_id <= plan.learned
@@ -2261,7 +2262,7 @@ begin
     execute format('select array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::kompanion._search_hit from ('  -- "+ 0": not by the vector index
                    'select e.namespace_id, e.item_id, e.chunk_id, (e.vector %s $1) + 0 as d from kompanion.embeddings e '
                    'where e.model_id = %s and %s and %s order by d, e.chunk_id limit $2) s)',
-                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, coalesce('e.chunk_id > ' || since, 'true'), _conditions())
+                   case plan.metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end, plan.model_id, coalesce('e.chunk_id + 0 > ' || since, 'true'), _conditions())
     into v_hits using query, n, plan.namespace_ids, plan.thread_ids, plan.tags_any, plan.tags_all, plan.tags_none, plan.filter;
     return v_hits;
 end;
@@ -2614,7 +2615,7 @@ begin
     -- All that is known beforehand in one statement. A calibration holds for the very index it was made on: then there is
     -- no need to ask the catalog what that is.
     select m.model_id, m.name, m.dim, m.metric, coalesce(_plan_search.target_recall, t.value::double precision), m.knobs, m.knob_table, m.knobs -> 'index',
-           coalesce(x.indisvalid, false),
+           x.indisvalid is true and not exists (select from pg_index y where y.indexrelid = to_regclass('kompanion.embeddings_ann_' || m.model_id || '_new') and y.indisvalid),
            case m.knobs #>> '{index,kind}' when 'ivfflat' then m.index_chunk end, scope = '*' and not exists (select 1 from namespaces n where n.deleted_at is not null)
     into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.knob_table, p.index, v_calibrated, p.learned, v_everything
     from embedding_models m
@@ -2656,8 +2657,9 @@ begin
         select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
         into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
         from _vector_index(p.model_id) x where x.valid;
-        if p.index_name is null then
-            p.path := 'exact'; p.reason := 'the model has no vector index';
+        if p.index_name is null or _rival_index(p.model_id) is not null then
+            p.path := 'exact';
+            p.reason := case when p.index_name is null then 'the model has no vector index' else 'the model has two vector indexes: index_advice tells which to drop' end;
             return p;
         end if;
         return _path_by_default(p, query);
@@ -2891,6 +2893,26 @@ $$;
 -- Name: FUNCTION _replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) IS 'Internal. Makes the chunks of an item exactly these; unchanged text keeps its chunk and its embeddings.';
+
+-- Name: _rival_index(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._rival_index(model_id integer) RETURNS regclass
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- A second valid vector index of a model: one that is built and has not its place yet, or was replaced and not dropped. PostgreSQL
+-- may take either, with probes or an ef_search that are meant for the other.
+begin
+    return (select x.indexrelid from pg_index x
+            where x.indexrelid in (to_regclass(format('kompanion.embeddings_ann_%s_new', model_id)), to_regclass(format('kompanion.embeddings_ann_%s_old', model_id)))
+              and x.indisvalid
+            limit 1);
+end;
+$$;
+
+-- Name: FUNCTION _rival_index(model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._rival_index(model_id integer) IS 'Internal. A second valid vector index of a model; NULL when there is none.';
 
 -- Name: _row_costs(kompanion._search_plan, public.vector, uuid[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3571,8 +3593,8 @@ CREATE FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kin
     AS $$
 -- The vector index of a model as the catalog has it; NULLs when there is none. A build that broke off leaves an invalid one.
 begin
-    select c.relname, a.amname, substring(c.reloptions::text from 'lists=([0-9]+)')::integer, o.opcname like 'halfvec%', x.indisvalid,
-           greatest(c.reltuples, 0)::bigint
+    select c.relname, a.amname, coalesce(substring(c.reloptions::text from 'lists=([0-9]+)')::integer, case a.amname when 'ivfflat' then 100 end),  -- pgvector's default
+           o.opcname like 'halfvec%', x.indisvalid, greatest(c.reltuples, 0)::bigint
     into name, kind, lists, half, valid, rows
     from pg_class c
     join pg_index x on x.indexrelid = c.oid
@@ -3762,8 +3784,8 @@ begin
     end if;
     perform _check_queries(queries, p.dim, p.metric);
     v_end := _time_limit(seconds);
-    if p.index_name is null then
-        raise notice 'calibrate: model "%" has no valid vector index, search is exact; ensure_index builds one when there are rows enough', p.model;
+    if p.index_name is null or _rival_index(p.model_id) is not null then
+        raise notice 'calibrate: model "%" has no valid vector index, or two of them, and search is exact; index_advice tells what to run', p.model;
         return;
     end if;
     if (select count(*) from (select from embeddings e where e.model_id = p.model_id and is_live(e.deleted_at, e.expires_at) limit 2) x) < 2 then
@@ -3825,9 +3847,9 @@ begin
                     round(extract(epoch from v_end - v_told));
             end if;
         end loop;
+        perform _apply_settings(v_names, v_former);  -- those that the next scan for what is truly nearest needs
         exit when v_stopped;
     end loop;
-    perform _apply_settings(v_names, v_former);
     v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
         'scans', pg_stat_get_numscans((p.index ->> 'oid')::oid) + pg_stat_get_xact_numscans((p.index ->> 'oid')::oid),
         'hits', to_jsonb(v_hits), 'squares', to_jsonb(v_squares), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));
@@ -4046,12 +4068,12 @@ begin
             begin
                 lock table kompanion.embeddings in access exclusive mode nowait;
             exception when lock_not_available then
-                if r.reason <> 'the new one has its place' then
+                if r.reason not in ('the new one has its place', 'it is invalid') then  -- an invalid one serves no search
                     raise exception using
                         errcode = 'lock_not_available', message = 'model: its index cannot be dropped while others use the table',
                         hint    = format('Outside a transaction: %s', r.by_hand);
                 end if;
-                raise notice 'ensure_index: what was replaced is left, as others use the table; outside a transaction: %', r.by_hand;
+                raise notice 'ensure_index: what was replaced is left, as others use the table, and searches are exact until it is dropped; outside a transaction: %', r.by_hand;
                 continue;
             end;
         end if;
@@ -4652,10 +4674,10 @@ begin
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
             (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
-                'an index that was replaced was not dropped: writers keep it up, and searches may go by it',
+                'an index that was replaced was not dropped: writers keep it up, and searches are exact meanwhile',
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
             (3, v_new is not null and not _being_built(v_new),
-                'a build broke off and left an index: writers keep it up, and searches may go by it', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
+                'a build broke off and left an index: writers keep it up, and searches are exact if it is valid', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
             -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
@@ -4671,7 +4693,7 @@ begin
                 and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
-            (8, r.retired_at is null and r.valid and v_rows >= setting('index_min_rows')::bigint and r.calibration is null,
+            (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null,
                 'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
             (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
                 'the calibration is that of another index: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
@@ -4817,7 +4839,7 @@ begin
         raise notice 'index_statements: another session builds an index of embeddings, or vacuums it, just now: ask again later';
         return;
     end if;
-    v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
+    v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, case when v_current.valid then v_current.half end, v_model.dim > 2000);
     if v_model.dim > (case when v_half then 4000 else 2000 end) then
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
     elsif v_half and _vector_version() < 7 then
@@ -4871,7 +4893,7 @@ begin
         (6, format('select kompanion.record_index(%L, 0)', v_model.model), case when not v_fine and v_kind = 'none' then 'there is none now' end),
         (7, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
             -- Not where queries of the caller's own were asked: what stored vectors say would pass for them. index_advice tells.
-            case when not v_fine and v_kind <> 'none' and v_rows >= setting('index_min_rows')::bigint and index_statements.concurrently and not v_own
+            case when not v_fine and v_kind <> 'none' and (v_rows >= setting('index_min_rows')::bigint or v_choice is not null) and index_statements.concurrently and not v_own
                  then 'search chooses exact or index, and how far it goes, by what this measures; a minute at most' end)
     ) s (n, statement, reason)
     where s.reason is not null;
@@ -4880,7 +4902,7 @@ $$;
 
 -- Name: FUNCTION index_statements(model text, kind text, lists integer, half boolean, "concurrently" boolean); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.index_statements(model text, kind text, lists integer, half boolean, "concurrently" boolean) IS 'The statements that give a model the vector index it should have, to be run one by one outside a transaction: select statement from kompanion.index_statements(''m'') \gexec. kind: none, ivfflat, hnsw; by default what tune_index found best, or from the number of rows. half: in half precision, for half the memory, and by default above 2000 dimensions.';
+COMMENT ON FUNCTION kompanion.index_statements(model text, kind text, lists integer, half boolean, "concurrently" boolean) IS 'The statements that give a model the vector index it should have, to be run one by one outside a transaction: select statement from kompanion.index_statements(''m'') \gexec. kind: none, ivfflat, hnsw; by default what tune_index found best, or from the number of rows. half: in half precision, for half the memory; by default as the index is, and above 2000 dimensions.';
 
 -- Name: is_live(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5531,7 +5553,7 @@ begin
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now(),
         index_chunk = case when record_index.index_rows > 0
-                      then coalesce(record_index.index_chunk, (select max(e.chunk_id) from embeddings e where e.model_id = v_model), 0) end
+                      then coalesce(record_index.index_chunk, (select max(e.chunk_id + 0) from embeddings e where e.model_id = v_model), 0) end
     where m.model_id = v_model;
     perform _write_model_scans();
 end;
@@ -6013,11 +6035,15 @@ declare
 begin
     select * into v_model from _model(swap_index.model);
     v_name := 'embeddings_ann_' || v_model.model_id;
-    if not exists (select 1 from pg_index x where x.indexrelid = to_regclass(format('kompanion.%I', v_name || '_new')) and x.indisvalid) then
+    if to_regclass(format('kompanion.%I', v_name || '_old')) is not null then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state', message = format('model: the index of %L that was replaced before is still there', v_model.model),
+            hint    = format('Outside a transaction: drop index concurrently kompanion.%I', v_name || '_old');
+    elsif not exists (select 1 from pg_index x where x.indexrelid = to_regclass(format('kompanion.%I', v_name || '_new')) and x.indisvalid) then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', v_model.model),
-            hint    = format('Mend what the build said, then again, with kind and lists if those were given: select statement from kompanion.index_statements(%L) \gexec', v_model.model);
+            hint    = format('Mend what the build said, then again, with kind, lists and half if those were given: select statement from kompanion.index_statements(%L) \gexec', v_model.model);
     end if;
     if to_regclass(format('kompanion.%I', v_name)) is not null then
         execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');
@@ -7579,11 +7605,11 @@ COMMENT ON INDEX kompanion.embedding_queue_claim_ix IS 'pending_embeddings: the 
 
 -- Name: embeddings_model_ix; Type: INDEX; Schema: kompanion; Owner: -
 
-CREATE INDEX embeddings_model_ix ON kompanion.embeddings USING btree (model_id, chunk_id);
+CREATE INDEX embeddings_model_ix ON kompanion.embeddings USING btree (model_id, ((chunk_id + 0)));
 
 -- Name: INDEX embeddings_model_ix; Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON INDEX kompanion.embeddings_model_ix IS 'All vectors of a model; those that came after its vector index was built.';
+COMMENT ON INDEX kompanion.embeddings_model_ix IS 'All vectors of a model; those that came after its vector index was built. "+ 0": it gives no order of chunk_id, for which a search of one namespace would go through all of the model.';
 
 -- Name: embeddings_scope_ix; Type: INDEX; Schema: kompanion; Owner: -
 
@@ -8378,6 +8404,13 @@ REVOKE ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid
 GRANT ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) TO kompanion_admin;
+
+-- Name: FUNCTION _rival_index(model_id integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._rival_index(model_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._rival_index(model_id integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._rival_index(model_id integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._rival_index(model_id integer) TO kompanion_admin;
 
 -- Name: FUNCTION _row_costs(plan kompanion._search_plan, query public.vector, namespace_ids uuid[], OUT row_us double precision, OUT item_us double precision); Type: ACL; Schema: kompanion; Owner: -
 

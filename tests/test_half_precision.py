@@ -65,6 +65,7 @@ def test_half_precision_may_be_asked_for_and_dropped_again(pg_store: kompanion_d
         steps = pg_store.ensure_index("m", kind="hnsw", half=half)
         assert ["halfvec" in step.statement for step in steps if "create index" in step.statement] == [half]
         assert pg_store.ensure_index("m", kind="hnsw", half=half) == []
+        assert pg_store.ensure_index("m") == []  # what it was asked to be it stays
         hits = pg_store.search("acme", QUERIES[0], 10)
         far = clusters.distances(QUERIES[0])
         assert [h.distance for h in hits] == pytest.approx([far[int(h.key)] for h in hits], abs=1e-5)

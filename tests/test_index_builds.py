@@ -58,7 +58,7 @@ def test_a_build_that_fails_leaves_the_index_that_serves_though_psql_goes_on(dat
     assert "the disk is full" in done.stderr
     assert "the new index of 'm' is not there or invalid, as its build failed; what there was serves on" in done.stderr
     assert (
-        "HINT:  Mend what the build said, then again, with kind and lists if those were given: select statement from kompanion.index_statements"
+        "HINT:  Mend what the build said, then again, with kind, lists and half if those were given: select statement from kompanion.index_statements"
         in done.stderr
     )
     assert _indexes(database) == [serving]
@@ -96,12 +96,44 @@ def test_an_index_that_was_replaced_but_not_dropped_is_dropped_by_the_same_state
             if "swap_index" in statement:
                 break
         assert _indexes(database) == [("embeddings_ann_1", "hnsw", True), ("embeddings_ann_1_old", "ivfflat", True)]
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="replaced before is still there") as told:
+            conn.execute("select kompanion.swap_index('m', 600)")
+        assert "drop index concurrently kompanion.embeddings_ann_1_old" in str(told.value.diag.message_hint)
         left = conn.execute("select step, statement from kompanion.index_statements('m')").fetchall()
         assert left == [(1, "drop index concurrently if exists kompanion.embeddings_ann_1_old")]
         advice = conn.execute("select statement from kompanion.index_advice('m') where advice ~ 'replaced'").fetchall()
         assert advice == [("drop index concurrently if exists kompanion.embeddings_ann_1_old;",)]
     assert database.psql(BUILD).returncode == 0
     assert _indexes(database) == [("embeddings_ann_1", "hnsw", True)]
+
+
+@pytest.mark.parametrize("until", ["create index", "swap_index"])
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_while_two_indexes_stand_side_by_side_and_either_might_be_taken_searches_are_exact(
+    database: servers.Database, until: str, calibrated: bool
+) -> None:
+    with kompanion_db.connect(database.url) as store, database.connect() as conn:
+        conn.execute("select kompanion.set_setting('exact_threshold', '10')")
+        if calibrated:
+            store.calibrate("m", sample=20)
+            conn.execute(
+                """update kompanion.embedding_models set knobs = knobs || '{"exact_rows": 10, "row_us": 1000}'"""
+            )
+        assert store.explain_search("*", QUERIES[0], 10, target_recall=0.5)["path"] == "index"
+        for (statement,) in conn.execute(
+            "select statement from kompanion.index_statements('m', kind => 'ivfflat', lists => 40)"
+        ).fetchall():
+            conn.execute(statement)
+            if until in statement:
+                break
+        told = store.explain_search("*", QUERIES[0], 10, target_recall=0.5)
+        assert (told["path"], "two vector indexes" in str(told["reason"])) == ("exact", True)
+        assert store.calibrate("m", sample=20) == []  # it could not tell which one it measured
+        for (statement,) in conn.execute(
+            "select statement from kompanion.index_statements('m', kind => 'ivfflat', lists => 40)"
+        ).fetchall():
+            conn.execute(statement)
+        assert store.explain_search("*", QUERIES[0], 10, target_recall=0.5)["path"] == "index"
 
 
 def test_nobody_is_told_to_drop_what_another_session_is_building(database: servers.Database) -> None:
@@ -162,6 +194,18 @@ def test_a_reader_that_stays_in_its_transaction_blocks_no_build_and_no_other_rea
         builder.execute(first)
         builder.execute("select kompanion.ensure_index('m', kind => 'ivfflat', lists => 5)")
     assert _indexes(database) == [("embeddings_ann_1", "ivfflat", True)]
+
+
+def test_an_invalid_index_is_replaced_while_others_read(database: servers.Database) -> None:
+    with database.connect(autocommit=False) as reader, _others(database) as builder:
+        builder.execute(
+            "update pg_index set indisvalid = false where indexrelid = 'kompanion.embeddings_ann_1'::regclass"
+        )
+        reader.execute("select count(*) from kompanion.embeddings")
+        builder.execute("select kompanion.ensure_index('m', kind => 'ivfflat')")
+        assert _indexes(database) == [("embeddings_ann_1", "ivfflat", True), ("embeddings_ann_1_old", "ivfflat", False)]
+        told = builder.execute("select kompanion.explain_search('acme', %s)", [str(QUERIES[0].tolist())]).fetchone()
+        assert "two vector indexes" not in str(told)  # one that is invalid is in nobody's way
 
 
 @pytest.mark.parametrize("call", ["calibrate", "tune_index", "ensure_index"])

@@ -55,6 +55,32 @@ def test_tuned_lists_follow_the_rows_within_what_pgvector_builds(
     assert _lists(db) == [(lists,)]
 
 
+def test_an_index_that_was_tuned_is_calibrated_however_few_the_vectors(
+    filled: kompanion_db.Store, db: servers.Database
+) -> None:
+    last = "select statement like '%calibrate(%' from kompanion.index_statements('m', kind => 'ivfflat') order by step desc"
+    with db.connect() as conn:
+        assert conn.execute(last).fetchone() == (False,)
+        _choose(db, lists=20, rows=1000)
+        assert conn.execute(last).fetchone() == (True,)
+    filled.ensure_index("m", concurrently=False)
+    assert any("never calibrated" in advice for advice in _advice(filled))
+
+
+def test_an_index_made_by_hand_without_lists_has_the_hundred_that_pgvector_gives_it(
+    filled: kompanion_db.Store, db: servers.Database
+) -> None:
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('exact_threshold', '10')")
+        conn.execute(
+            f"create index embeddings_ann_1 on kompanion.embeddings "
+            f"using ivfflat ((vector::vector({DIM})) vector_cosine_ops) where model_id = 1"
+        )
+    assert filled.list_models()[0].index_lists == 100
+    told = filled.explain_search("*", clusters.QUERIES[0])
+    assert (told["path"], told["lists"], told["probes"]) == ("index", 100, 25)
+
+
 def test_lists_alone_ask_for_ivfflat_of_so_many(filled: kompanion_db.Store) -> None:
     assert filled.ensure_index("m", lists=7)
     (model,) = filled.list_models()

@@ -31,7 +31,7 @@ def put(store: kompanion_db.Store, vectors: NDArray[np.float32], what: str) -> N
             "namespace": f"acme:{what}",
             "key": str(n),
             "content": "t",
-            "tags": [f"t{n % 2}"],
+            "tags": [f"t{n % 2}", f"u{n % 3}"],
             "vectors": vectors[n : n + 1],
         }
         for n in range(len(vectors))
@@ -69,7 +69,9 @@ def asked(
     return found / len(queries) / 10, looked / len(queries)
 
 
-@pytest.mark.parametrize(("conditions", "least"), [({}, 0.85), ({"tags_all": ["t1"]}, 0.75)])
+@pytest.mark.parametrize(
+    ("conditions", "least"), [({}, 0.85), ({"tags_all": ["t1"]}, 0.75), ({"tags_all": ["u1"]}, 0.75)]
+)
 @pytest.mark.parametrize("scope", ["*", "acme"])
 def test_what_is_about_topics_newer_than_the_index_is_found_nearly_as_often_as_the_target_says(
     grown: kompanion_db.Store, db: servers.Database, scope: str, conditions: dict[str, Any], least: float

@@ -178,8 +178,8 @@ create function kompanion._vector_index(
 as $_vector_index$
 -- The vector index of a model as the catalog has it; NULLs when there is none. A build that broke off leaves an invalid one.
 begin
-    select c.relname, a.amname, substring(c.reloptions::text from 'lists=([0-9]+)')::integer, o.opcname like 'halfvec%', x.indisvalid,
-           greatest(c.reltuples, 0)::bigint
+    select c.relname, a.amname, coalesce(substring(c.reloptions::text from 'lists=([0-9]+)')::integer, case a.amname when 'ivfflat' then 100 end),  -- pgvector's default
+           o.opcname like 'halfvec%', x.indisvalid, greatest(c.reltuples, 0)::bigint
     into name, kind, lists, half, valid, rows
     from pg_class c
     join pg_index x on x.indexrelid = c.oid

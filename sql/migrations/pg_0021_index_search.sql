@@ -217,8 +217,8 @@ begin
     if plan.iterative then
         v_set := set_config(v_scan, v_former[2], true);
     end if;
-    -- What the index did not learn may be in any of its lists. Where it gave fewer than asked for, all will be looked at.
-    if plan.unlearned and cardinality(v_hits) >= n then
+    -- What the index did not learn may be in any of its lists.
+    if plan.unlearned then
         v_hits := array(
             select (h.namespace_id, h.item_id, h.chunk_id, h.distance)::_search_hit
             from (select * from unnest(v_hits) o where o.chunk_id <= plan.learned

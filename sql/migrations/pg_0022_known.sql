@@ -2,6 +2,26 @@
 -- What is known before a search: shares by the statistics, and what calibrate measured.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
+create function kompanion._rival_index(
+    model_id integer
+)
+    returns regclass
+    language plpgsql
+    stable
+    set search_path from current
+as $_rival_index$
+-- A second valid vector index of a model: one that is built and has not its place yet, or was replaced and not dropped. PostgreSQL
+-- may take either, with probes or an ef_search that are meant for the other.
+begin
+    return (select x.indexrelid from pg_index x
+            where x.indexrelid in (to_regclass(format('kompanion.embeddings_ann_%s_new', model_id)), to_regclass(format('kompanion.embeddings_ann_%s_old', model_id)))
+              and x.indisvalid
+            limit 1);
+end;
+$_rival_index$;
+revoke all on function kompanion._rival_index(integer) from public;
+comment on function kompanion._rival_index(integer) is 'Internal. A second valid vector index of a model; NULL when there is none.';
+
 create function kompanion._known_share(
     plan kompanion._search_plan
 )

@@ -214,7 +214,7 @@ begin
                    '/ $3 from unnest($2) with ordinality p (part, n) order by p.n)',
                    _index_scan(plan, 'hashint8(e.chunk_id) & 1023 as h, ', format('e.chunk_id <> %s and kompanion.is_live(e.deleted_at, e.expires_at)', but_for)),
                    plan.knobs ->> 'look_rows')
-    into v_reaches using query, parts, case when plan.metric = 'inner_product' then vector_norm(query) else 1 end;
+    into v_reaches using query, parts, case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
     perform _apply_settings(v_names, v_former);
     return v_reaches;
 end;

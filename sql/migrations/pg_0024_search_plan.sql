@@ -189,7 +189,7 @@ begin
     -- All that is known beforehand in one statement. A calibration holds for the very index it was made on: then there is
     -- no need to ask the catalog what that is.
     select m.model_id, m.name, m.dim, m.metric, coalesce(_plan_search.target_recall, t.value::double precision), m.knobs, m.knob_table, m.knobs -> 'index',
-           coalesce(x.indisvalid, false),
+           x.indisvalid is true and not exists (select from pg_index y where y.indexrelid = to_regclass('kompanion.embeddings_ann_' || m.model_id || '_new') and y.indisvalid),
            case m.knobs #>> '{index,kind}' when 'ivfflat' then m.index_chunk end, scope = '*' and not exists (select 1 from namespaces n where n.deleted_at is not null)
     into p.model_id, p.model, p.dim, p.metric, p.target_recall, p.knobs, p.knob_table, p.index, v_calibrated, p.learned, v_everything
     from embedding_models m
@@ -231,8 +231,9 @@ begin
         select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
         into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
         from _vector_index(p.model_id) x where x.valid;
-        if p.index_name is null then
-            p.path := 'exact'; p.reason := 'the model has no vector index';
+        if p.index_name is null or _rival_index(p.model_id) is not null then
+            p.path := 'exact';
+            p.reason := case when p.index_name is null then 'the model has no vector index' else 'the model has two vector indexes: index_advice tells which to drop' end;
             return p;
         end if;
         return _path_by_default(p, query);

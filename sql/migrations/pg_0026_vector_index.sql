@@ -60,7 +60,7 @@ begin
         raise notice 'index_statements: another session builds an index of embeddings, or vacuums it, just now: ask again later';
         return;
     end if;
-    v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
+    v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, case when v_current.valid then v_current.half end, v_model.dim > 2000);
     if v_model.dim > (case when v_half then 4000 else 2000 end) then
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
     elsif v_half and _vector_version() < 7 then
@@ -122,7 +122,7 @@ end;
 $index_statements$;
 revoke all on function kompanion.index_statements(text, text, integer, boolean, boolean) from public;
 comment on function kompanion.index_statements(text, text, integer, boolean, boolean) is
-    'The statements that give a model the vector index it should have, to be run one by one outside a transaction: select statement from kompanion.index_statements(''m'') \gexec. kind: none, ivfflat, hnsw; by default what tune_index found best, or from the number of rows. half: in half precision, for half the memory, and by default above 2000 dimensions.';
+    'The statements that give a model the vector index it should have, to be run one by one outside a transaction: select statement from kompanion.index_statements(''m'') \gexec. kind: none, ivfflat, hnsw; by default what tune_index found best, or from the number of rows. half: in half precision, for half the memory; by default as the index is, and above 2000 dimensions.';
 
 create function kompanion.record_index(
     model       text,
@@ -177,11 +177,15 @@ declare
 begin
     select * into v_model from _model(swap_index.model);
     v_name := 'embeddings_ann_' || v_model.model_id;
-    if not exists (select 1 from pg_index x where x.indexrelid = to_regclass(format('kompanion.%I', v_name || '_new')) and x.indisvalid) then
+    if to_regclass(format('kompanion.%I', v_name || '_old')) is not null then
+        raise exception using
+            errcode = 'object_not_in_prerequisite_state', message = format('model: the index of %L that was replaced before is still there', v_model.model),
+            hint    = format('Outside a transaction: drop index concurrently kompanion.%I', v_name || '_old');
+    elsif not exists (select 1 from pg_index x where x.indexrelid = to_regclass(format('kompanion.%I', v_name || '_new')) and x.indisvalid) then
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', v_model.model),
-            hint    = format('Mend what the build said, then again, with kind and lists if those were given: select statement from kompanion.index_statements(%L) \gexec', v_model.model);
+            hint    = format('Mend what the build said, then again, with kind, lists and half if those were given: select statement from kompanion.index_statements(%L) \gexec', v_model.model);
     end if;
     if to_regclass(format('kompanion.%I', v_name)) is not null then
         execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');
@@ -226,12 +230,12 @@ begin
             begin
                 lock table kompanion.embeddings in access exclusive mode nowait;
             exception when lock_not_available then
-                if r.reason <> 'the new one has its place' then
+                if r.reason not in ('the new one has its place', 'it is invalid') then  -- an invalid one serves no search
                     raise exception using
                         errcode = 'lock_not_available', message = 'model: its index cannot be dropped while others use the table',
                         hint    = format('Outside a transaction: %s', r.by_hand);
                 end if;
-                raise notice 'ensure_index: what was replaced is left, as others use the table; outside a transaction: %', r.by_hand;
+                raise notice 'ensure_index: what was replaced is left, as others use the table, and searches are exact until it is dropped; outside a transaction: %', r.by_hand;
                 continue;
             end;
         end if;

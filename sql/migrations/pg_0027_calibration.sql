@@ -219,7 +219,8 @@ begin
     into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.index, p.iterative
     from _vector_index(p.model_id) x where x.valid;
     -- What the catalog tells of an index may be stale. Where most vectors came after it was built they are asked with, too.
-    select count(*), case when p.index_kind = 'ivfflat' and 2 * count(*) filter (where e.chunk_id <= m.index_chunk) >= count(*) then max(m.index_chunk) end
+    select count(*), case when p.index_kind = 'ivfflat' and count(*) filter (where e.chunk_id <= m.index_chunk and is_live(e.deleted_at, e.expires_at))
+                                                            >= count(*) filter (where e.chunk_id > m.index_chunk and is_live(e.deleted_at, e.expires_at)) then max(m.index_chunk) end
     into p.rows, p.learned
     from embeddings e join embedding_models m on m.model_id = e.model_id
     where e.model_id = p.model_id;

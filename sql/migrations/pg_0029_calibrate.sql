@@ -167,8 +167,8 @@ begin
     end if;
     perform _check_queries(queries, p.dim, p.metric);
     v_end := _time_limit(seconds);
-    if p.index_name is null then
-        raise notice 'calibrate: model "%" has no valid vector index, search is exact; ensure_index builds one when there are rows enough', p.model;
+    if p.index_name is null or _rival_index(p.model_id) is not null then
+        raise notice 'calibrate: model "%" has no valid vector index, or two of them, and search is exact; index_advice tells what to run', p.model;
         return;
     end if;
     if (select count(*) from (select from embeddings e where e.model_id = p.model_id and is_live(e.deleted_at, e.expires_at) limit 2) x) < 2 then
@@ -230,9 +230,9 @@ begin
                     round(extract(epoch from v_end - v_told));
             end if;
         end loop;
+        perform _apply_settings(v_names, v_former);  -- those that the next scan for what is truly nearest needs
         exit when v_stopped;
     end loop;
-    perform _apply_settings(v_names, v_former);
     v_state := v_state || jsonb_build_object('queries', v_done, 'complete', not v_stopped, 'finished_at', clock_timestamp(),
         'scans', pg_stat_get_numscans((p.index ->> 'oid')::oid) + pg_stat_get_xact_numscans((p.index ->> 'oid')::oid),
         'hits', to_jsonb(v_hits), 'squares', to_jsonb(v_squares), 'ms', to_jsonb(v_ms), 'runs', to_jsonb(v_runs), 'timed', to_jsonb(v_timed));

@@ -124,10 +124,10 @@ as $_hnsw_seconds$
 declare
     v_start timestamptz;
 begin
-    create temporary table tuning_trial on commit drop as select c.vector from kompanion.tuning_copy c limit 2000;
+    create unlogged table kompanion.tuning_trial as select c.vector from kompanion.tuning_copy c limit 2000;  -- a temporary one takes a privilege
     v_start := clock_timestamp();
-    execute 'create index on pg_temp.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
-    drop table pg_temp.tuning_trial;
+    execute 'create index on kompanion.tuning_trial ' || _index_definition('hnsw', null, plan.dim, plan.metric, plan.half);
+    drop table kompanion.tuning_trial;
     return extract(epoch from clock_timestamp() - v_start) * rows / 2000.0 * ln(greatest(rows, 2)) / ln(2000)
          * case when _build_memory_kb('hnsw', rows, 0, plan.dim, plan.half) > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem') then 3 else 1.5 end;
 end;
@@ -193,10 +193,10 @@ begin
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
             (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
-                'an index that was replaced was not dropped: writers keep it up, and searches may go by it',
+                'an index that was replaced was not dropped: writers keep it up, and searches are exact meanwhile',
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
             (3, v_new is not null and not _being_built(v_new),
-                'a build broke off and left an index: writers keep it up, and searches may go by it', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
+                'a build broke off and left an index: writers keep it up, and searches are exact if it is valid', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
             -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
@@ -212,7 +212,7 @@ begin
                 and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
-            (8, r.retired_at is null and r.valid and v_rows >= setting('index_min_rows')::bigint and r.calibration is null,
+            (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null,
                 'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
             (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
                 'the calibration is that of another index: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
