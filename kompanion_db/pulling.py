@@ -7,7 +7,7 @@ the same context: left to the garbage collector, its block would take in what th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from .cancelling import for_a_future, to_its_end
+from .errors import BadArgument
 from .requests import Pull
 
 T = TypeVar("T")
@@ -34,7 +35,12 @@ class Source:
             self.close()
 
     def pull(self, request: Pull) -> tuple[Any, list[Any]]:
-        """Carry out a Pull; its answer."""
+        """Carry out a Pull; its answer. BadArgument for what only an async store can wait for."""
+        if not isinstance(request.source, Iterable):
+            raise BadArgument(
+                "items: is an async iterator, which a store that is not async cannot wait for",
+                hint="connect_async(url), or give a list.",
+            )
         self._iterator = iter(request.source)
         return self._iterator, list(islice(self._iterator, request.size))
 

@@ -217,7 +217,7 @@ def test_where_sqlite_undid_the_whole_transaction_nothing_is_written_in_its_plac
 
 
 class _Overtaken(HashEmbedder):
-    """While it embeds an item again, somebody else in the transaction writes it."""
+    """While it embeds an item, somebody else in the transaction writes it."""
 
     store: kompanion_db.Store | None = None
 
@@ -237,7 +237,7 @@ def test_a_revert_that_was_overtaken_in_its_transaction_undoes_nothing_of_it(one
             store.upsert_item("acme", "a", "text")
             embedder.store = store
             store.revert_item("acme", "k", 1)
-        assert [r.content for r in store.item_history("acme", "k")] == ["first", "second", "first", "newer"]
+        assert [r.content for r in store.item_history("acme", "k")] == ["first", "second", "newer", "first"]
         assert {item.key for item in store.list_items("acme")} == {"a", "k"}
 
 

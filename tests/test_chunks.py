@@ -166,8 +166,20 @@ def test_one_bad_vector_and_none_is_stored(one: kompanion_db.Store) -> None:
         one.put_embeddings(claimed, [[1.0, 0.0], [1.0, 0.0]], model="nobody")
     with pytest.raises(BadArgument, match="2 vectors for 1 chunks"):
         one.upsert_item("acme", "new", "text", vectors=np.ones((2, 2), np.float32))
+    for chunks in (None, [Chunk(0, "text", 0, 4)]):
+        item = {"namespace": "acme", "key": "new", "content": "text", "chunks": chunks, "vectors": [[1, 0], [1, 0]]}
+        with pytest.raises(BadArgument, match=r"items\[0\]\.vectors: 2 vectors for"):
+            one.upsert_items([item])
     assert _vectors(one) == {}
     assert one.get_item("acme", "new") is None
+
+
+def test_places_of_chunks_may_be_integers_of_numpy_in_either_way_to_write(one: kompanion_db.Store) -> None:
+    chunks = [Chunk(n, text, np.int64(5 * n), np.int64(5 * n + 4)) for n, text in enumerate(("aaaa", "bbbb"))]
+    one.upsert_item("acme", "one", "aaaa bbbb", chunks=chunks)
+    one.upsert_items([{"namespace": "acme", "key": "many", "content": "aaaa bbbb", "chunks": chunks}])
+    for key in ("one", "many"):
+        assert [(c.start_offset, c.end_offset) for c in one.get_chunks("acme", key)] == [(0, 4), (5, 9)]
 
 
 def test_vectors_hide_and_return_with_their_item(by_hand: ByHand, one: kompanion_db.Store) -> None:

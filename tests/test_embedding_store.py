@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from engines import Home
 
 import kompanion_db
 from kompanion_db import Chunk, HashEmbedder
-from kompanion_db.errors import BadArgument, StaleChunk
+from kompanion_db.errors import BadArgument, EmbedderError, RevisionConflict, StaleChunk
 
 DIM = 16
 
@@ -72,15 +73,50 @@ def test_without_a_model_vectors_are_of_the_embedders_in_either_way_to_write(hom
         assert _models(store, "named") == ["default"]
 
 
-def test_a_revert_leaves_newer_content_its_own_chunks(
-    home: Home, store: kompanion_db.Store, embedder: Interrupted
+@pytest.mark.parametrize("expected", [None, 2])
+def test_whatever_is_written_while_a_revert_embeds_content_has_its_own_chunks(
+    home: Home, store: kompanion_db.Store, embedder: Interrupted, expected: int | None
 ) -> None:
     store.upsert_item("acme", "k", "old text")
     store.upsert_item("acme", "k", "second, longer text")
     with kompanion_db.connect(home.url) as other:
         embedder.meanwhile = lambda: other.upsert_item("acme", "k", "wholly new and longer content")
-        store.revert_item("acme", "k", 1)
-    assert [c.content for c in store.get_chunks("acme", "k")] == ["wholly new and longer content"]
+        with pytest.raises(RevisionConflict) if expected else nullcontext():
+            store.revert_item("acme", "k", 1, expected_revision=expected)
+    content = "wholly new and longer content" if expected else "old text"
+    assert [c.content for c in store.get_chunks("acme", "k")] == [content]
+    assert store.get_item("acme", "k").content == content  # type: ignore[union-attr]
+
+
+def test_a_revert_whose_embedder_fails_changes_nothing_and_is_whole_when_tried_again(
+    home: Home, embedder: Interrupted
+) -> None:
+    long = "A sentence of a few words. " * 5
+    with kompanion_db.connect(home.url, embedder=embedder, chunk_characters=60) as store:
+        store.upsert_item("acme", "k", long)
+        pieces = [c.content for c in store.get_chunks("acme", "k")]
+        store.upsert_item("acme", "k", "short")
+        embedder.meanwhile = lambda: 1 / 0
+        with pytest.raises(EmbedderError):
+            store.revert_item("acme", "k", 1)
+        assert [r.content for r in store.item_history("acme", "k")] == [long, "short"]
+        assert store.revert_item("acme", "k", 1).status == "revised"
+        chunks = store.get_chunks("acme", "k")
+        assert [c.content for c in chunks] == pieces
+        assert all(c.vector is not None for c in chunks)
+
+
+def test_a_load_that_changes_a_text_and_changes_it_back_leaves_it_a_vector(store: kompanion_db.Store) -> None:
+    store.upsert_item("acme", "k", "green tea")
+    store.upsert_items({"namespace": "acme", "key": "k", "content": text} for text in ("milk", "green tea"))
+    assert [hit.chunk for hit in store.search("acme", "green tea")] == ["green tea"]
+    assert store.pending_embeddings() == []
+
+
+def test_chunks_that_are_none_at_all_are_cut_as_if_none_were_given(store: kompanion_db.Store) -> None:
+    store.upsert_item("acme", "one", "tea", chunks=[])
+    store.upsert_items([{"namespace": "acme", "key": "many", "content": "tea", "chunks": []}])
+    assert len(store.search("acme", "tea")) == 2
 
 
 def test_the_revision_of_the_content_read_guards_chunks_cut_from_it(store: kompanion_db.Store) -> None:

@@ -12,7 +12,7 @@ import engines
 import pytest
 from sharing import started
 
-from kompanion_db import BulkResult, NewItem, connect, connect_async, errors
+from kompanion_db import BulkResult, NewItem, Store, connect, connect_async, errors
 
 
 def _items() -> list[NewItem]:
@@ -158,3 +158,12 @@ def test_loads_whose_iterators_take_their_time_hold_up_no_other(one_home: engine
             thread.join(60)
         assert not late
         assert len(store.list_items("acme", page_size=1000)) == 160
+
+
+def test_a_store_that_is_not_async_refuses_an_async_iterator_and_says_what_takes_it(store: Store) -> None:
+    async def items() -> AsyncIterator[NewItem]:
+        yield NewItem("acme", "text")
+
+    with pytest.raises(errors.BadArgument, match=r"^items: is an async iterator") as told:
+        store.upsert_items(items())
+    assert "connect_async" in (told.value.hint or "")

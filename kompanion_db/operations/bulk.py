@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import arguments as check
 from ..chunking import Chunk
-from ..errors import BadArgument, BadVector, KompanionError
+from ..errors import BadArgument, KompanionError
 from ..namespaces import hash_path
 from ..requests import Breathe, Join, Merge, Pull, Steps, Turn, answered
 from ..types import BulkResult, NewItem, Vector
@@ -237,20 +237,30 @@ def _chunk_rows(n: int, item: NewItem, chunks: list[Chunk] | None, vectors: Vect
     if chunks is None:
         # Without chunks the whole content is one; NULL stands for it, so it is not sent twice.
         if vectors is not None and len(vectors) != 1:
-            raise BadVector(
+            raise BadArgument(
                 f"items[{n}].vectors: {len(vectors)} vectors for content that is not cut into chunks",
                 hint="Give one vector, or the chunks too.",
             )
         return [(n, 0, None, None, None, None if vectors is None else vectors[0])]
     if vectors is not None and len(vectors) != len(chunks):
-        raise BadVector(
+        raise BadArgument(
             f"items[{n}].vectors: {len(vectors)} vectors for {len(chunks)} chunks",
             hint="Give one vector for each chunk.",
         )
     if len(chunks) == 1 and chunks[0].text == item.content:
         return [(n, 0, None, None, None, None if vectors is None else vectors[0])]
     found = [None] * len(chunks) if vectors is None else vectors
-    return [(n, m, c.text, c.start, c.end, v) for m, (c, v) in enumerate(zip(chunks, found, strict=True))]
+    return [
+        (
+            n,
+            m,
+            c.text,
+            None if c.start is None else int(c.start),
+            None if c.end is None else int(c.end),
+            v,
+        )  # as numpy's
+        for m, (c, v) in enumerate(zip(chunks, found, strict=True))
+    ]
 
 
 @lru_cache(maxsize=65536)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
             "texts", "starts", "ends", chunks
         )  # what is wrong with them is told before anything is embedded
     cut = [
-        list(chunks) if chunks is not None else chunk_text(content, context.max_characters, context.overlap)
+        list(chunks) if chunks else chunk_text(content, context.max_characters, context.overlap)
         for _, _, content, chunks in items
     ]
     rows = yield from rows_of(
@@ -75,19 +75,33 @@ def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
         keys=[key for _, key, _, _ in items],
         model=embedder.name,
     )
-    known = {(row["ord"] - 1, row["content"]) for row in rows}
-    wanted = list(
-        dict.fromkeys(chunk.text for n, chunks in enumerate(cut) for chunk in chunks if (n, chunk.text) not in known)
+    # Of a key that comes twice the first item may take away what the second would keep.
+    times = Counter((namespace, key) for namespace, key, _, _ in items)
+    known = {(row["ord"] - 1, row["content"]) for row in rows if times[items[row["ord"] - 1][:2]] == 1}
+    vectors = yield from _embedded(
+        embedder, [chunk.text for n, chunks in enumerate(cut) for chunk in chunks if (n, chunk.text) not in known]
     )
-    vectors: dict[str, Vector] = {}
-    if wanted:
-        with failing(embedder.name):
-            embedded = yield EmbedDocuments(wanted)
-        vectors = dict(zip(wanted, check_vectors(embedded, len(wanted), embedder.dim, embedder.name), strict=True))
     return [
         (chunks, [None if (n, chunk.text) in known else vectors[chunk.text] for chunk in chunks])
         for n, chunks in enumerate(cut)
     ]
+
+
+def cut_and_embed_anew(context: Context, content: str) -> Steps[Cut]:
+    """Cut a text into chunks and embed them all, whatever has a vector."""
+    chunks = chunk_text(content, context.max_characters, context.overlap)
+    texts = [chunk.text for chunk in chunks]
+    vectors = yield from _embedded(need_embedder(context, "content"), texts)
+    return chunks, [vectors[text] for text in texts]
+
+
+def _embedded(embedder: Embedder, texts: Sequence[str]) -> Steps[dict[str, Vector]]:
+    wanted = list(dict.fromkeys(texts))
+    if not wanted:
+        return {}
+    with failing(embedder.name):
+        embedded = yield EmbedDocuments(wanted)
+    return dict(zip(wanted, check_vectors(embedded, len(wanted), embedder.dim, embedder.name), strict=True))
 
 
 def embed_query(context: Context, text: str) -> Steps[Vector]:

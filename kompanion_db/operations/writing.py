@@ -11,7 +11,7 @@ from ..chunking import Chunk
 from ..errors import NotFound, StaleChunk
 from ..requests import Call, Steps, answered, rows_of
 from ..types import Purged, Vector, WriteResult
-from .embedding import Context, chunk_arguments, cut_and_embed, embedder_model
+from .embedding import Context, Cut, chunk_arguments, cut_and_embed, cut_and_embed_anew, embedder_model
 
 
 def upsert_item(
@@ -152,50 +152,56 @@ def revert_item(
 ) -> Steps[WriteResult]:
     """Make an item again what it was at ``revision``, as a new one; ``status`` revised or unchanged.
 
-    With an embedder its chunks are cut and embedded again. Raises NotFound, RevisionConflict.
+    With an embedder the chunks of another content are cut and embedded, first, so that nothing is changed where that
+    fails. Raises NotFound, RevisionConflict, EmbedderError.
     """
+    names: dict[str, Any] = {"namespace": check.text("namespace", namespace), "key": check.text("key", key)}
+    number = check.integer("revision", revision)
+    content, cut = "", None
+    if context.embedder is not None:
+        history = yield from rows_of("item_history", **names)
+        content = next((row["content"] for row in history if row["revision"] == number), "")
+        if content and content != history[-1]["content"]:
+            cut = yield from cut_and_embed_anew(context, content)
     rows = yield from rows_of(
         "revert_item",
         False,
-        namespace=check.text("namespace", namespace),
-        key=check.text("key", key),
-        revision=check.integer("revision", revision),
+        **names,
+        revision=number,
         expected_revision=check.integer("expected_revision", expected_revision),
         actor=check.text("actor", actor),
     )
     result = WriteResult(rows[0]["item_id"], rows[0]["revision_now"], rows[0]["status"])
-    if context.embedder is not None and result.status == "revised":
-        yield from reembed_item(context, namespace, key)
+    if context.embedder is not None and cut is not None and result.status == "revised":
+        yield from _put_cut(names, content, cut, context.embedder.name)
     return result
 
 
-def reembed_item(context: Context, namespace: str, key: str) -> Steps[None]:
-    """Cut and embed an item again with the store's embedder; nothing when it has gone or changed meanwhile."""
-    items = yield from rows_of("get_item", namespace=namespace, key=key)
-    if items and context.embedder is not None:
-        ((pieces, found),) = yield from cut_and_embed(context, [(namespace, key, items[0]["content"], None)])
-        try:
-            arguments = {
-                "namespace": namespace,
-                "key": key,
-                "content_revision": items[0]["content_revision"],
-                **chunk_arguments("texts", "starts", "ends", pieces or []),
-            }
-            stored = yield from answered(Call("put_chunks", arguments, reads=False, may_fail=True))
-        except (NotFound, StaleChunk):
-            return  # whoever wrote the new content has seen to its chunks
-        fresh = [(row, v) for row, v in zip(stored, found or [], strict=False) if v is not None]
-        if fresh:
-            namespace_id = items[0]["namespace_id"]
-            yield from rows_of(
-                "put_embeddings",
-                False,
-                namespace_ids=[namespace_id] * len(fresh),
-                chunk_ids=[row["chunk_id"] for row, _ in fresh],
-                chunk_revisions=[row["chunk_revision"] for row, _ in fresh],
-                vectors=[v for _, v in fresh],
-                model=context.embedder.name,
-            )
+def _put_cut(names: dict[str, Any], content: str, cut: Cut, model: str) -> Steps[None]:
+    """Put chunks and vectors in the place of an item's; nothing when it has gone or has another content by now."""
+    items = yield from rows_of("get_item", **names)
+    if not items or items[0]["content"] != content:
+        return  # whoever wrote that has seen to its chunks
+    chunks, vectors = cut
+    try:
+        arguments = {
+            **names,
+            "content_revision": items[0]["content_revision"],
+            **chunk_arguments("texts", "starts", "ends", chunks),
+        }
+        stored = yield from answered(Call("put_chunks", arguments, reads=False, may_fail=True))
+    except (NotFound, StaleChunk):
+        return
+    if stored:
+        yield from rows_of(
+            "put_embeddings",
+            False,
+            namespace_ids=[items[0]["namespace_id"]] * len(stored),
+            chunk_ids=[row["chunk_id"] for row in stored],
+            chunk_revisions=[row["chunk_revision"] for row in stored],
+            vectors=vectors,
+            model=model,
+        )
 
 
 def purge(*, batch: int = 1000) -> Steps[Purged]:
