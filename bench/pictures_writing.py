@@ -87,7 +87,7 @@ def _upsert(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
         )
         ends[-1].append((points[-1]["clients"], points[-1]["ratio"], case, colour))
     last.axhspan(0, UPSERT_RATIO, color="#000000", alpha=0.05, linewidth=0)
-    picture.target_line(last, UPSERT_RATIO, f"promised: at least {UPSERT_RATIO}")
+    picture.target_line(last, UPSERT_RATIO, f"promised at 1 and 8 clients: {UPSERT_RATIO}")
     last.set_ylim(0, max(1.2, 1.1 * max(p["ratio"] for p in run["points"])))
     last.set_ylabel("upsert_item / by hand")
     last.set_title("ratio, median of the rounds")

@@ -241,4 +241,4 @@ revoke all on function kompanion.upsert_item(text, text, text, jsonb, text[], te
     timestamptz, text[], integer[], integer[], vector[], text) from public;
 comment on function kompanion.upsert_item(text, text, text, jsonb, text[], text, text, timestamptz, interval, integer, text,
     timestamptz, text[], integer[], integer[], vector[], text) is
-    'Write an item whole; status inserted, revised or unchanged. A NULL key becomes the item_id. expected_revision 0 means it must not exist; KM001 when it is stale. Content not cut into chunks is one chunk; vectors, one a chunk, may come along; NULL keeps the one a chunk of unchanged text has.';
+    'Write an item whole; status inserted, revised or unchanged. A NULL key becomes the item_id. expected_revision 0 means there must be no live item of that key; KM001 when it is stale. Content not cut into chunks is one chunk; vectors, one a chunk, may come along; NULL keeps the one a chunk of unchanged text has.';
