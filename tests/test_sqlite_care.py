@@ -194,3 +194,29 @@ def test_a_file_that_is_gone_before_it_is_adopted_is_an_error_that_closes_nothin
         adopt()
     os.close(other)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_ensure_index_says_what_is_damaged_when_it_has_done_the_rest_and_indexes_nothing_of_it(
+    place: Place, how: str
+) -> None:
+    with at_work(place) as work:
+        work.merge()
+        path = place.folder / segments(work, 1)[0].file
+    with kompanion_db.connect(place.url) as store:
+        flip(path) if how == "damaged" else path.unlink()
+        assert len(store.ensure_index("second", kind="ivfpq")) == 1
+        with pytest.raises(DamagedStore if how == "damaged" else ConnectionFailed, match=path.name):
+            store.ensure_index("first", kind="ivfpq")
+    with at_work(place) as work:
+        assert [e.ann is not None for model in (1, 2) for e in segments(work, model)] == [False, True]
+
+
+def test_ensure_index_says_which_file_could_not_be_merged(place: Place) -> None:
+    with at_work(place) as work:
+        path = place.folder / segments(work, 1)[0].file
+    flip(path)
+    with kompanion_db.connect(place.url) as store, pytest.raises(DamagedStore, match=path.name):
+        store.ensure_index("second", lists=2)
+    with at_work(place) as work:
+        assert [(e.rows, e.ann is not None) for e in segments(work, 2)] == [(4 * ROWS, True)]

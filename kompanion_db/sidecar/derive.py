@@ -16,7 +16,7 @@ import apsw
 from .durable import NewFile, checksum, named_errors
 from .manifest import SegmentEntry
 from .part import Part
-from .segment import Layout, damaged, mapped, read_layout
+from .segment import Layout, check_sum, damaged, mapped, read_layout
 from .transactions import writing
 
 if TYPE_CHECKING:
@@ -59,9 +59,13 @@ def lacking(entries: list[SegmentEntry]) -> list[SegmentEntry]:
 
 
 def derive(conn: apsw.Connection, folder: Path, entry: SegmentEntry, least: int | None = None) -> bool:
-    """Give a listed segment of ``least`` rows its index; whether it has one now. The lock is held."""
+    """Give a listed segment of ``least`` rows its index; whether it has one now. The lock is held.
+
+    Raises DamagedStore for a segment that is not as it was written: its index would be sound, and hide that.
+    """
     path = folder / entry.file
     with named_errors(path):
+        check_sum(path, entry.crc)
         derived = _build(folder, path, read_layout(path), entry, PART_ROWS if least is None else least)
     if derived is None:
         return False

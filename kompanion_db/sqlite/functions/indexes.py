@@ -81,6 +81,7 @@ def ensure_index(
 
     ``lists``: of the index of its largest file, in place of what tune_index found best or 1.5 times the root of its
     rows; kept for those to come, which get as many in proportion to the root of theirs. Calibrate afterwards.
+    What is damaged or has no room is raised when the rest is done.
     """
     if session.conn.in_transaction:
         raise BadArgument("ensure_index: cannot run inside a transaction", hint="Call it after the transaction.")
@@ -102,6 +103,8 @@ def ensure_index(
         if lists is not None:
             _choose(work, found, lists)
         _build(work, found, session, asked=kind is not None or lists is not None)
+        if work.trouble:
+            raise work.trouble[0]
     return done
 
 
@@ -196,7 +199,7 @@ def _choose(work: Rounds, model: Model, lists: int) -> None:
 
 
 def _build(work: Rounds, model: Model, session: Session, asked: bool) -> None:
-    entries = [e for e in work.entries() if e.model_id == model.model_id]
+    entries = [e for e in work.entries() if e.model_id == model.model_id and e.segment_no not in work.spared]
     built = built_lists(session, model)
     missing = {e.segment_no for e in derive.lacking(entries)}
     for entry in entries:
@@ -204,4 +207,5 @@ def _build(work: Rounds, model: Model, session: Session, asked: bool) -> None:
         due = entry.rows >= LEAST_ROWS and lists != wanted(entry) if asked else entry.ann and not near(lists, entry)
         if due or entry.segment_no in missing:
             session.notice(f"ensure_index: {entry.rows} rows get {wanted(entry)} lists")
-            derive.derive(work.conn, work.folder, entry, LEAST_ROWS)
+            with work.caring([entry]):
+                derive.derive(work.conn, work.folder, entry, LEAST_ROWS)
