@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .digests import Digest, digest_of
 from .errors import BadArgument
+from .metadata import decoded
 from .requests import rows_of
 from .snapshots import Mark, Pages, Snapshot, batches, snapshot_of
 from .store import Store
@@ -106,7 +106,7 @@ def _held(target: Store, after: str | None, last: str) -> dict[str, Mark]:
 def _changed(there: Snapshot, before: str | None) -> BadArgument:
     """The error for the item of the source that comes after a cursor."""
     ((document, _),) = there.items("*", 1, before)
-    item = json.loads(document)
+    item = decoded(document)
     return BadArgument(
         f"target: item {item['key']!r} in {item['namespace']!r} is there in another state",
         detail="It has changed in the source since an earlier copy, or was written to in the target.",

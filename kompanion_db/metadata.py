@@ -99,11 +99,28 @@ def _numeric(value: Decimal) -> int:
 
 
 def decoded(text: str) -> Any:
-    """What JSON text that was stored says; TooLarge where it is nested deeper than Python reads."""
+    """What JSON text that was stored says; TooLarge where it is nested deeper than Python reads.
+
+    A whole number of more digits than Python makes an int of (4,300) is a Decimal: SQL and other tools may write one.
+    """
     try:
-        return _DECODER.decode(text)
+        try:
+            return _DECODER.decode(text)
+        except ValueError:
+            return _LONG.decode(text)
     except RecursionError:
         raise unreadable() from None
+
+
+def _whole(text: str) -> int | Decimal:
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal(text)
+
+
+_LONG = json.JSONDecoder(parse_int=_whole)
+"""Slower by a call for each number."""
 
 
 def unreadable() -> TooLarge:

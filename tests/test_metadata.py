@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import engines
 import psycopg
 import pytest
 import servers
+from by_hand import ByHand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,6 +118,52 @@ def test_an_item_that_another_tool_nested_deeper_is_written_anew(tmp_path: Path)
         item = store.get_item("acme", "k")
         assert item is not None
         assert item.metadata == {"a": 1}
+
+
+DIGITS = "1" * 5000
+"""More than Python makes an int of by itself, and a number to both engines."""
+
+
+def test_a_number_of_thousands_of_digits_that_another_tool_wrote_hides_no_item_and_loses_no_digit(
+    store: kompanion_db.Store, by_hand: ByHand, tmp_path: Path
+) -> None:
+    store.register_model("small", 1)
+    for key in ("k", "other"):
+        store.upsert_item("acme", key, "x", metadata={"n": 1}, vectors=[[1.0]])
+    by_hand.update("memory_items", {"key": "k"}, metadata=f'{{"n": {DIGITS}, "small": 7}}')
+    wanted = {"n": Decimal(DIGITS), "small": 7}
+    item = store.get_item("acme", "k")
+    assert item is not None
+    assert repr(item.metadata) == repr(wanted)
+    assert {i.key: i.metadata for i in store.list_items("acme")} == {"k": wanted, "other": {"n": 1}}
+    assert {hit.key: hit.metadata for hit in store.search("acme", [1.0])} == {"k": wanted, "other": {"n": 1}}
+    assert wanted in [revision.metadata for revision in store.item_history("acme", "k")]
+    assert wanted in [document["metadata"] for document in store.export_items("acme")[0]]
+    with kompanion_db.connect(f"sqlite:///{tmp_path}/copy.db") as target:
+        assert copying.copy(store, target).items == 2
+        assert target.digest() == store.digest()
+        assert wanted in [i.metadata for i in target.list_items("acme")]
+    assert store.upsert_item("acme", "k", "x", metadata={"n": 1}, vectors=[[1.0]]).status == "revised"
+
+
+def test_a_number_of_thousands_of_digits_is_refused_by_name(store: kompanion_db.Store) -> None:
+    for number in (10**5000, Decimal(DIGITS)):
+        with pytest.raises(BadArgument, match=r"^metadata: cannot be written as JSON: .*finite numbers"):
+            store.upsert_item("acme", "k", "x", metadata={"n": number})
+        with pytest.raises(BadArgument, match=r"^items\[0\]\.metadata: cannot be written as JSON: .*finite numbers"):
+            store.upsert_items([NewItem("acme", "x", metadata={"n": number})])
+        with pytest.raises(BadArgument, match=r"^filter: cannot be written as JSON: .*finite numbers"):
+            store.list_items("acme", filter={"n": number})
+
+
+def test_sql_shows_a_number_of_thousands_of_digits_in_a_file_as_text(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    with kompanion_db.connect(url) as store:
+        store.upsert_item("acme", "k", "x")
+    with closing(open_sql(url)) as conn:
+        conn.execute("update memory_items set metadata = jsonb(?)", (f'{{"n": {DIGITS}}}',))
+        ((text,),) = conn.execute("select metadata from get_item('acme', 'k')")
+        assert json.loads(text) == {"n": DIGITS}
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

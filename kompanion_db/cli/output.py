@@ -54,7 +54,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False) if value else ""
+        return json.dumps(value, ensure_ascii=False, default=str) if value else ""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return str(value)

@@ -29,7 +29,7 @@ def _no_constant(name: str) -> None:
 
 _PLAIN = json.JSONDecoder(parse_constant=_no_constant)
 _STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
-_EXACT = json.JSONDecoder(parse_float=Decimal)
+_EXACT = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
 _KINDS = {list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
 
 

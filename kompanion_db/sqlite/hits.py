@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ..metadata import unreadable
+from ..metadata import decoded, unreadable
 from ..requests import Row
 from . import values
 from .candidates import Question
@@ -137,6 +137,10 @@ def _row(rank: int, hit: Hit, metric: str, spaces: dict[bytes, UUID]) -> Row:
     if space is None:
         space = spaces[namespace_id] = values.to_uuid(namespace_id)
     created = values.to_time(created_at)
+    try:
+        described = {} if metadata == "{}" else _scan(metadata, 0)[0]
+    except ValueError:  # of a number with thousands of digits
+        described = decoded(metadata)
     return {
         "rank": rank,
         "namespace": path,
@@ -146,7 +150,7 @@ def _row(rank: int, hit: Hit, metric: str, spaces: dict[bytes, UUID]) -> Row:
         "chunk_id": hit.chunk_id,
         "ordinal": ordinal,
         "chunk": chunk,
-        "metadata": {} if metadata == "{}" else _scan(metadata, 0)[0],
+        "metadata": described,
         "tags": [] if tags == "[]" else _scan(tags, 0)[0],
         "item_thread": thread,
         "revision": revision,

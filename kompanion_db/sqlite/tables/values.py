@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +40,8 @@ def to_sql(value: Any) -> Value:
         return np.ascontiguousarray(value, dtype="<f4").tobytes()
     if isinstance(value, np.generic):
         return to_sql(value.item())
+    if isinstance(value, Decimal):  # in metadata, more digits than Python makes an int of
+        return str(value)
     return json.dumps(value, ensure_ascii=False, default=to_sql)
 
 
