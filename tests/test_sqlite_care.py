@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ import kompanion_db
 from kompanion_db.errors import ConnectionFailed, DamagedStore
 from kompanion_db.sidecar import manifest
 from kompanion_db.sidecar.durable import NewFile
-from kompanion_db.sidecar.maintenance import Maintenance
+from kompanion_db.sidecar.maintenance import TIDY, Maintenance
 from kompanion_db.sidecar.manifest import SegmentEntry
 from kompanion_db.sidecar.rounds import Rounds, rounds
-from kompanion_db.sidecar.transactions import keeper
+from kompanion_db.sidecar.transactions import keeper, one
 from kompanion_db.sqlite.database import open_connection
 from kompanion_db.sqlite.files import Place
 from kompanion_db.sqlite.upkeep import doctor
@@ -154,6 +155,38 @@ def test_a_process_that_writes_once_removes_the_files_that_were_superseded(place
         put(store, "first", 1)
     assert [path.name for path in former if path.exists()] == []
     assert doctor(place) == []
+
+
+def until(seen: Callable[[], bool]) -> bool:
+    """Whether it is so within half a minute."""
+    end = time.monotonic() + 30
+    while not seen() and time.monotonic() < end:
+        time.sleep(0.05)
+    return seen()
+
+
+def test_files_that_were_superseded_are_removed_though_the_process_only_reads_from_then_on(place: Place) -> None:
+    with (
+        kill_store.hastened(),
+        kompanion_db.connect(place.url) as store,
+        closing(open_connection(place)) as other,
+    ):
+        put(store, "first", 1)
+        assert until(lambda: one(other, "select count(*) from vec_retired") > 0)
+        time.sleep(1)  # nothing is left to do but that
+        former = [place.folder / name for (name,) in other.execute("select file from vec_retired").fetchall()]
+        assert all(path.exists() for path in former)
+        other.execute("update vec_retired set retired_at = 0")
+        assert until(lambda: not any(path.exists() for path in former))
+        assert len(store.search("acme", np.zeros(DIM), 1000, model="first")) == 4 * ROWS + 1
+
+
+def test_the_background_looks_again_only_while_there_are_superseded_files(place: Place) -> None:
+    maintenance = Maintenance(place)
+    with keeper(place) as conn:
+        assert maintenance._round(conn, quiet=True, tidy=False) == TIDY
+        conn.execute("update vec_retired set retired_at = 0")
+        assert maintenance._round(conn, quiet=True, tidy=True) is None
 
 
 def test_a_file_that_was_superseded_just_now_is_left_to_its_readers_when_a_store_is_closed(place: Place) -> None:

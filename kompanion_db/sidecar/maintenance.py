@@ -183,7 +183,7 @@ class Maintenance:
         """One look and what it takes; how long to wait for the next one when nothing is written, None for ever."""
         changed = self._generation != _generation(conn)
         if not (due(conn) or changed or tidy or self._doubted or (quiet and self._lacking)):
-            return self._patience()
+            return self._patience(conn)
         with alone(self._place.folder, 0) as mine:
             if not mine:
                 return PATIENCE
@@ -207,13 +207,17 @@ class Maintenance:
             self._generation = _generation(conn)
         for exc in work.trouble:
             _log.warning("the vector files of %s: %s", self._place.path, exc)
-        return self._patience()
+        return self._patience(conn)
 
-    def _patience(self) -> float | None:
-        """How long to wait when nothing is written; what is damaged or gone is looked at again, but not for ever."""
+    def _patience(self, conn: apsw.Connection) -> float | None:
+        """How long to wait when nothing is written.
+
+        What is damaged or gone is looked at again, but not for ever. Files that were replaced are removed when they may
+        be, though the process only reads from then on: with them a store takes twice its room.
+        """
         if self._lacking:
             return QUIET
-        return TIDY if self._spared else None
+        return TIDY if self._spared or one(conn, "select exists (select 1 from vec_retired)") else None
 
     def _knock(self, times: int) -> bool:
         """Somebody else writes: let those of this process know, and try again."""
