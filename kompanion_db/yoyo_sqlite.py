@@ -18,6 +18,7 @@ import apsw
 from yoyo.backends.base import DatabaseBackend
 
 from .errors import MigrationLocked
+from .sidecar.durable import exists
 from .sqlite.database import open_connection
 from .sqlite.errors import translated
 from .sqlite.files import Place
@@ -201,7 +202,7 @@ def applied(conn: apsw.Connection) -> dict[str, datetime]:
 
 def applied_in_file(place: Place) -> dict[str, datetime]:
     """The migrations of the file of a store, none when it is not there."""
-    if not place.path.exists():
+    if not exists(place.path):
         return {}
     with translated(), closing(open_connection(place, as_it_is=True)) as conn:
         return applied(conn)

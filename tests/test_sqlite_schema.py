@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 import kompanion_db
-from kompanion_db.errors import BadArgument, NamespaceDeleted
+from kompanion_db.errors import BadArgument, NamespaceDeleted, PermissionDenied
 from kompanion_db.migrate import migrate, migration_ids, migrations_folder, rollback, status
 from kompanion_db.namespaces import namespace_id
 from kompanion_db.sqlite.database import Database, open_connection
 from kompanion_db.sqlite.files import Place, place_of
 from kompanion_db.sqlite.registry import functions
+from kompanion_db.sqlite.upkeep import doctor
 
 
 @pytest.fixture
@@ -158,6 +161,38 @@ def test_what_breaks_a_rule_is_refused_with_its_code(conn: apsw.Connection, stat
 def test_a_url_that_names_no_file_is_refused(url: str) -> None:
     with pytest.raises(BadArgument, match="url:"):
         place_of(url)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/x.db", "x" * 5000])
+def test_a_name_too_long_is_refused_as_such(tmp_path: Path, name: str) -> None:
+    wrong = f"sqlite:///{tmp_path / name}"
+    with kompanion_db.connect(f"sqlite:///{tmp_path}/store.db") as store:
+        for call in (
+            lambda: kompanion_db.connect(wrong),
+            lambda: status(wrong),
+            lambda: doctor(wrong),
+            lambda: store.backup(tmp_path / name),
+        ):
+            with pytest.raises(BadArgument, match=r"too long.*shorter"):
+                call()
+
+
+def test_a_folder_that_may_not_be_looked_into_is_no_place_without_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path, **options: Any) -> os.stat_result:
+        if path.is_relative_to(tmp_path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return allowed(path, **options)
+
+    allowed = Path.stat
+    url = f"sqlite:///{tmp_path}/x.db"
+    kompanion_db.connect(url).close()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", forbidden)
+        for call in (kompanion_db.connect, status, doctor):
+            with pytest.raises(PermissionDenied, match=r"Permission denied.*readable and writable"):
+                call(url)
 
 
 def test_three_slashes_are_a_file_here_and_four_one_by_its_full_path() -> None:

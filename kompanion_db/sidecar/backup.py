@@ -13,7 +13,7 @@ import apsw
 from ..errors import BadArgument
 from . import manifest
 from .derive import sound
-from .durable import TEMPORARY, named_errors, sync_folder, sync_path
+from .durable import TEMPORARY, exists, is_folder, named_errors, sync_folder, sync_path
 from .failpoints import reached
 from .segment import check_sum, damaged
 
@@ -61,12 +61,12 @@ def copy_store(conn: apsw.Connection, source: Place, target: Place) -> dict[str,
 
 def _refuse(target: Place, partial: Path) -> None:
     """Nothing is written over, but for what a copy to the same name has left when it was broken off."""
-    if not target.path.parent.is_dir():
+    if not is_folder(target.path.parent):
         raise BadArgument(f"path: there is no folder {target.path.parent}", hint="Make the folder first.")
-    if partial.exists() and not target.path.exists():
+    if exists(partial) and not exists(target.path):
         shutil.rmtree(target.folder, ignore_errors=True)
     for path in (target.path, target.folder):
-        if path.exists():
+        if exists(path):
             raise BadArgument(f"path: {path} is there already", hint="Name a file that is not there yet.")
 
 

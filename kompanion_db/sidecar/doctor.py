@@ -17,7 +17,7 @@ from ..types import Finding
 from . import manifest
 from .collect import GRACE, stray_files
 from .derive import lacking, sound
-from .durable import named_errors
+from .durable import named_errors, stat_of
 from .fold import due
 from .manifest import SegmentEntry
 from .rounds import rounds
@@ -40,7 +40,8 @@ def examine(place: Place, repair: bool = False) -> list[Finding]:
     """
     from ..sqlite.database import open_connection
 
-    if not place.path.exists() or place.path.stat().st_size == 0:
+    there = stat_of(place.path)
+    if there is None or there.st_size == 0:
         raise NotInstalled(f"there is no store at {place.path}", hint="Name the file of the store.")
     try:
         with closing(open_connection(place, as_it_is=True)) as conn:
@@ -94,7 +95,7 @@ def _segments(place: Place, entries: list[SegmentEntry]) -> tuple[dict[int, list
                 own, _, _ = mapped(path, layout)
                 check_sum(path, entry.crc)
         except KompanionError as exc:
-            missing = not path.exists()
+            missing = isinstance(exc.__cause__, FileNotFoundError)
             what = "is missing" if missing else exc.message.removeprefix(f"{path}: ")
             found.append(Finding("error", f"{what}: {entry.rows} vectors are lost", str(path), _RESTORE))
             continue
@@ -154,12 +155,12 @@ def _indexes(place: Place, entries: list[SegmentEntry]) -> Iterator[Finding]:
     for entry in entries:
         if entry.ann is not None and not sound(place.folder, entry):
             path = place.folder / entry.ann.file
-            what = "has changed since it was written" if path.exists() else "is missing"
+            what = "has changed since it was written" if os.path.exists(path) else "is missing"
             yield Finding("warning", f"{what}: its segment is searched row by row", str(path), _REPAIR)
 
 
 def _folder(place: Place, conn: apsw.Connection, entries: list[SegmentEntry]) -> Iterator[Finding]:
-    if not place.folder.is_dir():
+    if not os.path.isdir(place.folder):
         severity = "error" if entries else "warning"
         advice = "Copy it from where the database was copied from, or restore a backup." if entries else _REPAIR
         yield Finding(severity, "the folder of vectors is missing", str(place.folder), advice)

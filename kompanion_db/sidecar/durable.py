@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..errors import ConnectionFailed, KompanionError, PermissionDenied, StorageFull
+from ..errors import BadArgument, ConnectionFailed, KompanionError, PermissionDenied, StorageFull
 from .failpoints import reached
 
 TEMPORARY = ".tmp"
@@ -143,6 +144,29 @@ def remove(path: Path) -> bool:
     return True
 
 
+def stat_of(path: Path) -> os.stat_result | None:
+    """What the system says of a file, None when it is not there; anything else, as a name too long, is a named error.
+
+    ``Path.exists`` raises OSError for that, or says that there is none, by the version of Python.
+    """
+    with named_errors(path):
+        try:
+            return path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file; errors as of ``stat_of``."""
+    return stat_of(path) is not None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; errors likewise."""
+    there = stat_of(path)
+    return there is not None and stat.S_ISDIR(there.st_mode)
+
+
 @contextmanager
 def alone(folder: Path, wait: float) -> Iterator[bool]:
     """Hold the lock of a folder of vectors, against threads and processes; whether it was free within ``wait`` seconds.
@@ -175,5 +199,7 @@ def _named(path: Path, exc: OSError) -> KompanionError:
     if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFull(f"{path}: {exc.strerror}", hint="Make room on the disk, then write again.")
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PermissionDenied(f"{path}: {exc.strerror}", hint="Make the folder of vectors and its files writable.")
+        return PermissionDenied(f"{path}: {exc.strerror}", hint="Make the folder and its files readable and writable.")
+    if exc.errno == errno.ENAMETOOLONG:
+        return BadArgument(f"{path}: {exc.strerror}", hint="Give the file a shorter name.")
     return ConnectionFailed(f"{path}: {exc.strerror or exc}", hint="See the system's log for errors of the disk.")

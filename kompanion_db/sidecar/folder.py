@@ -131,7 +131,7 @@ class VectorFolder:
             )
         return DamagedStore(
             f"{path} is missing"
-            if self.place.folder.is_dir()
+            if os.path.isdir(self.place.folder)
             else f"{self.place.folder} is missing, with {entry.file}",
             hint="A store is its file and its folder .vec: copy both with `kompanion-db backup`, or restore a backup.",
         )

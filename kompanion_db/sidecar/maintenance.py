@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 import weakref
@@ -229,7 +230,7 @@ class Maintenance:
         """Also what a process that lives for seconds leaves to do; nobody is waited for."""
         folder = self._place.folder
         many = pending(conn) > CLOSING_ROWS and one(conn, "select count(*) from vec_log") > CLOSING_ROWS
-        if not many and not (folder.is_dir() and collectable(conn, folder)):
+        if not many and not (os.path.isdir(folder) and collectable(conn, folder)):
             return
         with alone(folder, 0) as mine:
             if not mine:

@@ -14,6 +14,7 @@ from ..around import around
 from ..blocks import Block, Blocks
 from ..errors import ConnectionFailed, NotInstalled
 from ..forking import check_process
+from ..sidecar.durable import exists
 from ..sidecar.folder import VectorFolder
 from .errors import translated
 from .files import Place
@@ -132,7 +133,7 @@ class Database:
                 if self._free:
                     return self._free.pop()
             with translated():
-                if not self.place.path.exists():
+                if not exists(self.place.path):
                     raise NotInstalled(f"{self.place.path} is gone", hint="connect(url) again.")
                 session = Session(self, open_connection(self.place))
             install_surface(session)

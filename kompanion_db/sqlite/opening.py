@@ -9,6 +9,7 @@ from datetime import datetime
 from ..errors import ConnectionFailed, NotInstalled
 from ..migrate import migrate as run_migrations
 from ..migrate import migration_ids, migrations_folder, refuse_newer
+from ..sidecar.durable import exists, is_folder
 from ..sidecar.transactions import one, reading
 from ..yoyo_sqlite import applied as applied_on
 from .database import open_connection
@@ -25,12 +26,12 @@ def prepare(place: Place, migrate: bool | None) -> None:
     """See that the file has the schema of this package; it is made or upgraded unless ``migrate`` is False.
 
     A file with tables of somebody else is given ours only when ``migrate`` is True.
-    Raises NotInstalled, ConnectionFailed, PermissionDenied, DamagedStore.
+    Raises NotInstalled, ConnectionFailed, PermissionDenied, DamagedStore, BadArgument.
     """
     known = migration_ids(migrations_folder("sqlite"))
-    if not place.path.parent.is_dir():
+    if not is_folder(place.path.parent):
         raise ConnectionFailed(f"url: there is no folder {place.path.parent}", hint="Make the folder first.")
-    applied, theirs = _look(place) if place.path.exists() else ({}, False)
+    applied, theirs = _look(place) if exists(place.path) else ({}, False)
     refuse_newer(applied, known)
     missing = [name for name in known if name not in applied]
     if not missing:
