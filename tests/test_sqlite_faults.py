@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -142,6 +143,19 @@ def test_a_disk_that_fills_again_and_again_loses_nothing_that_was_committed(
         assert errors_of(url) == []
     assert full >= 10
     figure(f"a disk full {full} times in commits and folds: {committed} vectors committed, 0 lost")
+
+
+def test_tuning_says_that_its_temporary_folder_is_full_or_gone(
+    url: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kompanion_db.connect(url) as store:
+        fill(store, ROWS, 1000)
+        _fill_disk(small_disk, 0)
+        for folder in (small_disk, small_disk / "gone"):
+            monkeypatch.setattr(tempfile, "tempdir", str(folder))
+            with pytest.raises(StorageFull, match=r"^tune_index: the temporary folder .*TMPDIR"):
+                store.tune_index("m", seconds=2, sample=10)
+        assert holds(store, range(ROWS + 20))
 
 
 def _flips(url: str, count: int, figure: Callable[[str], None]) -> None:

@@ -97,7 +97,7 @@ def tune_index(
     from 20,000 vectors on, or when ``ensure_index`` is asked for its kind. Inside a transaction only without ``apply``.
     Empty below 1,000 vectors. The role must own the tables.
 
-    Raises UnknownModel, BadVector, BadArgument, EmbedderError, PermissionDenied.
+    Raises UnknownModel, BadVector, BadArgument, EmbedderError, PermissionDenied, StorageFull.
     """
     if apply:
         yield Outside("tune_index", "apply")

@@ -6,13 +6,14 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...errors import BadArgument
+from ...errors import BadArgument, StorageFull
 from ...requests import Row
 from ...sidecar.ann import build_ann, default_lists, open_ann
 from ...sidecar.derive import ANN_ROWS
@@ -107,6 +108,18 @@ def _check(target: float, seconds: Any, kinds: Sequence[str] | None, share: Any,
         )
 
 
+@contextmanager
+def _room() -> Iterator[None]:
+    """Let what the temporary folder refuses out of the block as StorageFull."""
+    try:
+        yield
+    except OSError as exc:
+        raise StorageFull(
+            f"tune_index: the temporary folder cannot be written to: {exc.strerror or exc}",
+            hint="Make room there, or name another folder in the environment variable TMPDIR.",
+        ) from exc
+
+
 class _Trial:
     """The rows of a part that a search may find, and what finds them best."""
 
@@ -125,7 +138,9 @@ class _Trial:
         """Every candidate there is time for."""
         end, need = time.monotonic() + seconds, 0.0
         tried: list[Row] = []
-        with tempfile.TemporaryDirectory(prefix="kompanion-tune-") as folder:
+        with _room():
+            made = tempfile.TemporaryDirectory(prefix="kompanion-tune-", ignore_cleanup_errors=True)
+        with made as folder:
             for times in _TIMES:
                 lists = max(1, min(round(times * default_lists(len(self._part.ids))), len(self._part.ids) // 4))
                 if time.monotonic() + need * times > end:
@@ -147,7 +162,8 @@ class _Trial:
 
     def _candidate(self, path: Path, lists: int, end: float) -> Row:
         start = time.monotonic()
-        build_ann(self._part, self._metric, path, lists)
+        with _room():
+            build_ann(self._part, self._metric, path, lists)
         built = time.monotonic() - start
         part = Part(self._part.ids, self._part.vectors, self._part.norms, open_ann(path))
         row: Row = {"kind": KINDS[0], "lists": lists, "knob": None, "recall": None, "milliseconds": None}
