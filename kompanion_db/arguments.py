@@ -97,6 +97,8 @@ def number(name: str, value: Any) -> float | None:
     """A finite number, or None; BadArgument otherwise."""
     if value is None:
         return None
+    if isinstance(value, int) and abs(value) >= 1e300:
+        value = math.inf  # which can be shown
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not abs(float(value)) < 1e300:
         raise BadArgument(f"{name}: {value!r} is no finite number", hint="Give a float, such as 0.95.")
     return float(value)

@@ -23,6 +23,9 @@ from .sqlite.database import open_connection
 from .sqlite.errors import translated
 from .sqlite.files import Place
 
+_LONGEST = 2**31 - 1
+"""Milliseconds that SQLite can be told to wait: 24 days."""
+
 paramstyle = "named"  # this module is the driver that yoyo looks for
 DatabaseError = apsw.Error
 
@@ -137,7 +140,7 @@ class KompanionSqliteBackend(DatabaseBackend):  # type: ignore[misc]
         if self._in_transaction:
             yield
             return
-        self.connection.apsw.set_busy_timeout(int(timeout * 1000))
+        self.connection.apsw.set_busy_timeout(min(int(timeout * 1000), _LONGEST))
         try:
             self.begin()
         except apsw.BusyError as exc:

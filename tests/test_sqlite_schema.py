@@ -155,6 +155,17 @@ def test_what_breaks_a_rule_is_refused_with_its_code(conn: apsw.Connection, stat
         conn.execute(statement)
 
 
+@pytest.mark.parametrize("seconds", [3e6, 1e299])
+def test_a_migration_may_be_told_to_wait_for_years(url: str, seconds: float) -> None:
+    assert migrate(url, lock_timeout=seconds)
+
+
+@pytest.mark.parametrize("seconds", [-1, 1e300, float("nan"), 10**400, 10**5000], ids=range(5))
+def test_what_nobody_can_wait_is_refused(url: str, seconds: float) -> None:
+    with pytest.raises(BadArgument, match="lock_timeout:"):
+        migrate(url, lock_timeout=seconds)
+
+
 @pytest.mark.parametrize(
     "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///x.db?mode=ro", "sqlite:x.db"]
 )

@@ -196,3 +196,19 @@ def test_an_id_is_a_blob_or_its_text(conn: apsw.Connection) -> None:
     given = (json.dumps([text]), json.dumps([chunk_id]))
     answer = conn.execute("select namespace_id, status from put_embeddings(?, ?, '[1]', '[[1, 0, 0, 0]]')", given)
     assert list(answer) == [(blob, "stored")]
+
+
+@pytest.mark.parametrize(("call", "code", "words"), [
+    ("set_setting('target_recall', printf('%.*c', 100000, '['))", "KM007", "value:"),
+    ("set_setting('target_recall', '1' || printf('%.*c', 5000, '0'))", "KM007", "value:"),
+    ("put_embeddings(json_array(uuid_str(randomblob(16))), '[123456789012345678901234]', '[1]', '[[1, 0, 0, 0]]')",
+     "KM007", r"chunk_ids\[1\]: is out of range"),
+    ("search('acme', '[1, 0, 0, 0]', 1e300)", "KM007", "k:"),
+    ("list_items where scope = 'acme' and filter = '{\"n\": {\"$gt\": NaN}}'", "KM006", "NaN is no number of JSON"),
+    ("list_items where scope = 'acme' and filter = '{\"n\": -Infinity}'", "KM006", "-Infinity is no number of JSON"),
+])  # fmt: skip
+def test_what_is_out_of_range_is_refused_with_its_code_and_the_argument(
+    conn: apsw.Connection, call: str, code: str, words: str
+) -> None:
+    with pytest.raises(apsw.Error, match=f"{code} .*{words}"):
+        conn.execute(f"select * from {call}").fetchall()

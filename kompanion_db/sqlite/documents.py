@@ -27,7 +27,9 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-_PLAIN = json.JSONDecoder(parse_constant=_no_constant)
+PLAIN = json.JSONDecoder(parse_constant=_no_constant)
+"""As json.loads, but NaN and Infinity are no JSON."""
+
 _STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 _EXACT = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
 _KINDS = {list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
@@ -46,7 +48,7 @@ def object_text(text: str, argument: str) -> str:
     """The text of a JSON object as SQLite may store it: each name once, the last one counts. Raises BadArgument."""
     try:
         try:
-            value = _PLAIN.decode(text)
+            value = PLAIN.decode(text)
             check_escapes(text, value, argument)
             # A flat object with a colon for each of its names has none twice. So most are; looking closer takes longer.
             if type(value) is dict and len(value) == text.count(":") and text.count("{") + text.count("[") <= 1:

@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from ..errors import BadFilter
-from .documents import check_escapes
+from .documents import PLAIN, check_escapes
 
 MAX_DEPTH = 32
 MAX_PARTS = 5000
@@ -40,7 +40,7 @@ def compile_filter(filter: str | None) -> Filter | None:
     if filter is None:
         return None
     try:
-        found = json.loads(filter)
+        found = PLAIN.decode(filter)
         check_escapes(filter, found, "filter")
     except RecursionError:
         raise bad_filter(f"it is nested deeper than {MAX_DEPTH} levels") from None

@@ -26,7 +26,7 @@ def set_setting(session: Session, name: str, value: str | None) -> list[Row]:
     former = session.setting(name)
     try:
         good = value is not None and _fits(name, json.loads(value))
-    except ValueError:
+    except (ValueError, RecursionError):
         good = False
     if not good:
         raise BadArgument(

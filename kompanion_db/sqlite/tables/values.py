@@ -69,6 +69,8 @@ def _boolean(name: str, value: Value) -> bool:
 def _whole(name: str, value: Value) -> int:
     if not isinstance(value, int):
         raise BadArgument(f"{name}: {value!r} is no whole number", hint="Give an integer.")
+    if not -(2**63) <= value < 2**63:
+        raise BadArgument(f"{name}: is out of range", hint="Give a whole number of 64 bits.")
     return value
 
 
