@@ -166,7 +166,7 @@ def json_filter(name: str, value: Any) -> str | None:
             f"{name}: it is nested deeper than {FILTER_MAX_DEPTH} levels",
             hint="Join conditions with $and or $or.",
         )
-    dumped = _dump(name, value)
+    dumped = _dump(name, value if type(value) is dict else dict(value))
     if len(dumped) > FILTER_MAX_CHARACTERS:
         raise TooLarge(
             f"{name}: has {len(dumped)} characters, at most {FILTER_MAX_CHARACTERS} are allowed",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict, UserDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import engines
@@ -98,6 +100,14 @@ def test_an_index_on_a_key_changes_no_answer(library: Library) -> None:
     finally:
         with home.by_hand() as hand:
             hand.set_setting("indexed_metadata", {})
+
+
+@pytest.mark.parametrize("kind", [MappingProxyType, UserDict, OrderedDict])
+def test_a_filter_may_be_any_mapping(library: Library, kind: Callable[[Any], Any]) -> None:
+    store, _ = library
+    for case in CASES[:20]:
+        listed = store.list_items("acme", filter=kind(case["filter"]), page_size=1000)
+        assert sorted(i.key for i in listed) == case["matches"], case["why"]
 
 
 def test_null_is_no_tag_that_any_item_could_have(one_home: engines.Home) -> None:
