@@ -59,13 +59,18 @@ def index(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--kind", help="none, ivfflat or, on PostgreSQL, hnsw; default: as tune-index found, or by rows."),
+        typer.Option(
+            "--kind",
+            help="On PostgreSQL none, ivfflat or hnsw, on SQLite ivfpq; default: as tune-index found, or by rows.",
+        ),
     ] = None,
-    lists: Annotated[int | None, typer.Option("--lists", help="Lists of an ivfflat index.")] = None,
+    lists: Annotated[int | None, typer.Option("--lists", help="Lists of an ivfflat or ivfpq index.")] = None,
     half: Annotated[
         bool | None,
         typer.Option(
-            "--half/--full", help="Half or full precision; default: half above 2000 dimensions.", show_default=False
+            "--half/--full",
+            help="On PostgreSQL half or full precision; default: half above 2000 dimensions.",
+            show_default=False,
         ),
     ] = None,
     block: Annotated[

@@ -73,13 +73,14 @@ def ensure_index(
 ) -> Steps[list[IndexStep]]:
     """Give a model the vector index it should have; return what was run, nothing when all is well.
 
-    ``kind``: ivfflat, hnsw or, on a server, none; None is what tune_index found best, or decides by the number of rows.
-    ``half``: in half precision, for half the memory; None does so above 2,000 dimensions only, which needs pgvector
-    0.7. Built beside the old one, and ``concurrently`` without blocking writers; then calibrated, where there are rows
-    enough, which takes a minute at most. Inside a transaction only on a server, with ``concurrently=False``.
-    ``progress`` is told the server's notices. The role must own the tables.
+    ``kind``: on a server ivfflat, hnsw or none, on SQLite ivfpq, which ivfflat also names; None is what tune_index
+    found best, or decides by the number of rows. ``half``, on a server: in half precision, for half the memory; None
+    does so above 2,000 dimensions only, which needs pgvector 0.7. Built beside the old one, and ``concurrently``
+    without blocking writers; then calibrated, where there are rows enough, which takes a minute at most. Inside a
+    transaction only on a server, with ``concurrently=False``. ``progress`` is told the server's notices. The role must
+    own the tables.
 
-    Raises UnknownModel, BadArgument, PermissionDenied.
+    Raises UnknownModel, BadArgument, PermissionDenied, StorageFull; on SQLite DamagedStore.
     """
     arguments: dict[str, Any] = {
         "model": check.text("model", model),
