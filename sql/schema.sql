@@ -1210,6 +1210,28 @@ $$;
 
 COMMENT ON FUNCTION kompanion._fits_half(query public.vector, dim integer) IS 'Internal. Whether a query keeps its direction in half precision.';
 
+-- Name: _has_rival_index(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._has_rival_index(model_id integer) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Whether a second vector index of a model stands that PostgreSQL may take for the cheaper one, with probes or an ef_search that
+-- are meant for the first: one that is built and has not its place yet, or was replaced and is not dropped. With the same probes
+-- the one with more lists is cheaper, and gives less.
+begin
+    return exists (select 1
+                   from _vector_index(model_id) v
+                   cross join (values ('_new'), ('_old')) s (suffix)
+                   cross join lateral _vector_index(model_id, s.suffix) r
+                   where r.valid and r.half = v.half and (r.kind <> v.kind or r.lists > v.lists));
+end;
+$$;
+
+-- Name: FUNCTION _has_rival_index(model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._has_rival_index(model_id integer) IS 'Internal. Whether a second vector index stands that searches might go by instead.';
+
 -- Name: _hnsw_seconds(kompanion._search_plan, bigint); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) RETURNS double precision
@@ -2657,9 +2679,9 @@ begin
         select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
         into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
         from _vector_index(p.model_id) x where x.valid;
-        if p.index_name is null or _rival_index(p.model_id) is not null then
+        if p.index_name is null or _has_rival_index(p.model_id) then
             p.path := 'exact';
-            p.reason := case when p.index_name is null then 'the model has no vector index' else 'the model has two vector indexes: index_advice tells which to drop' end;
+            p.reason := case when p.index_name is null then 'the model has no vector index' else 'the model has two vector indexes, and PostgreSQL might take the wrong one: index_advice tells which to drop' end;
             return p;
         end if;
         return _path_by_default(p, query);
@@ -2893,26 +2915,6 @@ $$;
 -- Name: FUNCTION _replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) IS 'Internal. Makes the chunks of an item exactly these; unchanged text keeps its chunk and its embeddings.';
-
--- Name: _rival_index(integer); Type: FUNCTION; Schema: kompanion; Owner: -
-
-CREATE FUNCTION kompanion._rival_index(model_id integer) RETURNS regclass
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'kompanion', 'public', 'pg_temp'
-    AS $$
--- A second valid vector index of a model: one that is built and has not its place yet, or was replaced and not dropped. PostgreSQL
--- may take either, with probes or an ef_search that are meant for the other.
-begin
-    return (select x.indexrelid from pg_index x
-            where x.indexrelid in (to_regclass(format('kompanion.embeddings_ann_%s_new', model_id)), to_regclass(format('kompanion.embeddings_ann_%s_old', model_id)))
-              and x.indisvalid
-            limit 1);
-end;
-$$;
-
--- Name: FUNCTION _rival_index(model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON FUNCTION kompanion._rival_index(model_id integer) IS 'Internal. A second valid vector index of a model; NULL when there is none.';
 
 -- Name: _row_costs(kompanion._search_plan, public.vector, uuid[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3585,9 +3587,9 @@ $$;
 
 COMMENT ON FUNCTION kompanion._user_id(namespace_id uuid, key text) IS 'Internal. The id of a user, registered on first use.';
 
--- Name: _vector_index(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _vector_index(integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) RETURNS record
+CREATE FUNCTION kompanion._vector_index(model_id integer, suffix text DEFAULT ''::text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -3600,15 +3602,15 @@ begin
     join pg_index x on x.indexrelid = c.oid
     join pg_am a on a.oid = c.relam
     join pg_opclass o on o.oid = x.indclass[0]
-    where c.oid = to_regclass('kompanion.embeddings_ann_' || model_id);
+    where c.oid = to_regclass('kompanion.embeddings_ann_' || model_id || suffix);
     index := jsonb_build_object('oid', to_regclass('kompanion.' || quote_ident(name))::oid::bigint, 'name', name, 'kind', kind, 'lists', lists, 'half', half,
                                 'iterative', _vector_version() >= 8);
 end;
 $$;
 
--- Name: FUNCTION _vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _vector_index(model_id integer, suffix text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) IS 'Internal. The vector index of a model: name, kind, lists, half precision or not, valid or not, rows by its statistics; index: all of that which a calibration holds for.';
+COMMENT ON FUNCTION kompanion._vector_index(model_id integer, suffix text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) IS 'Internal. The vector index of a model, or with suffix _new or _old one beside it: name, kind, lists, half precision or not, valid or not, rows by its statistics; index: all of that which a calibration holds for.';
 
 -- Name: _vector_version(); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3784,7 +3786,7 @@ begin
     end if;
     perform _check_queries(queries, p.dim, p.metric);
     v_end := _time_limit(seconds);
-    if p.index_name is null or _rival_index(p.model_id) is not null then
+    if p.index_name is null or _has_rival_index(p.model_id) then
         raise notice 'calibrate: model "%" has no valid vector index, or two of them, and search is exact; index_advice tells what to run', p.model;
         return;
     end if;
@@ -4073,7 +4075,7 @@ begin
                         errcode = 'lock_not_available', message = 'model: its index cannot be dropped while others use the table',
                         hint    = format('Outside a transaction: %s', r.by_hand);
                 end if;
-                raise notice 'ensure_index: what was replaced is left, as others use the table, and searches are exact until it is dropped; outside a transaction: %', r.by_hand;
+                raise notice 'ensure_index: what was replaced is left, as others use the table, and searches may be exact until it is dropped; outside a transaction: %', r.by_hand;
                 continue;
             end;
         end if;
@@ -4674,10 +4676,10 @@ begin
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
             (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
-                'an index that was replaced was not dropped: writers keep it up, and searches are exact meanwhile',
+                'an index that was replaced was not dropped: writers keep it up, and searches may be exact meanwhile',
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
             (3, v_new is not null and not _being_built(v_new),
-                'a build broke off and left an index: writers keep it up, and searches are exact if it is valid', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
+                'a build broke off and left an index: writers keep it up, and searches may be exact meanwhile', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
             -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
@@ -8090,6 +8092,13 @@ GRANT ALL ON FUNCTION kompanion._fits_half(query public.vector, dim integer) TO 
 GRANT ALL ON FUNCTION kompanion._fits_half(query public.vector, dim integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._fits_half(query public.vector, dim integer) TO kompanion_admin;
 
+-- Name: FUNCTION _has_rival_index(model_id integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._has_rival_index(model_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._has_rival_index(model_id integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._has_rival_index(model_id integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._has_rival_index(model_id integer) TO kompanion_admin;
+
 -- Name: FUNCTION _hnsw_seconds(plan kompanion._search_plan, rows bigint); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) FROM PUBLIC;
@@ -8405,13 +8414,6 @@ GRANT ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid,
 GRANT ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) TO kompanion_admin;
 
--- Name: FUNCTION _rival_index(model_id integer); Type: ACL; Schema: kompanion; Owner: -
-
-REVOKE ALL ON FUNCTION kompanion._rival_index(model_id integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._rival_index(model_id integer) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._rival_index(model_id integer) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._rival_index(model_id integer) TO kompanion_admin;
-
 -- Name: FUNCTION _row_costs(plan kompanion._search_plan, query public.vector, namespace_ids uuid[], OUT row_us double precision, OUT item_us double precision); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._row_costs(plan kompanion._search_plan, query public.vector, namespace_ids uuid[], OUT row_us double precision, OUT item_us double precision) FROM PUBLIC;
@@ -8526,12 +8528,12 @@ GRANT ALL ON FUNCTION kompanion._user_id(namespace_id uuid, key text) TO kompani
 GRANT ALL ON FUNCTION kompanion._user_id(namespace_id uuid, key text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._user_id(namespace_id uuid, key text) TO kompanion_admin;
 
--- Name: FUNCTION _vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _vector_index(model_id integer, suffix text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._vector_index(model_id integer, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._vector_index(model_id integer, suffix text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._vector_index(model_id integer, suffix text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._vector_index(model_id integer, suffix text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._vector_index(model_id integer, suffix text, OUT name text, OUT kind text, OUT lists integer, OUT half boolean, OUT valid boolean, OUT rows bigint, OUT index jsonb) TO kompanion_admin;
 
 -- Name: FUNCTION _vector_version(); Type: ACL; Schema: kompanion; Owner: -
 

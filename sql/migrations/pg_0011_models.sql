@@ -164,6 +164,7 @@ comment on function kompanion.register_model(text, integer, text, boolean) is
 
 create function kompanion._vector_index(
     model_id  integer,
+    suffix    text default '',
     out name  text,
     out kind  text,
     out lists integer,
@@ -185,13 +186,13 @@ begin
     join pg_index x on x.indexrelid = c.oid
     join pg_am a on a.oid = c.relam
     join pg_opclass o on o.oid = x.indclass[0]
-    where c.oid = to_regclass('kompanion.embeddings_ann_' || model_id);
+    where c.oid = to_regclass('kompanion.embeddings_ann_' || model_id || suffix);
     index := jsonb_build_object('oid', to_regclass('kompanion.' || quote_ident(name))::oid::bigint, 'name', name, 'kind', kind, 'lists', lists, 'half', half,
                                 'iterative', _vector_version() >= 8);
 end;
 $_vector_index$;
-revoke all on function kompanion._vector_index(integer) from public;
-comment on function kompanion._vector_index(integer) is 'Internal. The vector index of a model: name, kind, lists, half precision or not, valid or not, rows by its statistics; index: all of that which a calibration holds for.';
+revoke all on function kompanion._vector_index(integer, text) from public;
+comment on function kompanion._vector_index(integer, text) is 'Internal. The vector index of a model, or with suffix _new or _old one beside it: name, kind, lists, half precision or not, valid or not, rows by its statistics; index: all of that which a calibration holds for.';
 
 create function kompanion._hold_models(
     model_id integer default null

@@ -6,4 +6,4 @@ drop function kompanion._choose_knob(jsonb, real[], integer, double precision, d
 drop function kompanion._difficulty(jsonb, double precision, double precision, double precision);
 drop function kompanion._common_tags(integer);
 drop function kompanion._known_share(kompanion._search_plan);
-drop function kompanion._rival_index(integer);
+drop function kompanion._has_rival_index(integer);

@@ -2,25 +2,27 @@
 -- What is known before a search: shares by the statistics, and what calibrate measured.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
-create function kompanion._rival_index(
+create function kompanion._has_rival_index(
     model_id integer
 )
-    returns regclass
+    returns boolean
     language plpgsql
     stable
     set search_path from current
-as $_rival_index$
--- A second valid vector index of a model: one that is built and has not its place yet, or was replaced and not dropped. PostgreSQL
--- may take either, with probes or an ef_search that are meant for the other.
+as $_has_rival_index$
+-- Whether a second vector index of a model stands that PostgreSQL may take for the cheaper one, with probes or an ef_search that
+-- are meant for the first: one that is built and has not its place yet, or was replaced and is not dropped. With the same probes
+-- the one with more lists is cheaper, and gives less.
 begin
-    return (select x.indexrelid from pg_index x
-            where x.indexrelid in (to_regclass(format('kompanion.embeddings_ann_%s_new', model_id)), to_regclass(format('kompanion.embeddings_ann_%s_old', model_id)))
-              and x.indisvalid
-            limit 1);
+    return exists (select 1
+                   from _vector_index(model_id) v
+                   cross join (values ('_new'), ('_old')) s (suffix)
+                   cross join lateral _vector_index(model_id, s.suffix) r
+                   where r.valid and r.half = v.half and (r.kind <> v.kind or r.lists > v.lists));
 end;
-$_rival_index$;
-revoke all on function kompanion._rival_index(integer) from public;
-comment on function kompanion._rival_index(integer) is 'Internal. A second valid vector index of a model; NULL when there is none.';
+$_has_rival_index$;
+revoke all on function kompanion._has_rival_index(integer) from public;
+comment on function kompanion._has_rival_index(integer) is 'Internal. Whether a second vector index stands that searches might go by instead.';
 
 create function kompanion._known_share(
     plan kompanion._search_plan

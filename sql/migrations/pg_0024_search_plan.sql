@@ -231,9 +231,9 @@ begin
         select x.name, x.kind, x.lists, x.half, x.rows, nullif((x.index ->> 'iterative')::boolean, false)
         into p.index_name, p.index_kind, p.lists, p.half, p.rows, p.iterative
         from _vector_index(p.model_id) x where x.valid;
-        if p.index_name is null or _rival_index(p.model_id) is not null then
+        if p.index_name is null or _has_rival_index(p.model_id) then
             p.path := 'exact';
-            p.reason := case when p.index_name is null then 'the model has no vector index' else 'the model has two vector indexes: index_advice tells which to drop' end;
+            p.reason := case when p.index_name is null then 'the model has no vector index' else 'the model has two vector indexes, and PostgreSQL might take the wrong one: index_advice tells which to drop' end;
             return p;
         end if;
         return _path_by_default(p, query);

@@ -235,7 +235,7 @@ begin
                         errcode = 'lock_not_available', message = 'model: its index cannot be dropped while others use the table',
                         hint    = format('Outside a transaction: %s', r.by_hand);
                 end if;
-                raise notice 'ensure_index: what was replaced is left, as others use the table, and searches are exact until it is dropped; outside a transaction: %', r.by_hand;
+                raise notice 'ensure_index: what was replaced is left, as others use the table, and searches may be exact until it is dropped; outside a transaction: %', r.by_hand;
                 continue;
             end;
         end if;

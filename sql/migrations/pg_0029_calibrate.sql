@@ -167,7 +167,7 @@ begin
     end if;
     perform _check_queries(queries, p.dim, p.metric);
     v_end := _time_limit(seconds);
-    if p.index_name is null or _rival_index(p.model_id) is not null then
+    if p.index_name is null or _has_rival_index(p.model_id) then
         raise notice 'calibrate: model "%" has no valid vector index, or two of them, and search is exact; index_advice tells what to run', p.model;
         return;
     end if;

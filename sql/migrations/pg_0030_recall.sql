@@ -193,10 +193,10 @@ begin
                 format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
             (3, r.retired_at is null and not r.valid, 'the index is INVALID: a build broke off; searches go exact meanwhile', v_build),
             (3, to_regclass(format('kompanion.embeddings_ann_%s_old', r.model_id)) is not null,
-                'an index that was replaced was not dropped: writers keep it up, and searches are exact meanwhile',
+                'an index that was replaced was not dropped: writers keep it up, and searches may be exact meanwhile',
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
             (3, v_new is not null and not _being_built(v_new),
-                'a build broke off and left an index: writers keep it up, and searches are exact if it is valid', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
+                'a build broke off and left an index: writers keep it up, and searches may be exact meanwhile', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
             -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
