@@ -233,12 +233,8 @@ refuses(
 refuses(
     errors.StaleChunk, "content_revision", old_cut=lambda s: s.put_chunks("acme:ann", "note-1", [], content_revision=1)
 )
-refuses(
-    errors.BadArgument,
-    "vectors",
-    too_many=write(vectors=np.ones((2, 3)), model="small"),
-    bulk_too_many=bulk(vectors=np.ones((2, 3))),
-)
+TWO = np.ones((2, 3))
+refuses(errors.BadArgument, "vectors", too_many=write(vectors=TWO, model="small"), bulk_too_many=bulk(vectors=TWO))
 
 for _name, _size in {"zero": 0, "negative": -5, "over": 10_001, "text": "x", "huge": HUGE}.items():
     refuses(errors.BadArgument, "page_size", **{
