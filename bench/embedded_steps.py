@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -39,3 +40,11 @@ class Steps:
             written.write_text(json.dumps({"settings": self.settings, "done": self.done}))
             written.replace(self.path)
         return self.done[name]
+
+
+def code() -> str:
+    """Digest of all code that a figure may depend on: what is not committed has the same commit before and after a change."""
+    root = Path(__file__).parent.parent
+    files = sorted(f for part in ("bench", "kompanion_db", "sqlite", "sql") for f in (root / part).rglob("*")
+                   if f.suffix in (".py", ".sql"))  # fmt: skip
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]

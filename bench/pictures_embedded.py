@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from . import picture
-from .embedded_tables import OURS, fresh_of, load_of
+from .embedded_tables import OURS, fresh_of, ready_of
 from .picture import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
 
 COLOURS = {
@@ -49,7 +49,7 @@ def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
             ends.append((axis, labels))
     axes[0, 0].set_ylabel(f"recall@{record['k']}")
     axes[1, 0].set_ylabel("p50 of a search (ms)")
-    _bars(axes[0, 2], {n: load_of(run, n) for n in run["loads"]}, "load (rows / s)")
+    _bars(axes[0, 2], {n: ready_of(run, n) for n in run["loads"]}, "load till indexed (rows / s)")
     figures = {n: fresh_of(run, n, "open_ms") + fresh_of(run, n, "first_ms") for n in names}
     memory = {n: fresh_of(run, n, "anonymous_mb") for n in names}
     _bars(

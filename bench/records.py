@@ -15,7 +15,8 @@ from . import command, common
 
 RESULTS = Path(__file__).parent / "results"
 Draw = Callable[[dict[str, Any], Path], list[Path]]
-TOLD = ("rows", "dim", "items", "max_rows", "scope_rows", "sizes", "clients", "index", "lists")
+UNTOLD = ("data", "small", "out", "draw", "pgbench", "folder", "minutes", "default_rows")
+"""Arguments that change no figure, or that a name tells in a way of its own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,14 +51,17 @@ def name_of(name: str, args: argparse.Namespace, parser: argparse.ArgumentParser
     parts = [name]
     if getattr(args, "data", None):
         parts.append(args.data.resolve().name.split(".")[0])
-    for what in TOLD:
-        given, usual = getattr(args, what, None), parser.get_default(what)
+    for what, given in vars(args).items():
+        usual = parser.get_default(what)
         if what == "rows" and not getattr(args, "data", None):
             usual = parser.get_default("default_rows")
-        if given is not None and _text(given) != _text(usual):
-            parts.append(f"{what.replace('_', '')}{_text(given)}")
-    parts += [column for column in ("namespaces", "tags") if getattr(args, column, None)]
+        if what not in UNTOLD and given is not None and _text(given) != _text(usual):
+            parts.append(what.replace("_", "") + ("" if given is True or what in _UNSHOWN else _text(given)))
     return "_".join([*parts, *(["small"] if args.small else [])])
+
+
+_UNSHOWN = ("url", "queries", "namespaces", "tags")
+"""Paths, and what may hold a password."""
 
 
 def _text(value: Any) -> str:
@@ -80,7 +84,7 @@ def fill(
             for run in measured(key, url):
                 record["runs"].append({"server": key} | run)
                 try:
-                    save(args.out, name, record)
+                    save(args.out, f"{name}_unfinished", record)  # a full one of before stays until this one is
                 except OSError as exc:
                     print(f"--out: not saved: {exc}", file=sys.stderr)
 
@@ -92,6 +96,7 @@ def finish(
     print(show(record), flush=True)
     try:
         print(save(args.out, name, record), *draw(record, args.out))
+        (args.out / f"{name}_unfinished.json").unlink(missing_ok=True)
     except OSError as exc:
         raise SystemExit(f"--out: not all could be written, {exc}; the table above is what was measured") from exc
 
@@ -99,9 +104,9 @@ def finish(
 def save(folder: Path, name: str, record: dict[str, Any]) -> Path:
     """Write a record as JSON; the path. The record gets the name, which its pictures bear too."""
     record["name"] = name
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1, default=str) + "\n")
-    return path
+    written = folder / f"{name}.json.new"  # whole, whenever this is ended
+    written.write_text(json.dumps(record, indent=1, default=str) + "\n")
+    return written.replace(folder / f"{name}.json")
 
 
 def read(path: Path, benchmark: str = "") -> dict[str, Any]:

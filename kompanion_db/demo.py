@@ -77,7 +77,10 @@ def run(url: str, out: Console) -> bool:
             _restore(text_store, out)
     found = [not missed(question, hits) for question, hits in zip(asked, answers, strict=True)]
     folder = embedded.folder_of(url)
-    file = None if folder is None else folder.with_name(folder.name + ".db")
+    file = None
+    if folder is not None:
+        place = folder.expanduser().resolve()  # as the server takes it: "." has no name
+        file = place.with_name(place.name + ".db")
     same = file is None or _ask_sqlite(file, items, asked, answers, out)
     _title(out, "Summary")
     out.print(Text(f"{sum(found)} of {len(asked)} questions found their memories.", style=GOOD if all(found) else BAD))

@@ -104,6 +104,8 @@ def test_the_table_is_printed_even_where_the_record_cannot_be_written(
         ("--data some/set.hdf5 --rows 100000 --small", "search_set_rows100000_small"),
         ("--data v.npy --dim 384", "search_v"),
         ("--data v.npy --namespaces n.txt --tags t.txt", "search_v_namespaces_tags"),
+        ("--servers floor --seed 2", "search_serversfloor_seed2"),
+        ("--url postgresql://me:secret@host/db", "search_url"),
     ],
 )
 def test_a_run_with_other_sizes_does_not_write_over_the_record_of_the_full_run(line: str, name: str) -> None:

@@ -132,6 +132,7 @@ def test_get_and_history_of_what_is_not_there_exit_with_3(one_home: engines.Home
         ("migrate --lock-timeout nan", 1, "error: lock_timeout: nan is no finite number"),
         ("index --metadata-key n --lists 3", 2, "error: Invalid value for --lists: goes with a vector index"),
         ("index --type number", 2, "error: Invalid value for --type: goes with --metadata-key"),
+        ("index --advice --kind hnsw", 2, "error: Invalid value for --kind: says what to build; --advice only tells"),
         ("nonsense", 2, "error: No such command 'nonsense'"),
     ],
 )

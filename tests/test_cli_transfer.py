@@ -184,3 +184,9 @@ def test_a_bad_line_is_named_and_nothing_of_its_batch_is_kept(one_home: engines.
         assert "In lines 1 to 4 of stdin; nothing of them was kept." in done.err
     with kompanion_db.connect(one_home.url) as store:
         assert store.list_namespaces("*", include_deleted=True) == []
+
+
+def test_an_import_whose_file_is_not_there_makes_no_store(tmp_path: Path) -> None:
+    done = cli("import", str(tmp_path / "typo.ndjson"), "--url", f"sqlite:///{tmp_path / 'new.db'}")
+    assert done.code != 0
+    assert list(tmp_path.iterdir()) == []

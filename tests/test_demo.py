@@ -12,10 +12,13 @@ import kompanion_db
 from kompanion_db import demo
 
 
-def test_the_demo_runs_in_a_folder_and_a_second_time(tmp_path: Path) -> None:
+def test_the_demo_runs_in_a_folder_and_a_second_time_from_within_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "deep" / "demo"
     for turn, counts in enumerate(("345 inserted, 0 revised, 0 unchanged", "0 inserted, 1 revised, 344 unchanged")):
-        done = process("demo", "--folder", str(folder))
+        done = process("demo", "--folder", "." if turn else str(folder))
+        monkeypatch.chdir(folder)
         assert (done.code, done.err) == (0, "")
         first = 1 + 4 * turn
         for promised in (

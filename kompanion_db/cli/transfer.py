@@ -85,7 +85,7 @@ def import_documents(
     Each batch is kept when it is written: an import that was broken off is simply run again.
     """
     registry = items = skipped = 0
-    with open_store(url, make=True) as store, _source(file) as (source, size):
+    with _source(file) as (source, size), open_store(url, make=True) as store:  # the file first: no store for a slip
         bar, task = progress("bytes read", size)
         with bar:
             for first, lines in _batches(source):

@@ -91,6 +91,10 @@ def index(
     odd = [name for name, value in of_vectors.items() if value is not None]
     if metadata_key is not None and odd:
         raise usage_error(odd[0], "goes with a vector index, not with --metadata-key.")
+    to_build = {"--kind": kind, "--lists": lists, "--half": half, "--block": block or None}
+    built = [name for name, value in to_build.items() if value is not None]
+    if advice and built:
+        raise usage_error(built[0], "says what to build; --advice only tells what would help.")
     if metadata_key is None and type is not None:
         raise usage_error("--type", "goes with --metadata-key.")
     with open_store(url) as store:
