@@ -163,13 +163,13 @@ def tell_left_over(url: str) -> None:
 def database(url: str, purpose: str) -> Iterator[str]:
     """URL of a new database on a server, dropped at the end."""
     name = f"kompanion_bench_{purpose}_{secrets.token_hex(3)}"
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(f"create database {name}")
     try:
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(f"create database {name}")
         yield psycopg.conninfo.make_conninfo(url, dbname=name)
     finally:
         with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute(f"drop database {name} with (force)")
+            conn.execute(f"drop database if exists {name} with (force)")  # also one whose making was interrupted
 
 
 @contextmanager

@@ -1698,7 +1698,7 @@ declare
     v_steps   constant integer := cardinality(v_ladder);
     v_shares  constant integer := jsonb_array_length(state -> 'shares');
     v_levels  constant integer := jsonb_array_length(state -> 'edges' -> 0) + 1;
-    v_exact   constant integer := round(4000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
+    v_exact   constant integer := round(5000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
     v_recalls double precision[];
     v_weights double precision[];
     v_ms      double precision[];
@@ -1768,7 +1768,7 @@ begin
         'index', state -> 'index', 'look', state -> 'look', 'look_rows', state -> 'look_rows', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', _common_tags((state ->> 'rare_items')::integer), 'rare_items', state -> 'rare_items',
-        -- As many rows as four looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it
+        -- As many rows as five looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it
         -- saves one that holds them.
         'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'large_complete', n.large_complete) from _large_namespaces(v_exact) n);
 end;
@@ -4003,7 +4003,8 @@ begin
     return query
     select g.n::integer, c.content
     from unnest(namespaces, keys) with ordinality g (namespace, key, n)
-    join memory_items i on i.namespace_id = namespace_id(g.namespace) and i.key = g.key
+    join live_namespaces s on s.namespace_id = namespace_id(g.namespace)
+    join memory_items i on i.namespace_id = s.namespace_id and i.key = g.key and is_live(i.deleted_at, i.expires_at)
     join memory_chunks c on c.namespace_id = i.namespace_id and c.item_id = i.item_id
     join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model
     order by 1, c.ordinal;
@@ -5223,7 +5224,9 @@ begin
         order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop
         select u.* into w
-        from upsert_item(r.namespace, r.key, r.content, r.metadata, r.tags, r.thread, r.user_key, r.expires_at, null,
+        -- Without a key it would be written once more, were it merged before, earlier in this transaction.
+        from upsert_item(r.namespace, case when r.key is null and exists (select 1 from memory_items i where i.namespace_id = r.namespace_id and i.item_id = r.item_id)
+                                      then r.item_id::text else r.key end, r.content, r.metadata, r.tags, r.thread, r.user_key, r.expires_at, null,
                          r.expected_revision, r.actor, r.created_at, r.texts, r.starts, r.ends, r.vectors, v_model.model) u;
         ord := r.ord; item_id := w.item_id; revision := w.revision; status := w.status;
         return next;
@@ -7334,6 +7337,7 @@ CREATE TABLE kompanion.memory_item_revisions (
     superseded_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone,
     deleted_at timestamp with time zone,
+    CONSTRAINT memory_item_revisions_revision_ck CHECK ((revision >= 1)),
     CONSTRAINT memory_item_revisions_times_ck CHECK ((superseded_at > updated_at))
 );
 
@@ -7396,6 +7400,10 @@ COMMENT ON COLUMN kompanion.memory_item_revisions.expires_at IS 'The expiry at t
 -- Name: COLUMN memory_item_revisions.deleted_at; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON COLUMN kompanion.memory_item_revisions.deleted_at IS 'Set when that revision was a deletion.';
+
+-- Name: CONSTRAINT memory_item_revisions_revision_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_item_revisions_revision_ck ON kompanion.memory_item_revisions IS 'Revisions count from 1.';
 
 -- Name: CONSTRAINT memory_item_revisions_times_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -7727,7 +7735,7 @@ COMMENT ON TRIGGER memory_chunks_900_after_update ON kompanion.memory_chunks IS 
 
 -- Name: memory_item_revisions memory_item_revisions_050_by_hand; Type: TRIGGER; Schema: kompanion; Owner: -
 
-CREATE TRIGGER memory_item_revisions_050_by_hand BEFORE INSERT ON kompanion.memory_item_revisions FOR EACH ROW WHEN (((pg_trigger_depth() = 0) AND (NOT has_table_privilege('kompanion.memory_item_revisions'::text, 'delete'::text)))) EXECUTE FUNCTION kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand', 'Call upsert_item, or import_items as kompanion_admin.');
+CREATE TRIGGER memory_item_revisions_050_by_hand BEFORE INSERT ON kompanion.memory_item_revisions FOR EACH ROW WHEN (((pg_trigger_depth() = 0) AND (NOT has_table_privilege('kompanion.memory_item_revisions'::text, 'delete'::text)))) EXECUTE FUNCTION kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand', 'Call upsert_item, or import_documents as kompanion_admin.');
 
 -- Name: TRIGGER memory_item_revisions_050_by_hand ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
 

@@ -226,7 +226,7 @@ create trigger memory_chunks_050_identity before update of namespace_id, item_id
 create trigger memory_item_revisions_050_by_hand before insert on kompanion.memory_item_revisions
     for each row when (pg_trigger_depth() = 0 and not has_table_privilege('kompanion.memory_item_revisions', 'delete'))
     execute function kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand',
-                                           'Call upsert_item, or import_items as kompanion_admin.');
+                                           'Call upsert_item, or import_documents as kompanion_admin.');
 create trigger memory_chunks_100_before_update before update of content on kompanion.memory_chunks
     for each row when (old.content is distinct from new.content)
     execute function kompanion._tg_memory_chunks__update();

@@ -220,7 +220,8 @@ begin
     return query
     select g.n::integer, c.content
     from unnest(namespaces, keys) with ordinality g (namespace, key, n)
-    join memory_items i on i.namespace_id = namespace_id(g.namespace) and i.key = g.key
+    join live_namespaces s on s.namespace_id = namespace_id(g.namespace)
+    join memory_items i on i.namespace_id = s.namespace_id and i.key = g.key and is_live(i.deleted_at, i.expires_at)
     join memory_chunks c on c.namespace_id = i.namespace_id and c.item_id = i.item_id
     join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model
     order by 1, c.ordinal;

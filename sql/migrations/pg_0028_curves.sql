@@ -162,7 +162,7 @@ declare
     v_steps   constant integer := cardinality(v_ladder);
     v_shares  constant integer := jsonb_array_length(state -> 'shares');
     v_levels  constant integer := jsonb_array_length(state -> 'edges' -> 0) + 1;
-    v_exact   constant integer := round(4000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
+    v_exact   constant integer := round(5000 * (state ->> 'look_ms')::double precision / (state ->> 'row_us')::double precision);
     v_recalls double precision[];
     v_weights double precision[];
     v_ms      double precision[];
@@ -232,7 +232,7 @@ begin
         'index', state -> 'index', 'look', state -> 'look', 'look_rows', state -> 'look_rows', 'repeats', state -> 'repeats', 'edges', state -> 'edges', 'shares', state -> 'shares', 'targets', to_jsonb(c_targets),
         'rows', state -> 'rows', 'row_us', state -> 'row_us', 'item_us', state -> 'item_us',
         'common_tags', _common_tags((state ->> 'rare_items')::integer), 'rare_items', state -> 'rare_items',
-        -- As many rows as four looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it
+        -- As many rows as five looks around cost: with fewer, a look would cost a scope whose neighbours lie elsewhere more than it
         -- saves one that holds them.
         'exact_rows', v_exact) || (select jsonb_build_object('large', n.large, 'large_complete', n.large_complete) from _large_namespaces(v_exact) n);
 end;

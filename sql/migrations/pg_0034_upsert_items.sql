@@ -131,7 +131,9 @@ begin
         order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop
         select u.* into w
-        from upsert_item(r.namespace, r.key, r.content, r.metadata, r.tags, r.thread, r.user_key, r.expires_at, null,
+        -- Without a key it would be written once more, were it merged before, earlier in this transaction.
+        from upsert_item(r.namespace, case when r.key is null and exists (select 1 from memory_items i where i.namespace_id = r.namespace_id and i.item_id = r.item_id)
+                                      then r.item_id::text else r.key end, r.content, r.metadata, r.tags, r.thread, r.user_key, r.expires_at, null,
                          r.expected_revision, r.actor, r.created_at, r.texts, r.starts, r.ends, r.vectors, v_model.model) u;
         ord := r.ord; item_id := w.item_id; revision := w.revision; status := w.status;
         return next;

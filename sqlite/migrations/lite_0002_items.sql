@@ -52,6 +52,7 @@ create table memory_item_revisions (
     expires_at    integer,
     deleted_at    integer,
     constraint memory_item_revisions_pk primary key (item_no, revision),
+    constraint memory_item_revisions_revision_ck check (revision >= 1),
     constraint memory_item_revisions_times_ck check (superseded_at > updated_at)
 ) strict;
 create index memory_item_revisions_superseded_ix on memory_item_revisions (superseded_at);

@@ -199,16 +199,16 @@ def embedded_chunks(
         {"ord": n, "content": content}
         for n, (namespace, key) in enumerate(pairs, 1)
         for (content,) in session.all(
-            """
+            f"""
             select c.content
             from namespaces n
             join memory_items i on i.namespace_no = n.namespace_no
             join memory_chunks c on c.item_no = i.item_no
-            join embeddings e on e.chunk_id = c.chunk_id and e.model_id = ?
-            where n.path = ? and i.key = ?
+            join embeddings e on e.chunk_id = c.chunk_id and e.model_id = :model
+            where n.path = :namespace and n.deleted_at is null and i.key = :key and {LIVE}
             order by c.ordinal
             """,
-            (model_id, namespace, key),
+            {"model": model_id, "namespace": namespace, "key": key, "now": session.now},
         )
     ]
 
