@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -53,6 +54,7 @@ def _end(number: int, _: FrameType | None) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # that a statement is broken off is no news
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
