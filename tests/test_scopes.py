@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import engines
+import psycopg
 import pytest
 import servers
 from oracle import below
@@ -207,3 +208,21 @@ def test_the_letters_a_segment_may_hold_are_the_same_table_in_python_and_sql(db:
     table = found[0] if found else ""
     code = lambda m: chr(int(m.group(1) or m.group(2), 16))  # noqa: E731
     assert re.sub(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})", code, table) == namespaces._LETTERS
+
+
+@pytest.mark.parametrize(
+    "segments",
+    ["{acme:x}", "{acme,x,NULL}", "{acme,NULL,x}", "{{acme,x}}", "[0:1]={acme,x}", "{bob,x}", "{acme}", "{acme,x,y}", "{}"],
+)  # fmt: skip
+def test_a_namespace_made_by_hand_has_the_segments_of_its_path_and_no_others(
+    db: servers.Database, segments: str
+) -> None:
+    with db.connect() as conn:
+        add = """insert into kompanion.namespaces (namespace_id, path, segments)
+                 values (kompanion.namespace_id('acme:x'), 'acme:x', %s::text[])"""
+        with pytest.raises(psycopg.errors.CheckViolation, match="namespaces_segments_ck"):
+            conn.execute(add, (segments,))
+        conn.execute(add, ("{acme,x}",))
+        assert conn.execute("select kompanion.delete_namespace('acme')").fetchone() == (2,)
+        with pytest.raises(psycopg.errors.CheckViolation, match="namespaces_segments_ck"):
+            conn.execute("update kompanion.namespaces set segments = %s where path = 'acme:x'", (segments,))

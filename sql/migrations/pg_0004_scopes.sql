@@ -33,7 +33,8 @@ create table kompanion.namespaces (
     deleted_at   timestamptz,
     constraint namespaces_pk primary key (namespace_id),
     constraint namespaces_id_of_path_ck check (namespace_id = kompanion.namespace_id(path)),
-    constraint namespaces_segments_ck check (array_to_string(segments, ':') = path)
+    -- Equal arrays have the same bounds and NULLs too: joining the segments again would let '{acme:x}' pass for acme:x.
+    constraint namespaces_segments_ck check (segments = string_to_array(path, ':'))
 );
 -- Collation C makes a scope one range of this index: array['acme'] <= segments < array['acme' || chr(1)].
 create index namespaces_segments_ix on kompanion.namespaces (segments);
@@ -46,7 +47,7 @@ comment on column kompanion.namespaces.created_at is 'When it was first written 
 comment on column kompanion.namespaces.deleted_at is 'When it was soft-deleted; all it holds is hidden from then on. NULL while it lives.';
 comment on constraint namespaces_pk on kompanion.namespaces is 'The id is a function of the path, so this makes paths unique too.';
 comment on constraint namespaces_id_of_path_ck on kompanion.namespaces is 'No row may carry an id that is not the one of its path.';
-comment on constraint namespaces_segments_ck on kompanion.namespaces is 'The segments are those of the path.';
+comment on constraint namespaces_segments_ck on kompanion.namespaces is 'The segments are those of the path, and nothing else that reads like it: row security goes by them.';
 comment on index kompanion.namespaces_segments_ix is 'Resolves a scope to namespace ids as one range.';
 comment on index kompanion.namespaces_deleted_ix is 'Tells a search of everything whether something is hidden; purge.';
 
