@@ -63,6 +63,7 @@ _SEGMENT = re.compile(f"[A-Za-z0-9_.@+={_LETTERS}-]+")
 
 MAX_SEGMENTS = 8
 MAX_SEGMENT_LENGTH = 128
+MAX_PATH_BYTES = 2000
 
 
 def namespace_segments(path: str) -> list[str]:
@@ -77,6 +78,16 @@ def namespace_segments(path: str) -> list[str]:
             hint = "Normalize it first: unicodedata.normalize('NFC', path)."
         raise BadNamespace(f"bad namespace {shown}: {problem}", hint=hint)
     return path.split(":")
+
+
+def check_registrable(path: str) -> None:
+    """BadNamespace for a path that PostgreSQL's index could not hold: no namespace is made by it on any engine."""
+    size = len(path.encode())
+    if size > MAX_PATH_BYTES:
+        raise BadNamespace(
+            f"bad namespace {path[:200]!r}: it has {size} bytes, at most {MAX_PATH_BYTES} are allowed",
+            hint="Shorten its segments; a letter beyond ASCII takes 2 to 4 bytes.",
+        )
 
 
 def _problem(path: object) -> str | None:

@@ -68,6 +68,31 @@ def test_no_scope_is_not_every_scope(store: kompanion_db.Store) -> None:
     assert [hit.key for hit in store.search("*", [1.0, 0.0])] == ["k"]
 
 
+def _wide(size: int) -> str:
+    """A path of so many bytes that hardly compresses, of eight segments; the grammar allows it."""
+    rng = random.Random(12)
+    letters = "".join(chr(rng.randrange(0x4E00, 0x9F00)) for _ in range(8 * 83))
+    path = ":".join(letters[n : n + 83] for n in range(0, len(letters), 83))
+    return path + "x" * (size - len(path.encode()))
+
+
+def test_a_namespace_of_2000_bytes_can_be_written_to_and_one_of_more_is_refused(store: kompanion_db.Store) -> None:
+    fits, over = _wide(2000), _wide(2001)
+    assert store.upsert_item(fits, "k", "text").status == "inserted"
+    assert [item.namespace for item in store.list_items(fits.split(":")[0])] == [fits]
+    registered = {"kind": "namespace", "path": over, "created_at": "2020-01-01T00:00:00+00:00"}
+    for write in (
+        lambda: store.upsert_item(over, "k", "text"),
+        lambda: store.upsert_items([{"namespace": over, "key": "k", "content": "text"}]),
+        lambda: store.ensure_namespace(over),
+        lambda: store.import_documents([registered]),
+    ):
+        with pytest.raises(BadNamespace, match="has 2001 bytes, at most 2000") as caught:
+            write()
+        assert "Shorten" in (caught.value.hint or "")
+    assert [n.namespace for n in store.list_namespaces()] == [fits]
+
+
 Crowd = tuple[kompanion_db.Store, engines.Home, list[str]]
 
 

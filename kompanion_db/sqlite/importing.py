@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadArgument
-from ..namespaces import hash_path, namespace_segments
+from ..namespaces import check_registrable, hash_path, namespace_segments
 from ..types import Vector
 from .functions.checks import dumped, normalize_tags
 from .functions.models import register_model
@@ -122,6 +122,7 @@ def _place(session: Session, kind: str, documents: list[Document]) -> int:
         path = text_of(document, "path" if kind == "namespace" else "namespace")
         namespace_segments(path)  # type: ignore[arg-type]  # None is refused
         if kind == "namespace":
+            check_registrable(path or "")
             created, deleted = need(time_of(document, "created_at"), "created_at"), time_of(document, "deleted_at")
             count += session.run(
                 "insert into namespaces (namespace_id, path, created_at, deleted_at) values (?, ?, ?, ?) "

@@ -4,4 +4,5 @@ drop function kompanion.setting(text);
 drop table kompanion.threads;
 drop table kompanion.users;
 drop table kompanion.namespaces;
+drop function kompanion._refuse_path(text);
 drop table kompanion.settings;

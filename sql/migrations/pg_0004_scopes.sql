@@ -25,6 +25,25 @@ insert into kompanion.settings (name, value, description) values
     ('retention_expired', '"30 days"', 'How long expired items are kept before purge removes them; an interval, up to 1000 years.'),
     ('retention_revisions', 'null', 'How long superseded revisions are kept before purge removes them; an interval, up to 1000 years, or null, which keeps them for ever.');
 
+create function kompanion._refuse_path(
+    path text
+)
+    returns boolean
+    language plpgsql
+    immutable parallel safe
+    set search_path from current
+as $_refuse_path$
+-- What a check calls when a path is too long to register, so that whatever writes it is told how to go on.
+begin
+    raise exception using
+        errcode = 'KM002',
+        message = format('bad namespace %L: it has %s bytes, at most 2000 are allowed', left(path, 200), octet_length(path)),
+        hint    = 'Shorten its segments; a letter beyond ASCII takes 2 to 4 bytes.';
+end;
+$_refuse_path$;
+revoke all on function kompanion._refuse_path(text) from public;
+comment on function kompanion._refuse_path(text) is 'Internal. Raises KM002 for a path of too many bytes.';
+
 create table kompanion.namespaces (
     namespace_id uuid            not null,
     path         text            not null,
@@ -33,6 +52,8 @@ create table kompanion.namespaces (
     deleted_at   timestamptz,
     constraint namespaces_pk primary key (namespace_id),
     constraint namespaces_id_of_path_ck check (namespace_id = kompanion.namespace_id(path)),
+    -- An entry of the index on segments must stay under 2,700 bytes.
+    constraint namespaces_path_ck check (octet_length(path) <= 2000 or kompanion._refuse_path(path)),
     -- Equal arrays have the same bounds and NULLs too: joining the segments again would let '{acme:x}' pass for acme:x.
     constraint namespaces_segments_ck check (segments = string_to_array(path, ':'))
 );
@@ -41,12 +62,13 @@ create index namespaces_segments_ix on kompanion.namespaces (segments);
 create index namespaces_deleted_ix on kompanion.namespaces (deleted_at) where deleted_at is not null;
 comment on table  kompanion.namespaces is 'Every namespace that was written to. A scope is a leading run of segments of these paths.';
 comment on column kompanion.namespaces.namespace_id is 'namespace_id(path): the first 16 bytes of SHA-256 of the path.';
-comment on column kompanion.namespaces.path is 'The path as given, 1 to 8 segments joined by a colon.';
+comment on column kompanion.namespaces.path is 'The path as given, 1 to 8 segments joined by a colon, at most 2,000 bytes.';
 comment on column kompanion.namespaces.segments is 'The path cut at its colons; scopes are compared on this, segment by segment, never as text.';
 comment on column kompanion.namespaces.created_at is 'When it was first written to.';
 comment on column kompanion.namespaces.deleted_at is 'When it was soft-deleted; all it holds is hidden from then on. NULL while it lives.';
 comment on constraint namespaces_pk on kompanion.namespaces is 'The id is a function of the path, so this makes paths unique too.';
 comment on constraint namespaces_id_of_path_ck on kompanion.namespaces is 'No row may carry an id that is not the one of its path.';
+comment on constraint namespaces_path_ck on kompanion.namespaces is 'A path has at most 2,000 bytes in UTF-8, which its index can hold; KM002 beyond.';
 comment on constraint namespaces_segments_ck on kompanion.namespaces is 'The segments are those of the path, and nothing else that reads like it: row security goes by them.';
 comment on index kompanion.namespaces_segments_ix is 'Resolves a scope to namespace ids as one range.';
 comment on index kompanion.namespaces_deleted_ix is 'Tells a search of everything whether something is hidden; purge.';

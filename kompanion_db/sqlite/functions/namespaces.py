@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import NamespaceDeleted, NotFound
-from ...namespaces import hash_path, namespace_segments
+from ...namespaces import check_registrable, hash_path, namespace_segments
 from ...requests import Row
 from .. import values
 from ..registry import function, one_value
@@ -38,6 +38,7 @@ def namespace_no(session: Session, path: str) -> int:
     if found is None:
         deleted = _deleted_above(session, path)
         if deleted is None:
+            check_registrable(path)
             session.run(
                 "insert into namespaces (namespace_id, path, created_at) values (?, ?, ?)",
                 (hash_path(path).bytes, path, session.now),
