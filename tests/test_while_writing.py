@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import psycopg
@@ -16,6 +18,17 @@ def _count(conn: psycopg.Connection, query: str) -> int:
     row = conn.execute(query).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _wait_until_blocked(db: servers.Database, conn: psycopg.Connection) -> None:
+    """Until the statement that another thread runs on ``conn`` waits for a lock."""
+    asked = f"select count(*) from pg_locks where pid = {conn.info.backend_pid} and not granted"
+    with db.connect() as watching:
+        for _ in range(1000):
+            if _count(watching, asked):
+                return
+            time.sleep(0.01)
+    raise AssertionError("nothing holds it up")
 
 
 LACKING = """select count(*) from kompanion.live_chunks c
@@ -72,6 +85,22 @@ def test_repeatable_read_hides_no_namespace_from_its_deletion(
         conn.execute("select kompanion.upsert_item('other:new', 'k', 'v')")
         conn.commit()
     assert [i.key for i in pg_store.list_items("other")] == ["k"]
+
+
+def test_a_namespace_is_not_restored_below_one_that_is_being_deleted(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    for path in ("acme", "acme:a"):
+        pg_store.ensure_namespace(path)
+    pg_store.delete_namespace("acme:a")
+    with db.connect(autocommit=False) as admin, db.connect() as conn, ThreadPoolExecutor() as pool:
+        admin.execute("select kompanion.delete_namespace('acme')")
+        restored = pool.submit(conn.execute, "select kompanion.restore_namespace('acme:a')")
+        _wait_until_blocked(db, conn)
+        admin.commit()
+        with pytest.raises(psycopg.Error, match="namespace 'acme', above it, is deleted"):
+            restored.result()
+    assert pg_store.list_namespaces() == []
 
 
 def test_purging_a_namespace_of_many_users_looks_each_up_by_an_index(

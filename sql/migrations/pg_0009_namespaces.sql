@@ -193,6 +193,8 @@ declare
     v_above    text;
     v_count    integer;
 begin
+    -- Taken before looking, as in ensure_namespace: one above cannot be deleted between the look and the update.
+    lock table namespaces in row exclusive mode;
     select n.deleted_at into v_deleted from namespaces n where n.namespace_id = namespace_id(restore_namespace.path);
     if not found then
         raise exception using
