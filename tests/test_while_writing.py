@@ -64,27 +64,86 @@ def test_a_model_is_retired_while_a_writer_has_its_vectors_in_hand(
         assert _count(admin, retire) == 1
 
 
-def test_repeatable_read_hides_no_namespace_from_its_deletion(
-    pg_store: kompanion_db.Store, db: servers.Database
+HIGHER = pytest.mark.parametrize("level", [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE])
+
+
+@HIGHER
+@pytest.mark.parametrize(
+    ("there", "new"), [("acme", "acme:new"), ("acme:old", "acme:new"), ("acme:old", "acme:new:deeper")]
+)
+def test_a_snapshot_from_before_hides_no_new_namespace_from_the_deletion_of_one_above(
+    pg_store: kompanion_db.Store, db: servers.Database, level: IsolationLevel, there: str, new: str
 ) -> None:
-    for path in ("acme", "acme:old"):
-        pg_store.ensure_namespace(path)
+    pg_store.ensure_namespace(there)
     with db.connect(autocommit=False) as conn:
-        conn.isolation_level = IsolationLevel.REPEATABLE_READ
-        with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="isolation level repeatable read"):
-            conn.execute("select kompanion.delete_namespace('acme')")
-        conn.rollback()
+        conn.isolation_level = level
         conn.execute("select 1 from kompanion.settings")  # takes the snapshot
         pg_store.delete_namespace("acme")
         with pytest.raises(psycopg.errors.SerializationFailure):
-            conn.execute("select kompanion.upsert_item('acme:late', 'k', 'v')")
+            conn.execute("select kompanion.upsert_item(%s, 'k', 'v')", (new,))
         conn.rollback()
         with pytest.raises(psycopg.Error, match="namespace 'acme' is deleted"):
-            conn.execute("select kompanion.upsert_item('acme:late', 'k', 'v')")
+            conn.execute("select kompanion.upsert_item(%s, 'k', 'v')", (new,))
         conn.rollback()
         conn.execute("select kompanion.upsert_item('other:new', 'k', 'v')")
         conn.commit()
-    assert [i.key for i in pg_store.list_items("other")] == ["k"]
+    assert [n.namespace for n in pg_store.list_namespaces()] == ["other:new"]
+
+
+@HIGHER
+def test_namespaces_are_neither_deleted_nor_restored_by_what_an_older_snapshot_shows(
+    pg_store: kompanion_db.Store, db: servers.Database, level: IsolationLevel
+) -> None:
+    pg_store.ensure_namespace("acme")
+    with db.connect(autocommit=False) as conn:
+        conn.isolation_level = level
+        for call in ("delete_namespace", "restore_namespace"):
+            with pytest.raises(psycopg.errors.ActiveSqlTransaction, match=f"{call}: .*isolation level") as caught:
+                conn.execute(f"select kompanion.{call}('acme')")
+            assert "read committed" in (caught.value.diag.message_hint or "")
+            conn.rollback()
+
+
+@HIGHER
+def test_a_new_namespace_registers_none_above_it(
+    pg_store: kompanion_db.Store, db: servers.Database, level: IsolationLevel
+) -> None:
+    with db.connect(autocommit=False) as conn:
+        conn.isolation_level = level
+        conn.execute("select kompanion.ensure_namespace('acme:ann:new')")
+        conn.commit()
+    assert [n.namespace for n in pg_store.list_namespaces()] == ["acme:ann:new"]
+
+
+def test_new_namespaces_side_by_side_do_not_wait_for_each_other_at_repeatable_read(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    with db.connect(autocommit=False) as one, db.connect(autocommit=False) as other:
+        for conn, path in ((one, "acme:ann"), (other, "acme:bob")):
+            conn.isolation_level = IsolationLevel.REPEATABLE_READ
+            conn.execute("set local lock_timeout = '5 s'")
+            conn.execute("select kompanion.ensure_namespace(%s)", (path,))
+        other.commit()
+        one.commit()
+    assert [n.namespace for n in pg_store.list_namespaces()] == ["acme:ann", "acme:bob"]
+
+
+@HIGHER
+def test_a_role_that_row_security_keeps_below_a_namespace_can_write_there(
+    pg_store: kompanion_db.Store, db: servers.Database, level: IsolationLevel
+) -> None:
+    with db.connect(autocommit=False) as conn:
+        conn.execute("alter table kompanion.namespaces enable row level security")
+        conn.execute("create policy own on kompanion.namespaces using (segments[1:2] = '{acme,ann}')")
+        conn.execute("set role kompanion_writer")
+        conn.commit()
+        conn.isolation_level = level
+        conn.execute("select kompanion.ensure_namespace('acme:ann:new')")
+        conn.commit()
+        conn.execute("select 1 from kompanion.settings")  # takes the snapshot
+        pg_store.delete_namespace("acme:ann")
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            conn.execute("select kompanion.ensure_namespace('acme:ann:late')")
 
 
 def test_a_namespace_is_not_restored_below_one_that_is_being_deleted(

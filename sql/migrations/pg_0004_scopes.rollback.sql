@@ -1,4 +1,5 @@
 -- Removes the registry of scopes.
+drop function kompanion._check_isolation(text);
 drop function kompanion.set_setting(text, jsonb);
 drop function kompanion.setting(text);
 drop table kompanion.threads;

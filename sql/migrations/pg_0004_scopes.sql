@@ -197,3 +197,26 @@ $set_setting$;
 revoke all on function kompanion.set_setting(text, jsonb) from public;
 comment on function kompanion.set_setting(text, jsonb) is
     'Change a setting; returns the former value. KM007 for an unknown name or a value of the wrong kind.';
+
+create function kompanion._check_isolation(
+    caller text
+)
+    returns void
+    language plpgsql
+    stable
+    set search_path from current
+as $_check_isolation$
+-- The snapshot of a higher level may be older than a lock taken in it, and does not show what the lock had to wait for.
+begin
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        raise exception using
+            errcode = '25001',
+            message = format('%s: a transaction of isolation level %s may not see what others register or delete below or above it',
+                             caller, current_setting('transaction_isolation')),
+            hint    = 'Call it in a transaction of its own: begin isolation level read committed.';
+    end if;
+end;
+$_check_isolation$;
+revoke all on function kompanion._check_isolation(text) from public;
+comment on function kompanion._check_isolation(text) is
+    'Internal. 25001 above isolation level read committed, for what must see all that others have committed.';

@@ -82,12 +82,19 @@ begin
         order by n.segments
         limit 1;
         if v_deleted is null then
-            -- The snapshot of a repeatable read may be older than a delete of one above: a conflict with a row that it does not
-            -- see is a 40001, to be tried again.
-            if current_setting('transaction_isolation') = 'repeatable read' then
-                insert into namespaces (namespace_id, path, segments)
-                select n.namespace_id, n.path, n.segments from namespaces n where n.namespace_id = any (_ids_above(v_segments))
-                on conflict do nothing;
+            -- The snapshot of a higher level may be older than a delete of one above, which may have left a row of its own: a
+            -- conflict with a row that it does not see is a 40001, to be tried again. None of these rows is to stay. The lowest
+            -- first: row security may forbid those further up, of which it shows no delete at any level.
+            if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+                begin
+                    insert into namespaces (namespace_id, path, segments)
+                    select namespace_id(a.path), a.path, namespace_segments(a.path)
+                    from (select array_to_string(v_segments[1:g], ':') as path from generate_series(cardinality(v_segments) - 1, 1, -1) g) a
+                    on conflict do nothing;
+                    raise sqlstate 'KMUND';
+                exception when sqlstate 'KMUND' or insufficient_privilege then
+                    null;
+                end;
             end if;
             insert into namespaces (namespace_id, path, segments) values (v_id, path, v_segments)
             on conflict do nothing;
@@ -150,12 +157,7 @@ declare
     v_segments text[] := namespace_segments(path);
     v_count    integer;
 begin
-    if current_setting('transaction_isolation') = 'repeatable read' then
-        raise exception using
-            errcode = '25001',
-            message = 'delete_namespace: a transaction of isolation level repeatable read does not see what others register below it',
-            hint    = 'Call it in one of level read committed, or serializable.';
-    end if;
+    perform _check_isolation('delete_namespace');
     lock table namespaces in share row exclusive mode;  -- waits for namespaces that are just being registered below it
     if not exists (select 1 from namespaces n
                    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments) then
@@ -176,7 +178,7 @@ end;
 $delete_namespace$;
 revoke all on function kompanion.delete_namespace(text) from public;
 comment on function kompanion.delete_namespace(text) is
-    'Soft-delete a namespace and all below it; returns how many were hidden. restore_namespace brings them back until purge. KM003 when there is none.';
+    'Soft-delete a namespace and all below it; returns how many were hidden. restore_namespace brings them back until purge. Needs isolation level read committed. KM003 when there is none.';
 
 create function kompanion.restore_namespace(
     path text
@@ -193,6 +195,7 @@ declare
     v_above    text;
     v_count    integer;
 begin
+    perform _check_isolation('restore_namespace');
     -- Taken before looking, as in ensure_namespace: one above cannot be deleted between the look and the update.
     lock table namespaces in row exclusive mode;
     select n.deleted_at into v_deleted from namespaces n where n.namespace_id = namespace_id(restore_namespace.path);
@@ -223,4 +226,4 @@ end;
 $restore_namespace$;
 revoke all on function kompanion.restore_namespace(text) from public;
 comment on function kompanion.restore_namespace(text) is
-    'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. KM003 when there is none, KM009 when one above is deleted.';
+    'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. Needs isolation level read committed. KM003 when there is none, KM009 when one above is deleted.';
