@@ -8,6 +8,7 @@ from typing import Any
 
 import engines
 import pytest
+from by_hand import ByHand
 
 import kompanion_db
 from kompanion_db.errors import BadArgument
@@ -21,7 +22,8 @@ def _all(call: Any, size: int, **rest: Any) -> list[Any]:
     while page := call(page_size=size, after=after, **rest):
         assert len(page) <= size
         found += page
-        after = getattr(page[-1], "cursor", None) or page[-1].namespace
+        before, after = after, getattr(page[-1], "cursor", None) or page[-1].namespace
+        assert after != before, "the same page again"
     return found
 
 
@@ -47,6 +49,25 @@ def test_pages_are_complete_and_without_doubles_though_times_are_equal(store: ko
     assert sorted(int(i.key) for i in found) == list(range(60))
     assert [i.created_at for i in found] == sorted((i.created_at for i in found), reverse=True)
     assert found == _all(lambda **a: store.list_items("*", **a), 1000)
+
+
+def test_pages_are_complete_whatever_the_years_to_the_microsecond(store: kompanion_db.Store, by_hand: ByHand) -> None:
+    rng = random.Random(3)
+    first, last = datetime(1, 1, 4, tzinfo=timezone.utc), datetime(9999, 12, 28, tzinfo=timezone.utc)
+    moments = {first, last}
+    for _ in range(40):
+        moment = first + timedelta(microseconds=rng.randrange((last - first) // timedelta(microseconds=1)))
+        moments |= {moment, moment + timedelta(microseconds=1)}
+    given = sorted(moments, reverse=True)
+    store.upsert_items(
+        {"namespace": "acme", "key": str(n), "content": "text", "created_at": moment} for n, moment in enumerate(given)
+    )
+    for n, moment in enumerate(given):
+        store.ensure_thread("acme", str(n))
+        by_hand.update("threads", {"key": str(n)}, created_at=moment)
+    for size in (1, 7):
+        assert [i.created_at for i in _all(lambda **a: store.list_items("acme", **a), size)] == given
+        assert [t.created_at for t in _all(lambda **a: store.list_threads("acme", **a), size)] == given
 
 
 def test_pages_of_a_condition_are_the_pages_of_what_matches(store: kompanion_db.Store) -> None:

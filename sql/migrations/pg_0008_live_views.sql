@@ -122,9 +122,13 @@ create function kompanion._read_cursor(
     set search_path from current
 as $_read_cursor$
 -- The place a cursor names; NULLs for no cursor.
+declare
+    v_at bigint;
 begin
     if cursor is not null then
-        at := timestamptz 'epoch' + split_part(cursor, '/', 1)::bigint * interval '1 microsecond';
+        v_at := split_part(cursor, '/', 1);
+        -- The factor of an interval is a float8: all microseconds at once would be rounded before 1684 and after 2255.
+        at := timestamptz 'epoch' + v_at / 3600000000 * interval '1 hour' + v_at % 3600000000 * interval '1 microsecond';
         id := split_part(cursor, '/', 2)::uuid;
     end if;
 exception when data_exception then
