@@ -75,6 +75,7 @@ NOT_ON_SQLITE = {
     "test_new_topics.py": _PLANS,
     "test_odd_calibrations.py::test_where_most": _PLANS,
     "test_scope_scans.py": _PLANS,
+    "test_upkeep_scans.py": _PLANS,
     "test_index_choice.py": _PLANS,
     "test_install_*": "psql installs no file",
     "test_kept_statements.py": _PLANS,

@@ -157,6 +157,19 @@ def test_an_export_reads_one_page_at_a_time_and_misses_nothing(one_home: engines
         assert paged == whole
 
 
+def test_an_export_goes_on_past_any_number_of_empty_namespaces(store: kompanion_db.Store) -> None:
+    with store.transaction():
+        for n in range(300):
+            store.ensure_namespace(f"acme:{n}")
+    for n in range(0, 300, 100):
+        store.upsert_item(f"acme:{n}", "k", "text")
+    found, after = store.export_items("acme", page_size=1)
+    while after is not None:
+        page, after = store.export_items("acme", page_size=1, after=after)
+        found += page
+    assert {document["namespace"] for document in found} == {"acme:0", "acme:100", "acme:200"}
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [

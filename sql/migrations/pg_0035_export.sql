@@ -3,23 +3,31 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._scope_ids_kept(
-    scope text
+    scope   text,
+    lowest  uuid    default null,
+    at_most integer default null
 )
     returns uuid[]
     language plpgsql
     stable
     set search_path from current
+    set plan_cache_mode = force_custom_plan  -- by id or by path: a scope may be all of the store, or next to nothing of it
 as $_scope_ids_kept$
--- The namespaces at or below a scope, deleted ones too: an export leaves nothing out.
+-- The namespaces at or below a scope, deleted ones too, as an export leaves nothing out; in order, from an id on.
 declare
-    v_segments text[] := case when scope = '*' then '{}' else namespace_segments(scope) end;
+    v_segments text[]  := case when scope = '*' then '{}' else namespace_segments(scope) end;
+    v_n        integer := cardinality(v_segments);
 begin
-    return array(select n.namespace_id from namespaces n
-                 where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments);
+    return array(
+        select n.namespace_id from namespaces n
+        where (v_n = 0 or n.segments >= v_segments and n.segments < v_segments[1:v_n - 1] || (v_segments[v_n] || chr(1)))  -- as in _scope_ids
+          and (lowest is null or n.namespace_id >= lowest)
+        order by n.namespace_id limit at_most);
 end;
 $_scope_ids_kept$;
-revoke all on function kompanion._scope_ids_kept(text) from public;
-comment on function kompanion._scope_ids_kept(text) is 'Internal. Ids of the namespaces at or below a scope, deleted ones too.';
+revoke all on function kompanion._scope_ids_kept(text, uuid, integer) from public;
+comment on function kompanion._scope_ids_kept(text, uuid, integer) is
+    'Internal. Ids of the namespaces at or below a scope, deleted ones too, in order, from one on.';
 
 create function kompanion._export_format()
     returns integer
@@ -98,6 +106,59 @@ $_cursor_of$;
 revoke all on function kompanion._cursor_of(text) from public;
 comment on function kompanion._cursor_of(text) is 'Internal. The place a cursor of export_items names.';
 
+create function kompanion._export_page(
+    scope     text,
+    page_size integer,
+    after     text
+)
+    returns table (namespace_id uuid, item_id uuid, revision integer, updated_at timestamptz)
+    language plpgsql
+    stable
+    set search_path from current
+    set plan_cache_mode = force_generic_plan  -- one cached plan, by memory_items_pk in its order: a sort would read
+    set enable_seqscan = off                  -- all that is left for every page
+    set enable_bitmapscan = off
+    set jit = off
+as $_export_page$
+-- The items of one page, in order of their ids. What is left of the namespace of the cursor is asked for by itself: of many
+-- namespaces and a place in one of them, a b-tree would start at the first namespace and read on to the place.
+declare
+    v_most  integer := greatest(page_size, 100);  -- namespaces looked at together: enough for a page, save where some are empty
+    v_left  integer := page_size;
+    v_after record;
+    v_ids   uuid[];
+    v_count integer;
+begin
+    perform _check_page(page_size);
+    select * into v_after from _cursor_of(after);
+    v_ids := _scope_ids_kept(scope, v_after.space, v_most);
+    if v_ids[1] = v_after.space then
+        return query
+        select i.namespace_id, i.item_id, i.revision, i.updated_at
+        from memory_items i
+        where i.namespace_id = v_after.space and i.item_id > v_after.item
+        order by i.item_id
+        limit v_left;
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
+        v_ids := v_ids[2:];
+    end if;
+    while v_left > 0 and v_ids <> '{}' loop
+        return query
+        select i.namespace_id, i.item_id, i.revision, i.updated_at
+        from memory_items i
+        where i.namespace_id = any (v_ids)
+        order by i.namespace_id, i.item_id
+        limit v_left;
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
+        v_ids := case when v_left > 0 then (_scope_ids_kept(scope, v_ids[cardinality(v_ids)], v_most))[2:] end;
+    end loop;
+end;
+$_export_page$;
+revoke all on function kompanion._export_page(text, integer, text) from public;
+comment on function kompanion._export_page(text, integer, text) is 'Internal. Place, revision and time of the items of one page of an export.';
+
 create function kompanion.export_marks(
     scope     text    default '*',
     page_size integer default 100,
@@ -109,18 +170,11 @@ create function kompanion.export_marks(
     set search_path from current
 as $export_marks$
 -- The place and the revision of each item that export_items would give: what a copy looks at to see what is there already.
-declare
-    v_ids   uuid[] := _scope_ids_kept(scope);
-    v_after record;
 begin
-    perform _check_page(page_size);
-    select * into v_after from _cursor_of(after);
     return query
-    select i.namespace_id || '/' || i.item_id, i.revision, i.updated_at
-    from memory_items i
-    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
-    order by i.namespace_id, i.item_id
-    limit page_size;
+    select p.namespace_id || '/' || p.item_id, p.revision, p.updated_at
+    from _export_page(scope, page_size, after) p
+    order by p.namespace_id, p.item_id;
 end;
 $export_marks$;
 revoke all on function kompanion.export_marks(text, integer, text) from public;
@@ -136,21 +190,17 @@ create function kompanion.export_items(
     language plpgsql
     stable
     set search_path from current
+    set jit = off  -- a page looks dear enough to be compiled, which takes longer than it does
 as $export_items$
 -- One page of items with revisions, chunks and vectors, deleted and expired ones too, in order of their ids.
-declare
-    v_ids   uuid[] := _scope_ids_kept(scope);
-    v_after record;
 begin
-    perform _check_page(page_size);
-    select * into v_after from _cursor_of(after);
     return query
     select jsonb_strip_nulls(to_jsonb(i) - 'namespace_id' - 'metadata' - 'thread_id' - 'user_id' || jsonb_build_object(
                    -- By name: where the document goes, the thread and the user of that name may have other ids.
                    'thread', (select t.key from threads t where t.namespace_id = i.namespace_id and t.thread_id = i.thread_id),
                    'user_key', (select u.key from users u where u.namespace_id = i.namespace_id and u.user_id = i.user_id)))
                || jsonb_build_object(
-               'kind', 'item', 'namespace', n.path, 'metadata', i.metadata,
+               'kind', 'item', 'namespace', (select n.path from namespaces n where n.namespace_id = i.namespace_id), 'metadata', i.metadata,
                'revisions', coalesce((
                    select jsonb_agg(jsonb_strip_nulls(to_jsonb(h) - 'namespace_id' - 'item_id' - 'metadata' - 'thread_id' - 'user_id'
                                         || jsonb_build_object(
@@ -174,21 +224,17 @@ begin
                    from memory_chunks c
                    where c.namespace_id = i.namespace_id and c.item_id = i.item_id), '[]')),
            i.namespace_id || '/' || i.item_id
-    from memory_items i
-    join namespaces n on n.namespace_id = i.namespace_id
-    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
-    order by i.namespace_id, i.item_id
-    limit page_size;
+    from (select * from _export_page(scope, page_size, after) e order by e.namespace_id, e.item_id) p
+    -- Row by row: a join could read all items for every page.
+    cross join lateral (select * from memory_items m where m.namespace_id = p.namespace_id and m.item_id = p.item_id limit 1) i
+    order by p.namespace_id, p.item_id;
 exception when program_limit_exceeded then
     -- A document is one value of JSON, of 256 MB at most. The server does not say which is larger: it is the largest of the page.
     raise exception using
         errcode = 'KM008',
-        message = (select format('item %L in %L is too large for a document with all of its revisions: %s', left(p.key, 200), n.path, sqlerrm)
-                   from (select i.namespace_id, i.item_id, i.key
-                         from memory_items i
-                         where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
-                         order by i.namespace_id, i.item_id
-                         limit page_size) p
+        message = (select format('item %L in %L is too large for a document with all of its revisions: %s', left(i.key, 200), n.path, sqlerrm)
+                   from _export_page(scope, page_size, after) p
+                   join memory_items i on i.namespace_id = p.namespace_id and i.item_id = p.item_id
                    join namespaces n on n.namespace_id = p.namespace_id
                    order by (select sum(octet_length(h.content)::bigint + octet_length(h.metadata::text)) from memory_item_revisions h
                              where h.namespace_id = p.namespace_id and h.item_id = p.item_id) desc nulls last

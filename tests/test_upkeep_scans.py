@@ -1,0 +1,72 @@
+"""An export reads what it gives, and not the rest of the store, however large it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+import servers
+
+PAGE, ITEMS = 20, 12_000
+READ = """select sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_blocks_fetched(c.oid)) from pg_class c
+          where c.relnamespace = 'kompanion'::regnamespace and c.relkind in ('r', 'i')"""
+
+
+def _read(conn: psycopg.Connection[Any], sql: str, *arguments: Any) -> tuple[int, list[Any]]:
+    """How much a statement reads, as rows, entries of indexes and blocks, and what it gives.
+
+    Blocks too: an entry that an index passes over, as it is not after a place, is not counted.
+    """
+    before = conn.execute(READ).fetchone()
+    found = conn.execute(sql, arguments).fetchall()
+    after = conn.execute(READ).fetchone()
+    assert before
+    assert after
+    return int(after[0] - before[0]), found
+
+
+def _fill(db: servers.Database, namespaces: int, others: int = 0) -> None:
+    """Items in so many namespaces of acme, and one in each of so many others."""
+    with db.connect() as conn:
+        for scope, count, items in (("acme", namespaces, ITEMS), ("other", others, others)):
+            conn.execute(
+                "select count(kompanion.ensure_namespace(%s || ':n' || n)) from generate_series(1, %s) n",
+                (scope, count),
+            )
+            conn.execute(
+                """insert into kompanion.memory_items (namespace_id, key, content)
+                   select kompanion.namespace_id(%s || ':n' || n %% %s + 1), n::text, 'text' from generate_series(1, %s) n""",
+                (scope, max(count, 1), items),
+            )
+        conn.execute("vacuum analyze")
+
+
+@pytest.mark.parametrize("scope", ["*", "acme"])
+@pytest.mark.parametrize("namespaces", [1, 4000])
+def test_a_late_page_of_an_export_reads_no_more_than_an_early_one(
+    db: servers.Database, namespaces: int, scope: str
+) -> None:
+    _fill(db, namespaces)
+    with db.connect(autocommit=False) as conn:
+        expected = conn.execute(
+            "select namespace_id || '/' || item_id from kompanion.memory_items order by namespace_id, item_id"
+        ).fetchall()
+        for function in ("export_marks", "export_items"):
+            reads = []
+            for start in range(0, ITEMS, 997):
+                after = expected[start - 1][0] if start else None
+                read, page = _read(conn, f"select cursor from kompanion.{function}(%s, %s, %s)", scope, PAGE, after)
+                assert page == expected[start : start + PAGE]
+                reads.append(read)
+            assert max(reads) <= 1.5 * reads[0]
+            assert reads[0] <= 40 * PAGE
+
+
+def test_an_export_of_one_namespace_reads_that_one(db: servers.Database) -> None:
+    _fill(db, 4000, others=4000)
+    with db.connect(autocommit=False) as conn:
+        for scope, count in (("acme:n7", ITEMS // 4000), ("other:n4000", 1)):
+            read, page = _read(conn, "select * from kompanion.export_marks(%s)", scope)
+            assert len(page) == count
+            assert read <= 100
