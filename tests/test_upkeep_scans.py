@@ -1,4 +1,4 @@
-"""An export reads what it gives, and not the rest of the store, however large it is."""
+"""An export and a purge read what they give and what they remove, and not the rest of the store, however large it is."""
 
 from __future__ import annotations
 
@@ -70,3 +70,36 @@ def test_an_export_of_one_namespace_reads_that_one(db: servers.Database) -> None
             read, page = _read(conn, "select * from kompanion.export_marks(%s)", scope)
             assert len(page) == count
             assert read <= 100
+
+
+def test_a_purge_of_little_or_nothing_reads_little_the_first_time_and_the_seventh(db: servers.Database) -> None:
+    _fill(db, 4)
+    with db.connect() as conn:
+        # Each item has a revision that is kept; some are deleted or expired, not for long; a deleted namespace is empty.
+        conn.execute("update kompanion.memory_items set metadata = '{\"n\": 1}'")
+        conn.execute("update kompanion.memory_items set deleted_at = now() where key like '1%'")
+        conn.execute("update kompanion.memory_items set expires_at = now() where key like '2%'")
+        conn.execute("select kompanion.set_setting('retention_revisions', '\"1 day\"')")
+        conn.execute("select kompanion.ensure_namespace('gone'), kompanion.delete_namespace('gone')")
+        conn.execute("vacuum analyze")
+    with db.connect(autocommit=False) as conn:
+        for _ in range(7):
+            assert _read(conn, "select * from kompanion.purge()") == (pytest.approx(0, abs=50), [(0, 0, 0)])
+        conn.execute("update kompanion.namespaces set deleted_at = now() - interval '31 days' where path = 'gone'")
+        conn.execute("update kompanion.memory_items set deleted_at = now() - interval '31 days' where key like '11_'")
+        conn.execute("update kompanion.memory_items set expires_at = now() - interval '31 days' where key like '21_'")
+        read, counts = _read(conn, "select * from kompanion.purge()")
+        assert counts == [(20, 0, 1)]
+        assert read <= 1000
+
+
+def test_a_batch_of_what_deleted_namespaces_hold_is_purged_without_reading_the_rest(db: servers.Database) -> None:
+    _fill(db, 1, others=10)
+    with db.connect(autocommit=False) as conn:
+        conn.execute("select kompanion.delete_namespace('acme'), kompanion.delete_namespace('other')")
+        conn.execute(
+            "update kompanion.namespaces set deleted_at = now() - interval '31 days' where deleted_at is not null"
+        )
+        read, counts = _read(conn, "select * from kompanion.purge(20)")
+        assert counts[0][0] == 20
+        assert read <= 3000

@@ -50,6 +50,12 @@ create function kompanion.purge(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the indexes of what is past its time, and then by key, whatever the
+    set enable_seqscan = off                  -- statistics say: where there is nothing to remove, nothing is read
+    set enable_bitmapscan = off
+    set enable_hashjoin = off
+    set enable_mergejoin = off
+    set jit = off
 as $purge$
 -- Removes for good, up to batch of each kind, what is past its retention: items deleted or expired long ago, superseded
 -- revisions, deleted namespaces once they are empty. Rows another purge holds are skipped, so many may run at once; a namespace
@@ -57,24 +63,64 @@ as $purge$
 declare
     v_deleted timestamptz := now() - (setting('retention_deleted') #>> '{}')::interval;
     v_expired timestamptz := now() - (setting('retention_expired') #>> '{}')::interval;
+    v_count   bigint;
 begin
     perform _check_batch(batch);
-    with spaces as materialized (
-        select n.namespace_id from kompanion.namespaces n
-        where n.deleted_at < v_deleted and exists (select 1 from memory_items i where i.namespace_id = n.namespace_id)
-        limit batch
-        for share skip locked
-    ), gone as materialized (
+    -- A statement for each reason: one for any of them could go by no index.
+    with gone as materialized (
         select i.namespace_id, i.item_id
         from memory_items i
-        where i.deleted_at < v_deleted or i.expires_at < v_expired or i.namespace_id = any (array(select s.namespace_id from spaces s))
+        where i.deleted_at < v_deleted
+        order by i.deleted_at
         limit batch
-        for update of i skip locked
+        for update skip locked
     )
     delete from memory_items i
     using gone g
     where i.namespace_id = g.namespace_id and i.item_id = g.item_id;
     get diagnostics items = row_count;
+
+    with gone as materialized (
+        select i.namespace_id, i.item_id
+        from memory_items i
+        where i.expires_at < v_expired
+        order by i.expires_at
+        limit batch - items
+        for update skip locked
+    )
+    delete from memory_items i
+    using gone g
+    where i.namespace_id = g.namespace_id and i.item_id = g.item_id;
+    get diagnostics v_count = row_count;
+    items := items + v_count;
+
+    -- Whether a namespace is empty is looked up for each: a join could read all items.
+    with spaces as materialized (
+        select n.namespace_id
+        from kompanion.namespaces n
+        where n.deleted_at < v_deleted
+          and (select true from memory_items i where i.namespace_id = n.namespace_id limit 1)
+        order by n.deleted_at
+        limit batch
+        for share skip locked
+    ), gone as materialized (
+        select i.namespace_id, i.item_id
+        from spaces s
+        cross join lateral (
+            select m.namespace_id, m.item_id
+            from memory_items m
+            where m.namespace_id = s.namespace_id
+            order by m.item_id
+            limit batch - items
+            for update skip locked
+        ) i
+        limit batch - items
+    )
+    delete from memory_items i
+    using gone g
+    where i.namespace_id = g.namespace_id and i.item_id = g.item_id;
+    get diagnostics v_count = row_count;
+    items := items + v_count;
 
     revisions := trim_history(batch => purge.batch);
 
@@ -82,9 +128,10 @@ begin
         select n.namespace_id
         from kompanion.namespaces n
         where n.deleted_at < v_deleted
-          and not exists (select 1 from memory_items i where i.namespace_id = n.namespace_id)
+          and (select true from memory_items i where i.namespace_id = n.namespace_id limit 1) is null
+        order by n.deleted_at
         limit batch
-        for update of n skip locked
+        for update skip locked
     )
     delete from kompanion.namespaces n
     using gone g
