@@ -442,6 +442,28 @@ $_$;
 
 COMMENT ON FUNCTION kompanion._check_documents(documents jsonb) IS 'Internal. What must hold of a list of documents before any is imported.';
 
+-- Name: _check_isolation(text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._check_isolation(caller text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The snapshot of a higher level may be older than a lock taken in it, and does not show what the lock had to wait for.
+begin
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        raise exception using
+            errcode = '25001',
+            message = format('%s: a transaction of isolation level %s may not see what others register or delete below or above it',
+                             caller, current_setting('transaction_isolation')),
+            hint    = 'Call it in a transaction of its own: begin isolation level read committed.';
+    end if;
+end;
+$$;
+
+-- Name: FUNCTION _check_isolation(caller text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._check_isolation(caller text) IS 'Internal. 25001 above isolation level read committed, for what must see all that others have committed.';
+
 -- Name: _check_metadata(jsonb, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._check_metadata(metadata jsonb, argument text DEFAULT 'metadata'::text) RETURNS void
@@ -1071,6 +1093,57 @@ $$;
 -- Name: FUNCTION _export_format(); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._export_format() IS 'Internal. The format of the documents of an export; import_documents reads it and all before it.';
+
+-- Name: _export_page(text, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._export_page(scope text, page_size integer, after text) RETURNS TABLE(namespace_id uuid, item_id uuid, revision integer, updated_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+-- The items of one page, in order of their ids. What is left of the namespace of the cursor is asked for by itself: of many
+-- namespaces and a place in one of them, a b-tree would start at the first namespace and read on to the place.
+declare
+    v_most  integer := greatest(page_size, 100);  -- namespaces looked at together: enough for a page, save where some are empty
+    v_left  integer := page_size;
+    v_after record;
+    v_ids   uuid[];
+    v_count integer;
+begin
+    perform _check_page(page_size);
+    select * into v_after from _cursor_of(after);
+    v_ids := _scope_ids_kept(scope, v_after.space, v_most);
+    if v_ids[1] = v_after.space then
+        return query
+        select i.namespace_id, i.item_id, i.revision, i.updated_at
+        from memory_items i
+        where i.namespace_id = v_after.space and i.item_id > v_after.item
+        order by i.item_id
+        limit v_left;
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
+        v_ids := v_ids[2:];
+    end if;
+    while v_left > 0 and v_ids <> '{}' loop
+        return query
+        select i.namespace_id, i.item_id, i.revision, i.updated_at
+        from memory_items i
+        where i.namespace_id = any (v_ids)
+        order by i.namespace_id, i.item_id
+        limit v_left;
+        get diagnostics v_count = row_count;
+        v_left := v_left - v_count;
+        v_ids := case when v_left > 0 then (_scope_ids_kept(scope, v_ids[cardinality(v_ids)], v_most))[2:] end;
+    end loop;
+end;
+$$;
+
+-- Name: FUNCTION _export_page(scope text, page_size integer, after text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._export_page(scope text, page_size integer, after text) IS 'Internal. Place, revision and time of the items of one page of an export.';
 
 -- Name: _filter_operator(text, text, jsonb, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -2855,9 +2928,13 @@ CREATE FUNCTION kompanion._read_cursor(cursor text, OUT at timestamp with time z
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- The place a cursor names; NULLs for no cursor.
+declare
+    v_at bigint;
 begin
     if cursor is not null then
-        at := timestamptz 'epoch' + split_part(cursor, '/', 1)::bigint * interval '1 microsecond';
+        v_at := split_part(cursor, '/', 1);
+        -- The factor of an interval is a float8: all microseconds at once would be rounded before 1684 and after 2255.
+        at := timestamptz 'epoch' + v_at / 3600000000 * interval '1 hour' + v_at % 3600000000 * interval '1 microsecond';
         id := split_part(cursor, '/', 2)::uuid;
     end if;
 exception when data_exception then
@@ -2871,6 +2948,25 @@ $$;
 -- Name: FUNCTION _read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid) IS 'Internal. The place a cursor names; KM007 for one that is none.';
+
+-- Name: _refuse_path(text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._refuse_path(path text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- What a check calls when a path is too long to register, so that whatever writes it is told how to go on.
+begin
+    raise exception using
+        errcode = 'KM002',
+        message = format('bad namespace %L: it has %s bytes, at most 2000 are allowed', left(path, 200), octet_length(path)),
+        hint    = 'Shorten its segments; a letter beyond ASCII takes 2 to 4 bytes.';
+end;
+$$;
+
+-- Name: FUNCTION _refuse_path(path text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._refuse_path(path text) IS 'Internal. Raises KM002 for a path of too many bytes.';
 
 -- Name: _replace_chunks(uuid, uuid, integer, text[], integer[], integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3206,24 +3302,29 @@ $$;
 
 COMMENT ON FUNCTION kompanion._scope_ids(scope text) IS 'Internal. Ids of the live namespaces whose segments start with those of the scope; NULL for all of them.';
 
--- Name: _scope_ids_kept(text); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _scope_ids_kept(text, uuid, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._scope_ids_kept(scope text) RETURNS uuid[]
+CREATE FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid DEFAULT NULL::uuid, at_most integer DEFAULT NULL::integer) RETURNS uuid[]
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
     AS $$
--- The namespaces at or below a scope, deleted ones too: an export leaves nothing out.
+-- The namespaces at or below a scope, deleted ones too, as an export leaves nothing out; in order, from an id on.
 declare
-    v_segments text[] := case when scope = '*' then '{}' else namespace_segments(scope) end;
+    v_segments text[]  := case when scope = '*' then '{}' else namespace_segments(scope) end;
+    v_n        integer := cardinality(v_segments);
 begin
-    return array(select n.namespace_id from namespaces n
-                 where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments);
+    return array(
+        select n.namespace_id from namespaces n
+        where (v_n = 0 or n.segments >= v_segments and n.segments < v_segments[1:v_n - 1] || (v_segments[v_n] || chr(1)))  -- as in _scope_ids
+          and (lowest is null or n.namespace_id >= lowest)
+        order by n.namespace_id limit at_most);
 end;
 $$;
 
--- Name: FUNCTION _scope_ids_kept(scope text); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _scope_ids_kept(scope text, lowest uuid, at_most integer); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._scope_ids_kept(scope text) IS 'Internal. Ids of the namespaces at or below a scope, deleted ones too.';
+COMMENT ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) IS 'Internal. Ids of the namespaces at or below a scope, deleted ones too, in order, from one on.';
 
 -- Name: _segment_letters(); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3961,12 +4062,7 @@ declare
     v_segments text[] := namespace_segments(path);
     v_count    integer;
 begin
-    if current_setting('transaction_isolation') = 'repeatable read' then
-        raise exception using
-            errcode = '25001',
-            message = 'delete_namespace: a transaction of isolation level repeatable read does not see what others register below it',
-            hint    = 'Call it in one of level read committed, or serializable.';
-    end if;
+    perform _check_isolation('delete_namespace');
     lock table namespaces in share row exclusive mode;  -- waits for namespaces that are just being registered below it
     if not exists (select 1 from namespaces n
                    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments) then
@@ -3988,7 +4084,7 @@ $$;
 
 -- Name: FUNCTION delete_namespace(path text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.delete_namespace(path text) IS 'Soft-delete a namespace and all below it; returns how many were hidden. restore_namespace brings them back until purge. KM003 when there is none.';
+COMMENT ON FUNCTION kompanion.delete_namespace(path text) IS 'Soft-delete a namespace and all below it; returns how many were hidden. restore_namespace brings them back until purge. Needs isolation level read committed. KM003 when there is none.';
 
 -- Name: embedded_chunks(text[], text[], text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -4118,12 +4214,19 @@ begin
         order by n.segments
         limit 1;
         if v_deleted is null then
-            -- The snapshot of a repeatable read may be older than a delete of one above: a conflict with a row that it does not
-            -- see is a 40001, to be tried again.
-            if current_setting('transaction_isolation') = 'repeatable read' then
-                insert into namespaces (namespace_id, path, segments)
-                select n.namespace_id, n.path, n.segments from namespaces n where n.namespace_id = any (_ids_above(v_segments))
-                on conflict do nothing;
+            -- The snapshot of a higher level may be older than a delete of one above, which may have left a row of its own: a
+            -- conflict with a row that it does not see is a 40001, to be tried again. None of these rows is to stay. The lowest
+            -- first: row security may forbid those further up, of which it shows no delete at any level.
+            if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+                begin
+                    insert into namespaces (namespace_id, path, segments)
+                    select namespace_id(a.path), a.path, namespace_segments(a.path)
+                    from (select array_to_string(v_segments[1:g], ':') as path from generate_series(cardinality(v_segments) - 1, 1, -1) g) a
+                    on conflict do nothing;
+                    raise sqlstate 'KMUND';
+                exception when sqlstate 'KMUND' or insufficient_privilege then
+                    null;
+                end;
             end if;
             insert into namespaces (namespace_id, path, segments) values (v_id, path, v_segments)
             on conflict do nothing;
@@ -4274,21 +4377,17 @@ COMMENT ON FUNCTION kompanion.explain_search(scope text, query public.vector, k 
 CREATE FUNCTION kompanion.export_items(scope text DEFAULT '*'::text, page_size integer DEFAULT 100, after text DEFAULT NULL::text) RETURNS TABLE(document jsonb, cursor text)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET jit TO 'off'
     AS $$
 -- One page of items with revisions, chunks and vectors, deleted and expired ones too, in order of their ids.
-declare
-    v_ids   uuid[] := _scope_ids_kept(scope);
-    v_after record;
 begin
-    perform _check_page(page_size);
-    select * into v_after from _cursor_of(after);
     return query
     select jsonb_strip_nulls(to_jsonb(i) - 'namespace_id' - 'metadata' - 'thread_id' - 'user_id' || jsonb_build_object(
                    -- By name: where the document goes, the thread and the user of that name may have other ids.
                    'thread', (select t.key from threads t where t.namespace_id = i.namespace_id and t.thread_id = i.thread_id),
                    'user_key', (select u.key from users u where u.namespace_id = i.namespace_id and u.user_id = i.user_id)))
                || jsonb_build_object(
-               'kind', 'item', 'namespace', n.path, 'metadata', i.metadata,
+               'kind', 'item', 'namespace', (select n.path from namespaces n where n.namespace_id = i.namespace_id), 'metadata', i.metadata,
                'revisions', coalesce((
                    select jsonb_agg(jsonb_strip_nulls(to_jsonb(h) - 'namespace_id' - 'item_id' - 'metadata' - 'thread_id' - 'user_id'
                                         || jsonb_build_object(
@@ -4312,21 +4411,17 @@ begin
                    from memory_chunks c
                    where c.namespace_id = i.namespace_id and c.item_id = i.item_id), '[]')),
            i.namespace_id || '/' || i.item_id
-    from memory_items i
-    join namespaces n on n.namespace_id = i.namespace_id
-    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
-    order by i.namespace_id, i.item_id
-    limit page_size;
+    from (select * from _export_page(scope, page_size, after) e order by e.namespace_id, e.item_id) p
+    -- Row by row: a join could read all items for every page.
+    cross join lateral (select * from memory_items m where m.namespace_id = p.namespace_id and m.item_id = p.item_id limit 1) i
+    order by p.namespace_id, p.item_id;
 exception when program_limit_exceeded then
     -- A document is one value of JSON, of 256 MB at most. The server does not say which is larger: it is the largest of the page.
     raise exception using
         errcode = 'KM008',
-        message = (select format('item %L in %L is too large for a document with all of its revisions: %s', left(p.key, 200), n.path, sqlerrm)
-                   from (select i.namespace_id, i.item_id, i.key
-                         from memory_items i
-                         where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
-                         order by i.namespace_id, i.item_id
-                         limit page_size) p
+        message = (select format('item %L in %L is too large for a document with all of its revisions: %s', left(i.key, 200), n.path, sqlerrm)
+                   from _export_page(scope, page_size, after) p
+                   join memory_items i on i.namespace_id = p.namespace_id and i.item_id = p.item_id
                    join namespaces n on n.namespace_id = p.namespace_id
                    order by (select sum(octet_length(h.content)::bigint + octet_length(h.metadata::text)) from memory_item_revisions h
                              where h.namespace_id = p.namespace_id and h.item_id = p.item_id) desc nulls last
@@ -4346,18 +4441,11 @@ CREATE FUNCTION kompanion.export_marks(scope text DEFAULT '*'::text, page_size i
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- The place and the revision of each item that export_items would give: what a copy looks at to see what is there already.
-declare
-    v_ids   uuid[] := _scope_ids_kept(scope);
-    v_after record;
 begin
-    perform _check_page(page_size);
-    select * into v_after from _cursor_of(after);
     return query
-    select i.namespace_id || '/' || i.item_id, i.revision, i.updated_at
-    from memory_items i
-    where i.namespace_id = any (v_ids) and (after is null or (i.namespace_id, i.item_id) > (v_after.space, v_after.item))
-    order by i.namespace_id, i.item_id
-    limit page_size;
+    select p.namespace_id || '/' || p.item_id, p.revision, p.updated_at
+    from _export_page(scope, page_size, after) p
+    order by p.namespace_id, p.item_id;
 end;
 $$;
 
@@ -5389,6 +5477,12 @@ COMMENT ON FUNCTION kompanion.pending_embeddings(model text, batch integer, work
 CREATE FUNCTION kompanion.purge(batch integer DEFAULT 1000) RETURNS TABLE(items bigint, revisions bigint, namespaces bigint)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 -- Removes for good, up to batch of each kind, what is past its retention: items deleted or expired long ago, superseded
 -- revisions, deleted namespaces once they are empty. Rows another purge holds are skipped, so many may run at once; a namespace
@@ -5396,24 +5490,64 @@ CREATE FUNCTION kompanion.purge(batch integer DEFAULT 1000) RETURNS TABLE(items 
 declare
     v_deleted timestamptz := now() - (setting('retention_deleted') #>> '{}')::interval;
     v_expired timestamptz := now() - (setting('retention_expired') #>> '{}')::interval;
+    v_count   bigint;
 begin
     perform _check_batch(batch);
-    with spaces as materialized (
-        select n.namespace_id from kompanion.namespaces n
-        where n.deleted_at < v_deleted and exists (select 1 from memory_items i where i.namespace_id = n.namespace_id)
-        limit batch
-        for share skip locked
-    ), gone as materialized (
+    -- A statement for each reason: one for any of them could go by no index.
+    with gone as materialized (
         select i.namespace_id, i.item_id
         from memory_items i
-        where i.deleted_at < v_deleted or i.expires_at < v_expired or i.namespace_id = any (array(select s.namespace_id from spaces s))
+        where i.deleted_at < v_deleted
+        order by i.deleted_at
         limit batch
-        for update of i skip locked
+        for update skip locked
     )
     delete from memory_items i
     using gone g
     where i.namespace_id = g.namespace_id and i.item_id = g.item_id;
     get diagnostics items = row_count;
+
+    with gone as materialized (
+        select i.namespace_id, i.item_id
+        from memory_items i
+        where i.expires_at < v_expired
+        order by i.expires_at
+        limit batch - items
+        for update skip locked
+    )
+    delete from memory_items i
+    using gone g
+    where i.namespace_id = g.namespace_id and i.item_id = g.item_id;
+    get diagnostics v_count = row_count;
+    items := items + v_count;
+
+    -- Whether a namespace is empty is looked up for each: a join could read all items.
+    with spaces as materialized (
+        select n.namespace_id
+        from kompanion.namespaces n
+        where n.deleted_at < v_deleted
+          and (select true from memory_items i where i.namespace_id = n.namespace_id limit 1)
+        order by n.deleted_at
+        limit batch
+        for share skip locked
+    ), gone as materialized (
+        select i.namespace_id, i.item_id
+        from spaces s
+        cross join lateral (
+            select m.namespace_id, m.item_id
+            from memory_items m
+            where m.namespace_id = s.namespace_id
+            order by m.item_id
+            limit batch - items
+            for update skip locked
+        ) i
+        limit batch - items
+    )
+    delete from memory_items i
+    using gone g
+    where i.namespace_id = g.namespace_id and i.item_id = g.item_id;
+    get diagnostics v_count = row_count;
+    items := items + v_count;
 
     revisions := trim_history(batch => purge.batch);
 
@@ -5421,9 +5555,10 @@ begin
         select n.namespace_id
         from kompanion.namespaces n
         where n.deleted_at < v_deleted
-          and not exists (select 1 from memory_items i where i.namespace_id = n.namespace_id)
+          and (select true from memory_items i where i.namespace_id = n.namespace_id limit 1) is null
+        order by n.deleted_at
         limit batch
-        for update of n skip locked
+        for update skip locked
     )
     delete from kompanion.namespaces n
     using gone g
@@ -5712,6 +5847,9 @@ declare
     v_above    text;
     v_count    integer;
 begin
+    perform _check_isolation('restore_namespace');
+    -- Taken before looking, as in ensure_namespace: one above cannot be deleted between the look and the update.
+    lock table namespaces in row exclusive mode;
     select n.deleted_at into v_deleted from namespaces n where n.namespace_id = namespace_id(restore_namespace.path);
     if not found then
         raise exception using
@@ -5741,7 +5879,7 @@ $$;
 
 -- Name: FUNCTION restore_namespace(path text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.restore_namespace(path text) IS 'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. KM003 when there is none, KM009 when one above is deleted.';
+COMMENT ON FUNCTION kompanion.restore_namespace(path text) IS 'Bring back a soft-deleted namespace and what was deleted together with it; returns how many. Needs isolation level read committed. KM003 when there is none, KM009 when one above is deleted.';
 
 -- Name: retire_model(text, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -6726,7 +6864,8 @@ CREATE TABLE kompanion.namespaces (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     deleted_at timestamp with time zone,
     CONSTRAINT namespaces_id_of_path_ck CHECK ((namespace_id = kompanion.namespace_id(path))),
-    CONSTRAINT namespaces_segments_ck CHECK ((array_to_string(segments, ':'::text) = path))
+    CONSTRAINT namespaces_path_ck CHECK (((octet_length(path) <= 2000) OR kompanion._refuse_path(path))),
+    CONSTRAINT namespaces_segments_ck CHECK ((segments = string_to_array(path, ':'::text)))
 );
 
 -- Name: TABLE namespaces; Type: COMMENT; Schema: kompanion; Owner: -
@@ -6739,7 +6878,7 @@ COMMENT ON COLUMN kompanion.namespaces.namespace_id IS 'namespace_id(path): the 
 
 -- Name: COLUMN namespaces.path; Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON COLUMN kompanion.namespaces.path IS 'The path as given, 1 to 8 segments joined by a colon.';
+COMMENT ON COLUMN kompanion.namespaces.path IS 'The path as given, 1 to 8 segments joined by a colon, at most 2,000 bytes.';
 
 -- Name: COLUMN namespaces.segments; Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -6757,9 +6896,13 @@ COMMENT ON COLUMN kompanion.namespaces.deleted_at IS 'When it was soft-deleted; 
 
 COMMENT ON CONSTRAINT namespaces_id_of_path_ck ON kompanion.namespaces IS 'No row may carry an id that is not the one of its path.';
 
+-- Name: CONSTRAINT namespaces_path_ck ON namespaces; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT namespaces_path_ck ON kompanion.namespaces IS 'A path has at most 2,000 bytes in UTF-8, which its index can hold; KM002 beyond.';
+
 -- Name: CONSTRAINT namespaces_segments_ck ON namespaces; Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON CONSTRAINT namespaces_segments_ck ON kompanion.namespaces IS 'The segments are those of the path.';
+COMMENT ON CONSTRAINT namespaces_segments_ck ON kompanion.namespaces IS 'The segments are those of the path, and nothing else that reads like it: row security goes by them.';
 
 -- Name: live_namespaces; Type: VIEW; Schema: kompanion; Owner: -
 
@@ -6781,7 +6924,7 @@ COMMENT ON COLUMN kompanion.live_namespaces.namespace_id IS 'namespace_id(path):
 
 -- Name: COLUMN live_namespaces.path; Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON COLUMN kompanion.live_namespaces.path IS 'The path as given, 1 to 8 segments joined by a colon.';
+COMMENT ON COLUMN kompanion.live_namespaces.path IS 'The path as given, 1 to 8 segments joined by a colon, at most 2,000 bytes.';
 
 -- Name: COLUMN live_namespaces.segments; Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -7939,6 +8082,13 @@ GRANT ALL ON FUNCTION kompanion._check_documents(documents jsonb) TO kompanion_r
 GRANT ALL ON FUNCTION kompanion._check_documents(documents jsonb) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._check_documents(documents jsonb) TO kompanion_admin;
 
+-- Name: FUNCTION _check_isolation(caller text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._check_isolation(caller text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._check_isolation(caller text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._check_isolation(caller text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._check_isolation(caller text) TO kompanion_admin;
+
 -- Name: FUNCTION _check_metadata(metadata jsonb, argument text); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._check_metadata(metadata jsonb, argument text) FROM PUBLIC;
@@ -8078,6 +8228,13 @@ REVOKE ALL ON FUNCTION kompanion._export_format() FROM PUBLIC;
 GRANT ALL ON FUNCTION kompanion._export_format() TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._export_format() TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._export_format() TO kompanion_admin;
+
+-- Name: FUNCTION _export_page(scope text, page_size integer, after text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._export_page(scope text, page_size integer, after text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._export_page(scope text, page_size integer, after text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._export_page(scope text, page_size integer, after text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._export_page(scope text, page_size integer, after text) TO kompanion_admin;
 
 -- Name: FUNCTION _filter_operator(path text, operator text, operand jsonb, negated boolean); Type: ACL; Schema: kompanion; Owner: -
 
@@ -8415,6 +8572,13 @@ GRANT ALL ON FUNCTION kompanion._read_cursor(cursor text, OUT at timestamp with 
 GRANT ALL ON FUNCTION kompanion._read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._read_cursor(cursor text, OUT at timestamp with time zone, OUT id uuid) TO kompanion_admin;
 
+-- Name: FUNCTION _refuse_path(path text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._refuse_path(path text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._refuse_path(path text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._refuse_path(path text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._refuse_path(path text) TO kompanion_admin;
+
 -- Name: FUNCTION _replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, content_revision integer, texts text[], starts integer[], ends integer[]) FROM PUBLIC;
@@ -8464,12 +8628,12 @@ GRANT ALL ON FUNCTION kompanion._scope_ids(scope text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._scope_ids(scope text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._scope_ids(scope text) TO kompanion_admin;
 
--- Name: FUNCTION _scope_ids_kept(scope text); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _scope_ids_kept(scope text, lowest uuid, at_most integer); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._scope_ids_kept(scope text) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) TO kompanion_admin;
 
 -- Name: FUNCTION _segment_letters(); Type: ACL; Schema: kompanion; Owner: -
 
