@@ -250,15 +250,9 @@ def _chunk_rows(n: int, item: NewItem, chunks: list[Chunk] | None, vectors: Vect
     if len(chunks) == 1 and chunks[0].text == item.content:
         return [(n, 0, None, None, None, None if vectors is None else vectors[0])]
     found = [None] * len(chunks) if vectors is None else vectors
+    # Offsets may be numpy's, which not every driver takes.
     return [
-        (
-            n,
-            m,
-            c.text,
-            None if c.start is None else int(c.start),
-            None if c.end is None else int(c.end),
-            v,
-        )  # as numpy's
+        (n, m, c.text, check.integer("chunks", c.start), check.integer("chunks", c.end), v)
         for m, (c, v) in enumerate(zip(chunks, found, strict=True))
     ]
 
