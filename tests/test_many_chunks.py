@@ -55,3 +55,16 @@ def test_recall_is_measured_in_items_as_users_get_them(filled: kompanion_db.Stor
         found += len(true & {hit.key for hit in filled.search("*", query, target_recall=target)})
     measured = filled.measure_recall("m", queries=QUERIES, target_recall=target)
     assert measured.recall == pytest.approx(found / (10 * len(QUERIES)), abs=0.02)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_the_recall_of_exact_searches_is_1_however_many_chunks_an_item_has(filled: kompanion_db.Store, k: int) -> None:
+    # Twice k chunks, which a search counts on at first, are those of fewer items than k where each has twenty.
+    pieces = [Chunk(n, str(n % 10), n, n + 1) for n in range(CHUNKS)]
+    text = "".join(piece.text for piece in pieces)
+    small = (NewItem(f"small{k}", text, str(n), chunks=pieces, vectors=list(VECTORS[n])) for n in range(12))
+    filled.upsert_items(small, model="m")
+    for queries in (None, QUERIES[:12]):
+        measured = filled.measure_recall("m", scope=f"small{k}", k=k, queries=queries)
+        assert (measured.recall, measured.by_index) == (1, 0)
+    assert filled.delete_namespace(f"small{k}")

@@ -61,7 +61,7 @@ declare
     v_rows    constant integer := ceil(plan.k * (2 * coalesce((plan.knobs ->> 'repeats')::double precision, 1.5) - 1)
                                        * case when plan.half then 1.5 else 1 end + case when plan.half then 10 else 0 end);
     v_n       constant integer := case when plan.index_kind = 'hnsw' then v_look
-                                  when v_all then greatest(10, v_rows)
+                                  when v_all then greatest(10, v_rows) + 1  -- one more, for measure_recall
                                   else least(1000, greatest((plan.knobs ->> 'look_rows')::integer, 10 * plan.k)) end;
     v_most    constant integer := 1 + greatest(10, v_rows, v_enough);  -- matches, or one less and the tenth of all
     v_length  constant double precision := case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
