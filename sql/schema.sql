@@ -3226,39 +3226,39 @@ CREATE FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.v
     AS $$
 -- As _scan_items, for tags known to be rare: those of tags_all or of tags_any, as lead says, are looked up, and all else is
 -- asked of what they give. One of the two halves is never run; to keep what the tags give for one second half took longer.
+-- What the tags are on is counted too, as they may have become common since: the last that is looked up has no vector here.
 declare
     v_cosine constant boolean := plan.metric = 'cosine';
     v_l2     constant boolean := plan.metric = 'l2';
+    v_most   constant bigint := 2 * bound;
 begin
     with seen as materialized (
         select e.namespace_id, e.item_id, e.chunk_id,
                case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
-        from memory_items i
-        cross join lateral (
-            select * from embeddings v
-            where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
-              and is_live(v.deleted_at, v.expires_at) offset 0) e
-        where lead = 'all' and i.tags @> plan.tags_all and (plan.tags_any is null or i.tags && plan.tags_any) and is_live(i.deleted_at, i.expires_at)
-          and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
-          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-          and (plan.tags_none is null or not i.tags && plan.tags_none)
-          and (plan.filter is null or i.metadata @@ plan.filter)
+        from (select j.*, row_number() over () as nth from memory_items j where lead = 'all' and j.tags @> plan.tags_all and (plan.tags_any is null or j.tags && plan.tags_any)
+                and is_live(j.deleted_at, j.expires_at) limit v_most) i
+        left join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+                             and i.nth < v_most and is_live(v.deleted_at, v.expires_at) offset 0) e on true
+        where (i.nth = v_most or (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+                             and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+                             and (plan.tags_none is null or not i.tags && plan.tags_none)
+                             and (plan.filter is null or i.metadata @@ plan.filter))
+          and (i.nth = v_most or e.chunk_id is not null)
         union all
         select e.namespace_id, e.item_id, e.chunk_id,
                case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
-        from memory_items i
-        cross join lateral (
-            select * from embeddings v
-            where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
-              and is_live(v.deleted_at, v.expires_at) offset 0) e
-        where lead = 'any' and i.tags && plan.tags_any and (plan.tags_all is null or i.tags @> plan.tags_all) and is_live(i.deleted_at, i.expires_at)
-          and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
-          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-          and (plan.tags_none is null or not i.tags && plan.tags_none)
-          and (plan.filter is null or i.metadata @@ plan.filter)
+        from (select j.*, row_number() over () as nth from memory_items j where lead = 'any' and j.tags && plan.tags_any and (plan.tags_all is null or j.tags @> plan.tags_all)
+                and is_live(j.deleted_at, j.expires_at) limit v_most) i
+        left join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+                             and i.nth < v_most and is_live(v.deleted_at, v.expires_at) offset 0) e on true
+        where (i.nth = v_most or (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+                             and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+                             and (plan.tags_none is null or not i.tags && plan.tags_none)
+                             and (plan.filter is null or i.metadata @@ plan.filter))
+          and (i.nth = v_most or e.chunk_id is not null)
         limit bound
     )
-    select (select count(*) from seen),
+    select case when exists (select from seen s where s.chunk_id is null) then bound else (select count(*) from seen) end,
            array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::_search_hit from seen s order by s.d, s.chunk_id limit n)
     into matches, nearest;
 end;
@@ -4324,7 +4324,7 @@ begin
         v_matches := case when v_plan.by_item then (_scan_items(v_plan, query, null, 0)).matches
                      else _count_vectors(v_plan.model_id, v_plan.namespace_ids, 2147483647) end;
     end if;
-    v_visited := v_matches;
+    v_visited := case when v_plan.by_row then _count_vectors(v_plan.model_id, v_plan.namespace_ids, 2147483647) else v_matches end;
     if v_plan.path = 'index' then
         s := _index_settings(v_plan, case when per_chunk then k else 2 * k end);
         s.settings := _apply_settings(s.names, s.settings);
@@ -4719,14 +4719,10 @@ CREATE FUNCTION kompanion.index_advice(model text DEFAULT NULL::text) RETURNS TA
 -- are of no model, and told last.
 declare
     r        record;
-    v_rows   bigint;
-    v_later  bigint;
-    v_need   bigint;
-    v_again  text;
-    v_build  text;
+    v_rows   bigint; v_later bigint; v_need bigint;
+    v_again  text; v_build text;
     v_new    regclass;
-    v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector');
-    v_dead   record;
+    v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector'); v_dead record;
 begin
     if index_advice.model is not null then
         perform _model(index_advice.model);
@@ -4745,7 +4741,7 @@ begin
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
         v_need := null;
-        v_again := case when r.calibration ->> 'queries_digest' is not null then '; it asked queries of your own: give them again, as queries' else '' end;
+        v_again := case when r.calibration ->> 'queries_digest' is not null or (r.index_choice ->> 'own_queries')::boolean then '; queries of your own were asked: give them again, as queries' else '' end;
         if r.retired_at is null then
             select _build_memory_kb(substring(s.statement from 'using ([a-z]+)'), v_rows, substring(s.statement from 'lists = ([0-9]+)')::integer, r.dim,
                                    s.statement like '%.halfvec(%')
@@ -4773,9 +4769,12 @@ begin
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
-            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and (v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)) or v_later * 2 > v_rows),
+            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and (v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)) or v_later * 2 > v_rows or v_rows between setting('index_min_rows')::bigint and r.index_rows / 4),
                 format('the index learned its lists from %s rows, there are %s now, %s of them later: recall falls, or searches take long',
                        coalesce(r.index_rows, 0), v_rows, v_later), v_build),
+            (5, r.retired_at is null and r.valid and r.index_choice is null and v_rows >= setting('index_min_rows')::bigint
+                and r.lists not between sqrt(v_rows) / 8 and sqrt(v_rows) * 8, format('%s lists for %s rows: searches take long so far from the square root, %s', r.lists, v_rows, round(sqrt(v_rows))),
+                format('select statement from kompanion.index_statements(%L, lists => %s) \gexec', r.name, round(sqrt(v_rows)))),
             (6, r.retired_at is null and v_rows > 0 and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
@@ -4785,8 +4784,8 @@ begin
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
             (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null,
-                'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
-            (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
+                'the index was never calibrated: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
+            (9, r.retired_at is null and r.valid and (r.calibration -> 'index') - 'iterative' <> r.index - 'iterative',
                 'the calibration is that of another index: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
             (10, r.retired_at is null and r.valid and (r.calibration ->> 'queries')::integer
                 < case when r.calibration ->> 'complete' = 'false' then 400 else least(100, v_rows) end,
@@ -4890,10 +4889,7 @@ CREATE FUNCTION kompanion.index_statements(model text DEFAULT NULL::text, kind t
 declare
     v_model   record;
     v_current record;
-    v_rows    bigint;
-    v_built   bigint;
-    v_chunk   bigint;
-    v_later   bigint;
+    v_rows    bigint; v_later bigint; v_built bigint; v_chunk bigint;
     v_name    text;
     v_how     text := case when index_statements.concurrently then 'concurrently ' else '' end;
     v_kind    text := index_statements.kind;
@@ -4909,7 +4905,7 @@ begin
     v_name := 'embeddings_ann_' || v_model.model_id;
     select count(*), max(e.chunk_id), count(*) filter (where e.chunk_id > m.index_chunk) into v_rows, v_chunk, v_later
     from embeddings e join embedding_models m on m.model_id = e.model_id where e.model_id = v_model.model_id;
-    select m.index_rows, m.index_choice, m.calibration ->> 'queries_digest' is not null into v_built, v_choice, v_own from embedding_models m where m.model_id = v_model.model_id;
+    select m.index_rows, m.index_choice, m.calibration ->> 'queries_digest' is not null or coalesce((m.index_choice ->> 'own_queries')::boolean, false) into v_built, v_choice, v_own from embedding_models m where m.model_id = v_model.model_id;
     if v_kind is not null and v_kind not in ('none', 'ivfflat', 'hnsw') or v_lists not between 1 and 32768 then
         raise exception using
             errcode = 'KM007',
@@ -4930,7 +4926,7 @@ begin
         raise notice 'index_statements: another session builds an index of embeddings, or vacuums it, just now: ask again later';
         return;
     end if;
-    v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, case when v_current.valid then v_current.half end, v_model.dim > 2000);
+    v_half := coalesce(v_half, case when v_current.valid then v_current.half end, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
     if v_model.dim > (case when v_half then 4000 else 2000 end) then
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
     elsif v_half and _vector_version() < 7 then
@@ -4943,6 +4939,9 @@ begin
         v_reason := 'tune_index found it best';
     elsif v_kind is null and v_current.valid then
         v_kind := v_current.kind; v_reason := format('%s rows, built from %s', v_rows, coalesce(v_built, 0));
+        if v_built > 0 and v_current.lists <> greatest(10, round(sqrt(v_built))) then  -- asked for
+            v_lists := round(v_current.lists * sqrt(greatest(v_rows, 1) / v_built::double precision));
+        end if;
     elsif v_kind is null and v_rows < setting('index_min_rows')::bigint then
         v_kind := 'none'; v_reason := format('%s rows are searched exactly faster than by an index', v_rows);
     elsif v_kind is null then
@@ -4962,7 +4961,7 @@ begin
     -- few more rows, nor others. Lists that follow from the number of rows may be off by half.
     v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
-            or v_rows < greatest(1, 2 * coalesce(v_built, 0)) and v_later * 2 <= v_rows
+            or v_rows < greatest(1, 2 * coalesce(v_built, 0)) and v_later * 2 <= v_rows and not v_rows between setting('index_min_rows')::bigint and coalesce(v_built, 0) / 4
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
        or v_current.name is null and v_kind = 'none', false);
@@ -5209,8 +5208,7 @@ declare
     v_ids    uuid[];
     v_start  timestamptz;
     v_found  double precision[]; v_true double precision[];
-    v_sum    double precision := 0;
-    v_times  double precision[] := '{}';
+    v_sum    double precision := 0; v_times double precision[] := '{}';
     r        record;
 begin
     if measure_recall.sample is null or measure_recall.sample not between 1 and 100000 then
@@ -6293,20 +6291,16 @@ declare
     v_end     timestamptz;
     v_part    integer;
     v_rows    bigint;
-    v_queries vector[];
-    v_own     bigint[];
+    v_queries vector[]; v_own bigint[];
     v_furthest double precision[] := '{}';
     v_counts  integer[] := '{}';
     v_times   double precision;
-    v_found   jsonb := '[]';
-    v_best    jsonb;
-    v_former  jsonb;
+    v_found   jsonb := '[]'; v_best jsonb; v_former jsonb;
     v_hurried boolean := false;
-    v_seconds double precision := 0;  -- a list
-    v_need    double precision;
-    v_built   double precision;
-    v_mb      bigint;
-    v_yard    double precision;
+    v_seconds double precision := 0; v_need double precision; v_built double precision;  -- the first of a list
+    v_asking  double precision := 0;  -- seconds that measuring the last one took
+    v_start   timestamptz := clock_timestamp();
+    v_mb      bigint; v_yard double precision;
     r         record;
 begin
     p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);
@@ -6325,7 +6319,7 @@ begin
     perform _check_queries(queries, p.dim, p.metric);
     v_end := _time_limit(seconds);
     perform _hold_models();  -- of all: two at once would measure each other, and the copy has one name
-    p.half := p.dim > 2000;
+    p.half := p.dim > 2000 or coalesce(p.half, false);  -- as the index is
     v_rows := _make_tuning_copy(p.model_id);
     if v_rows < 1000 then
         drop table kompanion.tuning_copy;
@@ -6343,7 +6337,9 @@ begin
     for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
         from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part], 'kompanion.tuning_copy') t;
+        exit when n > 90 and clock_timestamp() > v_start + (v_end - v_start) / 4;  -- a hundred have to do then
     end loop;
+    v_queries := v_queries[:cardinality(v_counts)]; v_own := v_own[:cardinality(v_counts)];
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
     foreach v_times in array case when 'ivfflat' = any (kinds) then array[1, 2, 4, 0.5, 8, 0.25] else '{}' end
@@ -6353,9 +6349,9 @@ begin
         continue when v_times = 8 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 4)::integer
                    or v_times = 0.25 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 0.5)::integer;
         -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one built before.
-        v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists end;
+        v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists end + v_asking;
         if clock_timestamp() + make_interval(secs => v_need) > v_end then
-            raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), ceil(v_need);
+            raise notice 'tune_index: % left out, building and measuring it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), ceil(v_need);
             v_hurried := true; continue;
         end if;
         v_built := _build_candidate(p);
@@ -6366,7 +6362,9 @@ begin
             continue;
         end if;
         v_seconds := v_built / p.lists;
+        v_start := clock_timestamp();
         select * into r from _measure_candidate(p, v_queries, v_own, v_furthest, v_counts, v_part) c;
+        v_asking := extract(epoch from clock_timestamp() - v_start);
         v_yard := coalesce(v_yard, r.yardstick);
         r.milliseconds := r.milliseconds * v_yard / r.yardstick;  -- as fast as the machine was for the first
         raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
@@ -6390,7 +6388,7 @@ begin
         v_best := null;
     elsif v_best is not null then
         update embedding_models m
-        set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())
+        set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now(), 'own_queries', queries is not null)
         where m.model_id = p.model_id;
     end if;
     return query

@@ -43,7 +43,7 @@ def process(*arguments: str, given: str | bytes = "", **variables: str) -> Outco
         input=data,
         capture_output=True,
         env=environment(**variables),
-        timeout=120,
+        timeout=600,
         check=False,
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())

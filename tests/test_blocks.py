@@ -220,15 +220,15 @@ async def test_a_queue_of_tasks_in_a_transaction_may_be_longer_than_the_limit_fo
     one_home: engines.Home,
 ) -> None:
     async with await connect_async(one_home.url, embedder=_Slow()) as store:
-        hurry(store, 1.2)
+        hurry(store, 3)
         async with store.transaction():
-            await asyncio.gather(*(store.upsert_item("acme", str(n), f"text {n}") for n in range(8)))
-        assert len(await store.list_items("acme")) == 8
+            await asyncio.gather(*(store.upsert_item("acme", str(n), f"text {n}") for n in range(12)))
+        assert len(await store.list_items("acme")) == 12
 
 
 def test_a_queue_of_threads_in_a_transaction_may_be_longer_than_the_limit_for_one_turn(one_home: engines.Home) -> None:
     with connect(one_home.url) as store:
-        hurry(store, 1.2)
+        hurry(store, 3)
 
         def write() -> None:
             with store.transaction():
@@ -236,9 +236,9 @@ def test_a_queue_of_threads_in_a_transaction_may_be_longer_than_the_limit_for_on
                 time.sleep(0.3)
 
         with store.transaction():
-            for thread in [started(write) for _ in range(8)]:
+            for thread in [started(write) for _ in range(12)]:
                 thread.join(60)
-        assert len(store.list_items("acme")) == 8
+        assert len(store.list_items("acme")) == 12
 
 
 async def test_where_all_tasks_are_cancelled_nobody_loses_a_turn_that_it_has(one_home: engines.Home) -> None:

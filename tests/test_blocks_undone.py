@@ -39,7 +39,7 @@ def _long_statement(store: Any, begun: threading.Event) -> None:
     else:
         begun.set()
         with pg_errors.translated():
-            store._blocks.innermost.conn.execute("select pg_sleep(3)")
+            store._blocks.innermost.conn.execute("select pg_sleep(6)")
 
 
 def test_a_block_left_while_a_thread_is_inside_a_statement_is_undone_and_lends_nobody_its_connection(
@@ -81,7 +81,7 @@ async def test_a_block_left_while_a_task_is_inside_a_statement_is_undone_and_len
                 else:
                     begun.set()
                     with pg_errors.translated():
-                        await cast(Any, store)._blocks.innermost.conn.execute("select pg_sleep(3)")
+                        await cast(Any, store)._blocks.innermost.conn.execute("select pg_sleep(6)")
 
         with pytest.raises(errors.ConnectionFailed, match="no turn in the transaction"):  # noqa: PT012
             async with store.transaction():

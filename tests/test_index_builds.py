@@ -157,7 +157,7 @@ def test_nobody_is_told_to_drop_what_another_session_is_building(database: serve
         building.start()
         deadline = time.monotonic() + 60
         while not conn.execute(
-            "select index_relid::regclass from pg_stat_progress_create_index where index_relid <> 0"
+            "select index_relid::regclass from pg_stat_progress_create_index where index_relid <> 0 and datname = current_database()"
         ).fetchall():
             assert building.is_alive(), "the build has failed"
             assert time.monotonic() < deadline, "the build has not begun"

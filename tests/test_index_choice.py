@@ -92,6 +92,48 @@ def test_lists_alone_ask_for_ivfflat_of_so_many(filled: kompanion_db.Store) -> N
     assert (model.index_kind, model.index_lists) == ("ivfflat", 9)
 
 
+def test_lists_that_were_asked_for_grow_with_the_rows_as_their_square_root_does(filled: kompanion_db.Store) -> None:
+    filled.ensure_index("m", lists=64)  # twice the square root
+    filled.upsert_items({**item, "key": f"again {n}"} for n, item in enumerate(clusters.items(range(1500))))
+    assert filled.ensure_index("m")
+    assert filled.list_models()[0].index_lists == 101
+    assert filled.ensure_index("m") == []
+
+
+def test_an_index_most_of_whose_rows_are_gone_is_named_and_built_anew(
+    filled: kompanion_db.Store, db: servers.Database
+) -> None:
+    filled.ensure_index("m", kind="ivfflat")
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('index_min_rows', '100')")
+        filled.calibrate("m")
+        conn.execute("delete from kompanion.memory_items where key::integer >= 240")
+    told = [advice for advice in _advice(filled) if "learned its lists from 1000 rows, there are 240 now" in advice]
+    assert told == [advice for advice in _advice(filled) if "learned its lists" in advice] != []
+    assert filled.ensure_index("m")
+    assert filled.list_models()[0].index_lists == 15
+    assert _advice(filled) == []
+
+
+@pytest.mark.parametrize("lists", [3, 400])
+def test_lists_far_from_the_square_root_of_the_rows_are_told_of_with_the_statement_that_mends_them(
+    filled: kompanion_db.Store, db: servers.Database, lists: int
+) -> None:
+    filled.ensure_index("m", lists=lists)
+    assert _advice(filled) == [], "few rows are searched exactly in any case"
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
+        filled.calibrate("m", sample=100)
+        (told,) = _advice(filled)
+        assert told.startswith(f"{lists} lists for 1000 rows")
+        for (statement,) in conn.execute(told.split(" -> ")[1].removesuffix(" \\gexec")).fetchall():
+            conn.execute(statement)
+    assert filled.list_models()[0].index_lists == 32
+    assert _advice(filled) == []
+    _choose(db, lists=lists, rows=1000)
+    assert not any("square root" in advice for advice in _advice(filled)), "what tune_index found best is no mistake"
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "none"])
 def test_lists_of_an_index_that_has_none_are_refused(filled: kompanion_db.Store, kind: str) -> None:
     filled.ensure_index("m", lists=7)

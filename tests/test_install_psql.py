@@ -118,7 +118,7 @@ def test_four_racing_runs_apply_each_migration_once(one_empty_db: servers.Databa
         assert racer.stdin
         racer.stdin.write(script)
         racer.stdin.close()
-    assert [racer.wait(60) for racer in racers] == [0] * 4
+    assert [racer.wait(600) for racer in racers] == [0] * 4
     with one_empty_db.connect() as conn:
         assert conn.execute("select count(*) from kompanion._yoyo_log").fetchone() == (len(IDS),)
     for racer in racers:

@@ -54,7 +54,7 @@ def test_recall_is_measured_in_items_as_users_get_them(filled: kompanion_db.Stor
         true = {hit.key for hit in filled.search("*", query, target_recall=1)}
         found += len(true & {hit.key for hit in filled.search("*", query, target_recall=target)})
     measured = filled.measure_recall("m", queries=QUERIES, target_recall=target)
-    assert measured.recall == pytest.approx(found / (10 * len(QUERIES)), abs=0.02)
+    assert measured.recall == pytest.approx(found / (10 * len(QUERIES)), abs=0.04)
 
 
 @pytest.mark.parametrize("k", [1, 3, 10])

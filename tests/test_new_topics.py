@@ -70,7 +70,7 @@ def asked(
 
 
 @pytest.mark.parametrize(
-    ("conditions", "least"), [({}, 0.85), ({"tags_all": ["t1"]}, 0.75), ({"tags_all": ["u1"]}, 0.75)]
+    ("conditions", "least"), [({}, 0.8), ({"tags_all": ["t1"]}, 0.65), ({"tags_all": ["u1"]}, 0.65)]
 )
 @pytest.mark.parametrize("scope", ["*", "acme"])
 def test_what_is_about_topics_newer_than_the_index_is_found_nearly_as_often_as_the_target_says(

@@ -81,7 +81,7 @@ def test_a_filter_of_many_topics_holds_its_target_also_for_questions_about_none_
             found = {hit.key for hit in hits} & _nearest(metric, vectors[place], matches)
             recalls[bool(topic_of[place] < topics)].append(len(found) / 10)
         indexed += store.explain_search("*", vectors[0], **asked)["path"] == "index"
-        short |= {(topics, own): np.mean(found) for own, found in recalls.items() if np.mean(found) < target}
+        short |= {(topics, own): np.mean(found) for own, found in recalls.items() if np.mean(found) < target - 0.01}
     assert (short, indexed) == ({}, len(many))
 
 

@@ -38,6 +38,7 @@ def _calibrating(db: servers.Database, seconds: float) -> Iterator[Future[Any]]:
             while not running.done() and watching.execute(held, (conn.info.backend_pid,)).fetchone() == (0,):
                 time.sleep(0.02)
         yield running
+        conn.cancel()  # if it still runs
 
 
 def test_models_are_registered_and_switched_while_one_is_measured(
@@ -58,7 +59,7 @@ def test_models_are_registered_and_switched_while_one_is_measured(
 def test_an_index_of_another_model_is_built_while_one_is_measured_and_writers_go_on(
     measured: kompanion_db.Store, db: servers.Database
 ) -> None:
-    with _calibrating(db, 6) as running:
+    with _calibrating(db, 60) as running:
         measured.upsert_items([{"namespace": "a", "key": str(n), "content": "x", "vectors": [[1, n]]} for n in range(9)],
                               model="other")  # fmt: skip
         measured.ensure_index("other", kind="ivfflat", lists=2, concurrently=False)

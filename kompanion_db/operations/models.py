@@ -74,11 +74,11 @@ def ensure_index(
     """Give a model the vector index it should have; return what was run, nothing when all is well.
 
     ``kind``: on a server ivfflat, hnsw or none, on SQLite ivfpq, which ivfflat also names; None is what tune_index
-    found best, or decides by the number of rows. ``half``, on a server: in half precision, for half the memory; None
-    does so above 2,000 dimensions only, which needs pgvector 0.7. Built beside the old one, and ``concurrently``
-    without blocking writers; then calibrated, where there are rows enough, which takes a minute at most. Inside a
-    transaction only on a server, with ``concurrently=False``. ``progress`` is told the server's notices. The role must
-    own the tables.
+    found best, or decides by the number of rows. ``half``, on a server: in half precision, for half the memory, which
+    needs pgvector 0.7; None is as the index is, and above 2,000 dimensions. Built beside the old one, and
+    ``concurrently`` without blocking writers; then calibrated, where there are rows enough, which takes a minute at
+    most. Inside a transaction only on a server, with ``concurrently=False``. ``progress`` is told the server's notices.
+    The role must own the tables.
 
     Raises UnknownModel, BadArgument, PermissionDenied, StorageFull; on SQLite DamagedStore.
     """

@@ -161,39 +161,39 @@ create function kompanion._scan_tags(
 as $_scan_tags$
 -- As _scan_items, for tags known to be rare: those of tags_all or of tags_any, as lead says, are looked up, and all else is
 -- asked of what they give. One of the two halves is never run; to keep what the tags give for one second half took longer.
+-- What the tags are on is counted too, as they may have become common since: the last that is looked up has no vector here.
 declare
     v_cosine constant boolean := plan.metric = 'cosine';
     v_l2     constant boolean := plan.metric = 'l2';
+    v_most   constant bigint := 2 * bound;
 begin
     with seen as materialized (
         select e.namespace_id, e.item_id, e.chunk_id,
                case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
-        from memory_items i
-        cross join lateral (
-            select * from embeddings v
-            where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
-              and is_live(v.deleted_at, v.expires_at) offset 0) e
-        where lead = 'all' and i.tags @> plan.tags_all and (plan.tags_any is null or i.tags && plan.tags_any) and is_live(i.deleted_at, i.expires_at)
-          and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
-          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-          and (plan.tags_none is null or not i.tags && plan.tags_none)
-          and (plan.filter is null or i.metadata @@ plan.filter)
+        from (select j.*, row_number() over () as nth from memory_items j where lead = 'all' and j.tags @> plan.tags_all and (plan.tags_any is null or j.tags && plan.tags_any)
+                and is_live(j.deleted_at, j.expires_at) limit v_most) i
+        left join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+                             and i.nth < v_most and is_live(v.deleted_at, v.expires_at) offset 0) e on true
+        where (i.nth = v_most or (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+                             and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+                             and (plan.tags_none is null or not i.tags && plan.tags_none)
+                             and (plan.filter is null or i.metadata @@ plan.filter))
+          and (i.nth = v_most or e.chunk_id is not null)
         union all
         select e.namespace_id, e.item_id, e.chunk_id,
                case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
-        from memory_items i
-        cross join lateral (
-            select * from embeddings v
-            where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
-              and is_live(v.deleted_at, v.expires_at) offset 0) e
-        where lead = 'any' and i.tags && plan.tags_any and (plan.tags_all is null or i.tags @> plan.tags_all) and is_live(i.deleted_at, i.expires_at)
-          and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
-          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-          and (plan.tags_none is null or not i.tags && plan.tags_none)
-          and (plan.filter is null or i.metadata @@ plan.filter)
+        from (select j.*, row_number() over () as nth from memory_items j where lead = 'any' and j.tags && plan.tags_any and (plan.tags_all is null or j.tags @> plan.tags_all)
+                and is_live(j.deleted_at, j.expires_at) limit v_most) i
+        left join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+                             and i.nth < v_most and is_live(v.deleted_at, v.expires_at) offset 0) e on true
+        where (i.nth = v_most or (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+                             and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+                             and (plan.tags_none is null or not i.tags && plan.tags_none)
+                             and (plan.filter is null or i.metadata @@ plan.filter))
+          and (i.nth = v_most or e.chunk_id is not null)
         limit bound
     )
-    select (select count(*) from seen),
+    select case when exists (select from seen s where s.chunk_id is null) then bound else (select count(*) from seen) end,
            array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::_search_hit from seen s order by s.d, s.chunk_id limit n)
     into matches, nearest;
 end;

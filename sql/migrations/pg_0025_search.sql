@@ -172,7 +172,7 @@ begin
         v_matches := case when v_plan.by_item then (_scan_items(v_plan, query, null, 0)).matches
                      else _count_vectors(v_plan.model_id, v_plan.namespace_ids, 2147483647) end;
     end if;
-    v_visited := v_matches;
+    v_visited := case when v_plan.by_row then _count_vectors(v_plan.model_id, v_plan.namespace_ids, 2147483647) else v_matches end;
     if v_plan.path = 'index' then
         s := _index_settings(v_plan, case when per_chunk then k else 2 * k end);
         s.settings := _apply_settings(s.names, s.settings);

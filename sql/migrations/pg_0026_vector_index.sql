@@ -20,10 +20,7 @@ as $index_statements$
 declare
     v_model   record;
     v_current record;
-    v_rows    bigint;
-    v_built   bigint;
-    v_chunk   bigint;
-    v_later   bigint;
+    v_rows    bigint; v_later bigint; v_built bigint; v_chunk bigint;
     v_name    text;
     v_how     text := case when index_statements.concurrently then 'concurrently ' else '' end;
     v_kind    text := index_statements.kind;
@@ -39,7 +36,7 @@ begin
     v_name := 'embeddings_ann_' || v_model.model_id;
     select count(*), max(e.chunk_id), count(*) filter (where e.chunk_id > m.index_chunk) into v_rows, v_chunk, v_later
     from embeddings e join embedding_models m on m.model_id = e.model_id where e.model_id = v_model.model_id;
-    select m.index_rows, m.index_choice, m.calibration ->> 'queries_digest' is not null into v_built, v_choice, v_own from embedding_models m where m.model_id = v_model.model_id;
+    select m.index_rows, m.index_choice, m.calibration ->> 'queries_digest' is not null or coalesce((m.index_choice ->> 'own_queries')::boolean, false) into v_built, v_choice, v_own from embedding_models m where m.model_id = v_model.model_id;
     if v_kind is not null and v_kind not in ('none', 'ivfflat', 'hnsw') or v_lists not between 1 and 32768 then
         raise exception using
             errcode = 'KM007',
@@ -60,7 +57,7 @@ begin
         raise notice 'index_statements: another session builds an index of embeddings, or vacuums it, just now: ask again later';
         return;
     end if;
-    v_half := coalesce(v_half, (v_choice ->> 'half')::boolean, case when v_current.valid then v_current.half end, v_model.dim > 2000);
+    v_half := coalesce(v_half, case when v_current.valid then v_current.half end, (v_choice ->> 'half')::boolean, v_model.dim > 2000);
     if v_model.dim > (case when v_half then 4000 else 2000 end) then
         v_kind := 'none'; v_reason := format('pgvector indexes at most %s dimensions; search is exact', case when v_half then 4000 else 2000 end);
     elsif v_half and _vector_version() < 7 then
@@ -73,6 +70,9 @@ begin
         v_reason := 'tune_index found it best';
     elsif v_kind is null and v_current.valid then
         v_kind := v_current.kind; v_reason := format('%s rows, built from %s', v_rows, coalesce(v_built, 0));
+        if v_built > 0 and v_current.lists <> greatest(10, round(sqrt(v_built))) then  -- asked for
+            v_lists := round(v_current.lists * sqrt(greatest(v_rows, 1) / v_built::double precision));
+        end if;
     elsif v_kind is null and v_rows < setting('index_min_rows')::bigint then
         v_kind := 'none'; v_reason := format('%s rows are searched exactly faster than by an index', v_rows);
     elsif v_kind is null then
@@ -92,7 +92,7 @@ begin
     -- few more rows, nor others. Lists that follow from the number of rows may be off by half.
     v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
-            or v_rows < greatest(1, 2 * coalesce(v_built, 0)) and v_later * 2 <= v_rows
+            or v_rows < greatest(1, 2 * coalesce(v_built, 0)) and v_later * 2 <= v_rows and not v_rows between setting('index_min_rows')::bigint and coalesce(v_built, 0) / 4
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
        or v_current.name is null and v_kind = 'none', false);

@@ -27,8 +27,7 @@ declare
     v_ids    uuid[];
     v_start  timestamptz;
     v_found  double precision[]; v_true double precision[];
-    v_sum    double precision := 0;
-    v_times  double precision[] := '{}';
+    v_sum    double precision := 0; v_times double precision[] := '{}';
     r        record;
 begin
     if measure_recall.sample is null or measure_recall.sample not between 1 and 100000 then
@@ -149,14 +148,10 @@ as $index_advice$
 -- are of no model, and told last.
 declare
     r        record;
-    v_rows   bigint;
-    v_later  bigint;
-    v_need   bigint;
-    v_again  text;
-    v_build  text;
+    v_rows   bigint; v_later bigint; v_need bigint;
+    v_again  text; v_build text;
     v_new    regclass;
-    v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector');
-    v_dead   record;
+    v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector'); v_dead record;
 begin
     if index_advice.model is not null then
         perform _model(index_advice.model);
@@ -175,7 +170,7 @@ begin
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
         v_need := null;
-        v_again := case when r.calibration ->> 'queries_digest' is not null then '; it asked queries of your own: give them again, as queries' else '' end;
+        v_again := case when r.calibration ->> 'queries_digest' is not null or (r.index_choice ->> 'own_queries')::boolean then '; queries of your own were asked: give them again, as queries' else '' end;
         if r.retired_at is null then
             select _build_memory_kb(substring(s.statement from 'using ([a-z]+)'), v_rows, substring(s.statement from 'lists = ([0-9]+)')::integer, r.dim,
                                    s.statement like '%.halfvec(%')
@@ -203,9 +198,12 @@ begin
             (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
-            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and (v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)) or v_later * 2 > v_rows),
+            (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and (v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)) or v_later * 2 > v_rows or v_rows between setting('index_min_rows')::bigint and r.index_rows / 4),
                 format('the index learned its lists from %s rows, there are %s now, %s of them later: recall falls, or searches take long',
                        coalesce(r.index_rows, 0), v_rows, v_later), v_build),
+            (5, r.retired_at is null and r.valid and r.index_choice is null and v_rows >= setting('index_min_rows')::bigint
+                and r.lists not between sqrt(v_rows) / 8 and sqrt(v_rows) * 8, format('%s lists for %s rows: searches take long so far from the square root, %s', r.lists, v_rows, round(sqrt(v_rows))),
+                format('select statement from kompanion.index_statements(%L, lists => %s) \gexec', r.name, round(sqrt(v_rows)))),
             (6, r.retired_at is null and v_rows > 0 and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
@@ -215,8 +213,8 @@ begin
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
             (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null,
-                'the index was never calibrated: searches use safe, slow defaults', format('select * from kompanion.calibrate(%L)', r.name)),
-            (9, r.retired_at is null and r.valid and r.calibration -> 'index' <> r.index,
+                'the index was never calibrated: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
+            (9, r.retired_at is null and r.valid and (r.calibration -> 'index') - 'iterative' <> r.index - 'iterative',
                 'the calibration is that of another index: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
             (10, r.retired_at is null and r.valid and (r.calibration ->> 'queries')::integer
                 < case when r.calibration ->> 'complete' = 'false' then 400 else least(100, v_rows) end,

@@ -139,20 +139,16 @@ declare
     v_end     timestamptz;
     v_part    integer;
     v_rows    bigint;
-    v_queries vector[];
-    v_own     bigint[];
+    v_queries vector[]; v_own bigint[];
     v_furthest double precision[] := '{}';
     v_counts  integer[] := '{}';
     v_times   double precision;
-    v_found   jsonb := '[]';
-    v_best    jsonb;
-    v_former  jsonb;
+    v_found   jsonb := '[]'; v_best jsonb; v_former jsonb;
     v_hurried boolean := false;
-    v_seconds double precision := 0;  -- a list
-    v_need    double precision;
-    v_built   double precision;
-    v_mb      bigint;
-    v_yard    double precision;
+    v_seconds double precision := 0; v_need double precision; v_built double precision;  -- the first of a list
+    v_asking  double precision := 0;  -- seconds that measuring the last one took
+    v_start   timestamptz := clock_timestamp();
+    v_mb      bigint; v_yard double precision;
     r         record;
 begin
     p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);
@@ -171,7 +167,7 @@ begin
     perform _check_queries(queries, p.dim, p.metric);
     v_end := _time_limit(seconds);
     perform _hold_models();  -- of all: two at once would measure each other, and the copy has one name
-    p.half := p.dim > 2000;
+    p.half := p.dim > 2000 or coalesce(p.half, false);  -- as the index is
     v_rows := _make_tuning_copy(p.model_id);
     if v_rows < 1000 then
         drop table kompanion.tuning_copy;
@@ -189,7 +185,9 @@ begin
     for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
         from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part], 'kompanion.tuning_copy') t;
+        exit when n > 90 and clock_timestamp() > v_start + (v_end - v_start) / 4;  -- a hundred have to do then
     end loop;
+    v_queries := v_queries[:cardinality(v_counts)]; v_own := v_own[:cardinality(v_counts)];
 
     -- Lists as multiples of sqrt(rows); 8 and a quarter only when the candidate beside them was best. NULL is hnsw.
     foreach v_times in array case when 'ivfflat' = any (kinds) then array[1, 2, 4, 0.5, 8, 0.25] else '{}' end
@@ -199,9 +197,9 @@ begin
         continue when v_times = 8 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 4)::integer
                    or v_times = 0.25 and (v_best ->> 'lists')::integer is distinct from round(sqrt(v_rows) * 0.5)::integer;
         -- hnsw from a small trial, as n log n; ivfflat in proportion to the lists, from the one built before.
-        v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists end;
+        v_need := case when p.index_kind = 'hnsw' then _hnsw_seconds(p, v_rows) else v_seconds * p.lists end + v_asking;
         if clock_timestamp() + make_interval(secs => v_need) > v_end then
-            raise notice 'tune_index: % left out, building it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), ceil(v_need);
+            raise notice 'tune_index: % left out, building and measuring it would take about % s; give more seconds', concat_ws(' ', p.index_kind, p.lists), ceil(v_need);
             v_hurried := true; continue;
         end if;
         v_built := _build_candidate(p);
@@ -212,7 +210,9 @@ begin
             continue;
         end if;
         v_seconds := v_built / p.lists;
+        v_start := clock_timestamp();
         select * into r from _measure_candidate(p, v_queries, v_own, v_furthest, v_counts, v_part) c;
+        v_asking := extract(epoch from clock_timestamp() - v_start);
         v_yard := coalesce(v_yard, r.yardstick);
         r.milliseconds := r.milliseconds * v_yard / r.yardstick;  -- as fast as the machine was for the first
         raise notice 'tune_index: % %, built in % s', concat_ws(' ', p.index_kind, p.lists),
@@ -236,7 +236,7 @@ begin
         v_best := null;
     elsif v_best is not null then
         update embedding_models m
-        set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now())
+        set index_choice = v_best || jsonb_build_object('half', p.half, 'target_recall', p.target_recall, 'share', share, 'rows', v_rows, 'tuned_at', now(), 'own_queries', queries is not null)
         where m.model_id = p.model_id;
     end if;
     return query
