@@ -3968,7 +3968,7 @@ $$;
 
 -- Name: FUNCTION calibrate(model text, seconds double precision, sample integer, queries public.vector[]); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.calibrate(model text, seconds double precision, sample integer, queries public.vector[]) IS 'Measure recall@10 and time of a model''s vector index at a ladder of probes (ivfflat) or ef_search (hnsw) and several filter shares; search chooses exact or index and the knob by it. Stops after seconds, and goes on when called again. queries: vectors users really ask with, instead of a sample of the stored ones.';
+COMMENT ON FUNCTION kompanion.calibrate(model text, seconds double precision, sample integer, queries public.vector[]) IS 'Measure recall@10 and time of a model''s vector index at a ladder of probes (ivfflat) or ef_search (hnsw) and several filter shares; search chooses exact or index and the knob by it. Stops after seconds, but not before ten queries are answered, and goes on when called again. queries: vectors users really ask with, instead of a sample of the stored ones.';
 
 -- Name: close_thread(text, text); Type: FUNCTION; Schema: kompanion; Owner: -
 

@@ -23,8 +23,8 @@ def calibrate(
 ) -> Steps[list[CalibrationPoint]]:
     """Measure recall@10 and time of a model's vector index; from then on searches choose exact or index by it.
 
-    Stops after about ``seconds`` and goes on when called again, until ``sample`` queries (10 to 100,000) are asked:
-    2,000 when None, on SQLite 400.
+    Stops after about ``seconds``, with ten queries at least, and goes on when called again, until ``sample`` queries
+    (10 to 100,000) are asked: 2,000 when None, on SQLite 400.
     ``queries``: what users really ask, instead of stored vectors: shape (n, dim), a list of vectors, or of texts for
     the store's embedder. ``progress`` is called with what the server tells, every few seconds; an exception in it is
     logged and ends nothing. Empty without a valid index: then searches are exact.

@@ -247,4 +247,4 @@ end;
 $calibrate$;
 revoke all on function kompanion.calibrate(text, double precision, integer, vector[]) from public;
 comment on function kompanion.calibrate(text, double precision, integer, vector[]) is
-    'Measure recall@10 and time of a model''s vector index at a ladder of probes (ivfflat) or ef_search (hnsw) and several filter shares; search chooses exact or index and the knob by it. Stops after seconds, and goes on when called again. queries: vectors users really ask with, instead of a sample of the stored ones.';
+    'Measure recall@10 and time of a model''s vector index at a ladder of probes (ivfflat) or ef_search (hnsw) and several filter shares; search chooses exact or index and the knob by it. Stops after seconds, but not before ten queries are answered, and goes on when called again. queries: vectors users really ask with, instead of a sample of the stored ones.';
