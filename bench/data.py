@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kompanion_db.sqlite.models import fit
+
 from .common import positive
 
 Floats = NDArray[np.float32]
@@ -138,24 +140,23 @@ def chosen(args: argparse.Namespace) -> Dataset:
 
 
 def clean(data: Dataset) -> Dataset:
-    """Without what cannot be stored, or under cosine not compared.
+    """Without what a store refuses, which it would only when all before was loaded.
 
-    That is vectors with NaN or infinity, and under cosine those whose length single precision does not hold.
+    That is vectors with NaN or infinity, those too long for single precision, and under cosine those that are zero or too short.
     """
 
     def good(vectors: Floats) -> NDArray[np.bool_]:
-        keep: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
-        if data.metric != "cosine":
-            return keep
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = (vectors**2).sum(axis=1)
-        return keep & np.isfinite(squares) & (squares >= np.finfo(np.float32).tiny)
+        keep = np.zeros(len(vectors), dtype=np.bool_)
+        for start in range(0, len(vectors), 10_000):  # fit takes twice their memory
+            some = slice(start, start + 10_000)
+            keep[some] = fit(vectors[some], data.metric)
+        return keep
 
     rows, asked = good(data.vectors), good(data.queries)
     if rows.all() and asked.all():
         return data
     print(
-        f"{data.name}: left out {int((~rows).sum())} vectors and {int((~asked).sum())} queries that are zero, not finite, or under cosine too short or too long for single precision",
+        f"{data.name}: left out {int((~rows).sum())} vectors and {int((~asked).sum())} queries that are not finite, too long for single precision, or under cosine zero or too short",
         file=sys.stderr,
     )
     return replace(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,15 @@ from . import command
 from .data import Dataset, Floats, refuse
 
 METRICS = {"angular": "cosine", "euclidean": "l2", "ip": "inner_product", "dot": "inner_product"}
+
+
+@contextmanager
+def legible(path: Path, problem: str) -> Iterator[None]:
+    """Exit with a line when a file cannot be read. Every library has errors of its own for what is broken, zlib's among them."""
+    try:
+        yield
+    except Exception as exc:
+        raise SystemExit(f"{path.name}: {problem}: {exc}") from None
 
 
 def read(args: argparse.Namespace) -> Dataset:
@@ -108,11 +117,7 @@ def hdf5(path: Path, args: argparse.Namespace) -> Dataset:
     command.need("h5py")
     import h5py
 
-    try:
-        opened = h5py.File(path, "r")
-    except OSError as exc:
-        raise SystemExit(f"{path.name}: cannot be read as HDF5: {exc}") from None
-    with opened as file:
+    with legible(path, "cannot be read as HDF5"), h5py.File(path, "r") as file:
         if not {"train", "test"} <= set(file):
             raise SystemExit(f"{path.name}: needs the data sets train and test, has {', '.join(file) or 'none'}")
         told = file.attrs.get("distance", "")
@@ -156,12 +161,9 @@ def folder(path: Path, args: argparse.Namespace) -> Dataset:
             data.filters[level] = [ask.get(level) for ask in asks[:count]]
     truth = one("groundtruth.npz")
     if truth is not None and rows == length(base):
-        try:
-            with np.load(truth) as answers:
-                near = answers["none_ids"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
-            raise SystemExit(f"{truth.name}: has no array none_ids: {exc}") from None
-        as_long_as(asked, truth, len(near))
+        with legible(truth, "has no array none_ids"), np.load(truth) as answers:
+            near = answers["none_ids"]
+            as_long_as(asked, truth, len(near))
         data.neighbors = near[:count]
     return data
 
@@ -198,13 +200,14 @@ def json_lines(path: Path) -> Iterator[Any]:
         command.need("zstandard")
         import zstandard
 
-        try:
-            with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
-                yield from parsed(path, io.TextIOWrapper(stream, encoding="utf8"))
-        except zstandard.ZstdError as exc:
-            raise SystemExit(f"{path.name}: cannot be decompressed: {exc}") from None
+        with (
+            legible(path, "cannot be decompressed"),
+            path.open("rb") as file,
+            zstandard.ZstdDecompressor().stream_reader(file) as stream,
+        ):
+            yield from parsed(path, io.TextIOWrapper(stream, encoding="utf8"))
         return
-    with path.open(encoding="utf8") as lines:
+    with legible(path, "cannot be read"), path.open(encoding="utf8") as lines:
         yield from parsed(path, lines)
 
 

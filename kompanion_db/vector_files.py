@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def open_npy(path: Path) -> NDArray[Any]:
     """The array of a .npy file, mapped and not read. Raises ValueError where it holds none, or Python objects."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as exc:  # numpy takes any other content for a pickle
+    except (OSError, ValueError, EOFError, TokenError) as exc:  # numpy takes any other content for a pickle
         raise ValueError(f"{path.name}: holds no array of numbers as numpy.save writes it: {exc}") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path.name}: is an archive of several arrays, save one with numpy.save")
@@ -51,10 +52,13 @@ def single(array: NDArray[Any]) -> NDArray[np.float32]:
 def _vecs(path: Path, rows: int | None) -> NDArray[np.float32]:
     """Each row is its dimension as int32, then the elements: float32 (f), uint8 (b) or int32 (i)."""
     element = _ELEMENTS[path.suffix]
-    size = path.stat().st_size
-    if size < 4:
-        raise ValueError(f"{path.name}: has {size} bytes, which are no row")
-    raw = np.memmap(path, dtype="u1", mode="r")
+    try:
+        size = path.stat().st_size
+        if size < 4:
+            raise ValueError(f"{path.name}: has {size} bytes, which are no row")
+        raw = np.memmap(path, dtype="u1", mode="r")
+    except OSError as exc:
+        raise ValueError(f"{path.name}: cannot be read: {exc}") from None
     dim = int(raw[:4].view("<i4")[0])
     width = 4 + dim * element.itemsize
     if dim < 1 or size % width:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import kompanion_db
 from bench import data
 
 RNG = np.random.default_rng(5)
@@ -63,6 +64,56 @@ def test_an_array_that_holds_no_vectors_is_refused(array: Any, message: str, tmp
     np.save(tmp_path / "v.npy", array)
     with pytest.raises(SystemExit, match=message):
         chosen(tmp_path / "v.npy")
+
+
+def test_an_npy_file_whose_header_was_cut_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", VECTORS)
+    content = (tmp_path / "v.npy").read_bytes()
+    (tmp_path / "v.npy").write_bytes(content.replace(b"}", b" ", 1))
+    with pytest.raises(SystemExit, match=r"v.npy: holds no array of numbers"):
+        chosen(tmp_path / "v.npy")
+
+
+def test_an_hdf5_file_with_damage_inside_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "v.hdf5", "w") as file:
+        file.attrs["distance"] = "euclidean"
+        file.create_dataset("train", data=VECTORS, compression="gzip")
+        file["test"] = QUERIES
+        place = file["train"].id.get_chunk_info(0).byte_offset
+    content = bytearray((tmp_path / "v.hdf5").read_bytes())
+    content[place : place + 40] = bytes(40)
+    (tmp_path / "v.hdf5").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"v.hdf5: cannot be read as HDF5: "):
+        chosen(tmp_path / "v.hdf5")
+    with h5py.File(tmp_path / "v.hdf5", "w") as file:
+        file["train"], file["test"] = h5py.SoftLink("/nowhere"), QUERIES
+        file.attrs["distance"] = "euclidean"
+    with pytest.raises(SystemExit, match=r"v.hdf5: cannot be read as HDF5: "):
+        chosen(tmp_path / "v.hdf5")
+
+
+def test_an_archive_of_neighbours_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    for name in ("base", "queries"):
+        np.save(tmp_path / f"{name}.npy", VECTORS)
+    file = tmp_path / "groundtruth.npz"
+    np.savez_compressed(file, none_ids=RNG.integers(0, 400, (400, 10)))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+    file.write_bytes(content)
+    with pytest.raises(SystemExit, match=r"groundtruth.npz: has no array none_ids: "):
+        chosen(tmp_path)
+    np.savez(file, none_ids=np.int64(3))
+    with pytest.raises(SystemExit, match=r"groundtruth.npz: has no array none_ids: "):
+        chosen(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["fvecs", "bvecs"])
+def test_queries_in_a_folder_of_the_name_of_a_file_are_refused(kind: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", VECTORS)
+    (tmp_path / f"q.{kind}").mkdir()
+    with pytest.raises(SystemExit, match=f"q.{kind}: "):
+        chosen(tmp_path / "v.npy", queries=tmp_path / f"q.{kind}")
 
 
 def test_queries_of_other_dimensions_are_refused(tmp_path: Path) -> None:
@@ -133,12 +184,25 @@ def test_a_folder_whose_files_are_not_as_told_is_refused(name: str, line: Any, m
         chosen(tmp_path)
 
 
-def test_vectors_whose_length_single_precision_does_not_hold_are_left_out_under_cosine(tmp_path: Path) -> None:
-    rows = VECTORS.copy()
-    rows[3], rows[5] = 1e-30, 1e30
+@pytest.mark.parametrize(
+    ("metric", "kept"), [("cosine", [1e-14, 1e14]), ("l2", [0, 1e-30, 1e-17, 1e-14, 1e14]), ("inner_product", [0, 1e-30, 1e-17, 1e-14, 1e14])]
+)  # fmt: skip
+def test_vectors_of_a_length_that_a_store_refuses_are_left_out(
+    metric: str, kept: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lengths = [0, 1e-30, 1e-17, 1e-14, 1e14, 1e17, 1e30]
+    rows = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    rows[: len(lengths)] *= np.float32(lengths)[:, None]
     np.save(tmp_path / "v.npy", rows)
-    assert len(chosen(tmp_path / "v.npy").vectors) == 400 - 30 - 2
-    assert len(chosen(tmp_path / "v.npy", metric="l2").vectors) == 400 - 30
+    read = chosen(tmp_path / "v.npy", metric=metric).vectors
+    assert np.array_equal(read, np.concatenate([rows[[lengths.index(length) for length in kept]], rows[7:370]]))
+    assert f"v.npy: left out {7 - len(kept)} vectors and 0 queries that are not finite" in capsys.readouterr().err
+    # What is left a store takes.
+    with kompanion_db.connect(f"sqlite:///{tmp_path / 'x.db'}") as store:
+        store.register_model("m", 8, metric=metric)
+        store.upsert_items(
+            (kompanion_db.NewItem("a", str(n), "x", vectors=v[None]) for n, v in enumerate(read[:8])), model="m"
+        )
 
 
 def test_numbers_too_large_for_single_precision_are_left_out(tmp_path: Path) -> None:
