@@ -11,11 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 import servers
 
-from bench import command, common, data, filtered_search, ingest, records
+from bench import command, common, data, embedded_peers, filtered_search, ingest, records
 
 ROOT = Path(__file__).parent.parent
 EXTRA = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'PIL', 'tqdm', 'psutil', 'h5py'))); "
@@ -152,3 +153,15 @@ def test_a_load_is_judged_only_by_what_is_promised_of_it(items: int, dim: int, v
     }
     told = ingest.show({"items": items, "dim": dim, "batch": 10, "rounds": 1, "runs": [run]})
     assert f"items / s at dim 384: {verdict}" in told
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_embedded_store_is_asked_again_when_there_is_one_query(
+    count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("psutil")
+    source = data.generated(50, 8, count, seed=1)
+    embedded_peers.Ours(tmp_path).load(source, ["a"] * 50)
+    np.save(tmp_path / "queries.npy", source.queries)
+    embedded_peers.main("kompanion_db", str(tmp_path), str(tmp_path / "queries.npy"), "0.99")
+    assert json.loads(capsys.readouterr().out)["alone_ms"] > 0
