@@ -93,18 +93,27 @@ def add_arguments(parser: argparse.ArgumentParser, rows: int, dim: int = 384, co
         "--spread", type=float, default=0.8, help="of generated clusters, above 1 they overlap; default %(default)s"
     )
     parser.add_argument("--query-count", type=positive, default=count, help="queries; default %(default)s")
+    add_file_arguments(parser, *PARTS)
+    parser.set_defaults(default_rows=rows)
+
+
+PARTS = {
+    "queries": "queries for --data, a file of the same kinds; else rows are held out",
+    "namespaces": "namespace of each row of --data: .npy, .txt, .json or .jsonl",
+    "tags": "tags of each row of --data, likewise; in .txt separated by commas",
+}
+
+
+def add_file_arguments(parser: argparse.ArgumentParser, *parts: str) -> None:
+    """--data and --metric, and those of PARTS that a benchmark heeds: what it does not, it does not take."""
     parser.add_argument(
         "--data", type=Path, help="ann-benchmarks .hdf5, .fvecs, .bvecs, .npy, or a folder (see bench/README.md)"
     )
-    parser.add_argument(
-        "--queries", type=Path, help="queries for --data, a file of the same kinds; else rows are held out"
-    )
-    parser.add_argument("--namespaces", type=Path, help="namespace of each row of --data: .npy, .txt, .json or .jsonl")
-    parser.add_argument("--tags", type=Path, help="tags of each row of --data, likewise; in .txt separated by commas")
+    for name in parts:
+        parser.add_argument(f"--{name}", type=Path, help=PARTS[name])
     parser.add_argument(
         "--metric", choices=["cosine", "l2", "inner_product"], help="of --data where the file does not tell"
     )
-    parser.set_defaults(default_rows=rows)
 
 
 def rows_of(args: argparse.Namespace) -> int:
@@ -116,7 +125,7 @@ def rows_of(args: argparse.Namespace) -> int:
 def refuse(args: argparse.Namespace, why: str, *names: str) -> None:
     """Exit when one of these arguments is given: nothing would heed it."""
     for name in names:
-        if getattr(args, name) is not None:
+        if getattr(args, name, None) is not None:
             raise SystemExit(f"--{name}: {why}")
 
 
@@ -134,8 +143,20 @@ def chosen(args: argparse.Namespace) -> Dataset:
     from . import files
 
     found = clean(files.read(args))
-    if not len(found.vectors) or not len(found.queries):
+    if not len(found.vectors) or (args.query_count and not len(found.queries)):
         raise SystemExit(f"{found.name}: has {len(found.vectors)} vectors and {len(found.queries)} queries")
+    return found
+
+
+def of_file(args: argparse.Namespace, argument: str, rows: int, query_count: int = 0) -> Dataset:
+    """The data set of --data for a benchmark that asks by an argument of its own for so many vectors, the first there are.
+
+    Without ``query_count`` nothing is asked of it, and no rows are held out. That there are fewer vectors is said.
+    """
+    given = dict.fromkeys(PARTS) | vars(args) | {"rows": rows, "query_count": query_count}
+    found = chosen(argparse.Namespace(**given))
+    if len(found.vectors) < rows:
+        print(f"--{argument}: {len(found.vectors):,} and not {rows:,}, {found.name} has no more", file=sys.stderr)
     return found
 
 

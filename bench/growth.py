@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import psycopg
@@ -28,13 +29,69 @@ if TYPE_CHECKING:
 
 NAME = "growth"
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+FEW = (1_000, 3_000)
+"""Where the store begins in a file that has fewer rows than the second size."""
 SCOPE = "project:mine"
 BLOCK_ROWS = 10_000
 
 
-def items(
-    source: data.Clusters, first: int, last: int, scope_rows: int, bar: tqdm[Any]
-) -> Iterator[kompanion_db.NewItem]:
+class Rows(Protocol):
+    """What gives rows, each only once."""
+
+    def rows(self, n: int) -> tuple[data.Floats, data.Ints]:
+        """The next n vectors, and what they are of."""
+
+
+class Drawn:
+    """The rows of a file in an order that is drawn: it may be sorted, and its first rows be all of one kind."""
+
+    def __init__(self, vectors: data.Floats, seed: int) -> None:
+        self.vectors, self.given = vectors, 0
+        self.order = np.random.default_rng(seed).permutation(len(vectors))
+
+    def rows(self, n: int) -> tuple[data.Floats, data.Ints]:
+        """The next n vectors, and their places in the file."""
+        some = self.order[self.given : self.given + n]
+        self.given += n
+        return self.vectors[some], some
+
+
+@dataclass
+class Subject:
+    """What the stores are filled with, up to which sizes, and what is asked. ``begin``: the rows, from the first on."""
+
+    name: str
+    metric: str
+    queries: data.Floats
+    sizes: list[int]
+    begin: Callable[[], Rows]
+
+
+def generated(args: argparse.Namespace) -> Subject:
+    """Clustered vectors, as many as the last size."""
+    sizes = [size for size in SIZES if size <= args.max_rows]
+    clusters = max(16, sizes[-1] // 100)
+
+    def begin() -> data.Clusters:
+        return data.Clusters(clusters, args.dim, args.seed)
+
+    rng = np.random.default_rng(args.seed + 1)
+    queries = begin().draw(rng.integers(0, clusters, args.query_count), rng)
+    return Subject(f"clustered, seed {args.seed}", "cosine", queries, sizes, begin)
+
+
+def of_file(args: argparse.Namespace) -> Subject:
+    """The vectors of --data and its queries; the last size is all there are."""
+    found = data.of_file(args, "max-rows", args.max_rows, args.query_count)
+    rows = len(found.vectors)
+    if rows <= args.scope_rows:
+        raise SystemExit(f"--scope-rows: must be below the {rows:,} vectors that {found.name} gives")
+    # From one size to the next it grows by half at least.
+    sizes = [size for size in ((*FEW, *SIZES) if rows < SIZES[1] else SIZES) if args.scope_rows < size <= rows / 1.5]
+    return Subject(found.name, found.metric, found.queries, [*sizes, rows], lambda: Drawn(found.vectors, args.seed))
+
+
+def items(source: Rows, first: int, last: int, scope_rows: int, bar: tqdm[Any]) -> Iterator[kompanion_db.NewItem]:
     """Rows first to last of the store; the first scope_rows of all are those of the scope, a hundred others share the rest."""
     for start in range(first, last, BLOCK_ROWS):
         vectors, _ = source.rows(min(start + BLOCK_ROWS, last) - start)
@@ -47,12 +104,11 @@ def items(
 class Side:
     """One of the two stores: how it is filled."""
 
-    def __init__(self, url: str, source: data.Clusters, dim: int, scope_rows: int) -> None:
-        self.url, self.source, self.scope_rows, self.rows = url, source, scope_rows, 0
+    def __init__(self, url: str, subject: Subject, scope_rows: int) -> None:
+        self.url, self.source, self.scope_rows, self.rows = url, subject.begin(), scope_rows, 0
         kompanion_db.migrate(url)
         self.store = kompanion_db.connect(url, max_size=1)
-        self.store.register_model(plans.MODEL, dim)
-        self.dim = dim
+        self.store.register_model(plans.MODEL, subject.queries.shape[1], metric=subject.metric)
 
     def grow(self, rows: int, calibrate: float) -> list[str]:
         """Fill up to so many rows; the index follows where ensure_index says so, and is measured. What was built."""
@@ -94,23 +150,17 @@ def missed(points: list[dict[str, Any]], target: float) -> list[str]:
     return [what for what, so in found.items() if so]
 
 
-def one_server(url: str, args: argparse.Namespace) -> dict[str, Any]:
+def one_server(url: str, args: argparse.Namespace, subject: Subject) -> dict[str, Any]:
     """The record of one server."""
-    sizes = [size for size in SIZES if size <= args.max_rows]
-    clusters = max(16, sizes[-1] // 100)
+    sizes, queries = subject.sizes, subject.queries
     # The rows of the scope are the same at each size, and in both stores: the first of the source.
-    first, _ = data.Clusters(clusters, args.dim, args.seed).rows(BLOCK_ROWS)
-    rng = np.random.default_rng(args.seed + 1)
-    queries = data.Clusters(clusters, args.dim, args.seed).draw(rng.integers(0, clusters, args.query_count), rng)
-    source = data.Dataset("clustered", first[: args.scope_rows], queries)
+    first, _ = subject.begin().rows(BLOCK_ROWS)
+    source = data.Dataset(subject.name, first[: args.scope_rows], queries, subject.metric)
     ask = Ask(SCOPE, None, np.arange(args.scope_rows))
     found = case(source, "scope", 1.0, queries, [ask] * len(queries), K)
     points = []
     with common.database(url, NAME) as big_url, common.database(url, f"{NAME}_small") as small_url:
-        big, small = (
-            Side(u, data.Clusters(clusters, args.dim, args.seed), args.dim, args.scope_rows)
-            for u in (big_url, small_url)
-        )
+        big, small = (Side(u, subject, args.scope_rows) for u in (big_url, small_url))
         with big.store, small.store:
             small.grow(sizes[0], args.calibrate)
             for size in sizes:
@@ -155,7 +205,7 @@ def show(record: dict[str, Any]) -> str:
             f"promised: {GROWTH_RATIO} x" if grown >= GROWTH else f"promised of a store that grows {GROWTH} times"
         )
         parts.append(
-            f"\n{common.versions(one['about'])}: a scope of {record['scope_rows']:,} rows in a growing store, dim {record['dim']}, "
+            f"\n{common.versions(one['about'])}: a scope of {record['scope_rows']:,} rows in a growing store, {record['data']}, dim {record['dim']}, "
             f"target {record['target']:g}\n{common.table(headers, lines)}\n"
             f"p50 at {last['rows']:,} rows is {last['ratio']:.2f} x that of the small store measured beside it "
             f"({plain:.2f} x its own at {one['points'][0]['rows']:,}); {promised},\n"
@@ -169,12 +219,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     parser.add_argument(
-        "--max-rows", type=common.positive, default=SIZES[-1], help="how far the store grows; default %(default)s"
+        "--max-rows",
+        type=common.positive,
+        default=SIZES[-1],
+        help="how far the store grows, of --data its first; default %(default)s",
     )
     parser.add_argument(
         "--scope-rows", type=common.positive, default=1000, help="rows of the scope; default %(default)s"
     )
-    parser.add_argument("--dim", type=common.positive, default=384, help="of the vectors; default %(default)s")
+    parser.add_argument("--dim", type=common.positive, default=384, help="of generated vectors; default %(default)s")
     parser.add_argument("--query-count", type=common.positive, default=200, help="queries; default %(default)s")
     parser.add_argument(
         "--rounds", type=common.positive, default=3, help="how often each query is asked at a size; default %(default)s"
@@ -186,6 +239,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="SECONDS",
         help="time for calibrate after each build; default %(default)s",
     )
+    data.add_file_arguments(parser, "queries")
     parser.add_argument("--target", type=float, default=0.95, help="target recall; default %(default)s")
     records.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -202,12 +256,17 @@ def main(argv: list[str] | None = None) -> None:
             min(args.dim, 64),
             min(args.calibrate, 10),
         )
-    if not args.scope_rows < SIZES[0] <= args.max_rows:
-        parser.error(f"--scope-rows must be below {SIZES[0]:,}, and --max-rows at least that")
+    data.check_arguments(args)
+    if args.scope_rows >= SIZES[0] or (args.data is None and args.max_rows < SIZES[0]):
+        parser.error(f"--scope-rows must be below {SIZES[0]:,}, and without --data --max-rows at least that")
     if not 0.01 <= args.target <= 1:
         parser.error("--target must be 0.01 to 1")
-    record: dict[str, Any] = records.settings_of(args) | {"data": f"clustered, seed {args.seed}", "k": K, "runs": []}
-    records.fill(record, name, args, lambda key, url: [one_server(url, args)])
+    subject = of_file(args) if args.data else generated(args)
+    record: dict[str, Any] = records.settings_of(args) | {
+        "data": subject.name, "max_rows": subject.sizes[-1], "dim": subject.queries.shape[1], "metric": subject.metric,
+        "query_count": len(subject.queries), "k": K, "runs": [],
+    }  # fmt: skip
+    records.fill(record, name, args, lambda key, url: [one_server(url, args, subject)])
     records.finish(record, name, args, show, pictures_growth.draw)
 
 

@@ -38,20 +38,20 @@ def bare_copy(url: str, vectors: NDArray[Any]) -> float:
     return seconds
 
 
-def items(vectors: NDArray[Any]) -> Iterator[kompanion_db.NewItem]:
-    """An item with one chunk for each vector, in a hundred namespaces."""
-    for n in range(len(vectors)):
+def items(source: data.Dataset) -> Iterator[kompanion_db.NewItem]:
+    """An item with one chunk for each vector, in a hundred namespaces, unless the data has namespaces and tags of its own."""
+    for n in range(len(source.vectors)):
         yield kompanion_db.NewItem(
-            namespace=f"acme:user{n % 100}",
+            namespace=source.namespaces[n] if source.namespaces else f"acme:user{n % 100}",
             key=f"note-{n}",
             content=f"Note {n}: the kettle in the harbour office was descaled and the spare fuse is in the top drawer.",
             metadata={"topic": f"t{n % 50}", "importance": n % 5},
-            tags=[f"tag{n % 20}"],
-            vectors=vectors[n : n + 1],
+            tags=source.tags[n] if source.tags else [f"tag{n % 20}"],
+            vectors=source.vectors[n : n + 1],
         )
 
 
-def load(url: str, vectors: NDArray[Any], batch: int) -> tuple[float, float]:
+def load(url: str, source: data.Dataset, batch: int) -> tuple[float, float]:
     """Seconds to write an item, a chunk and a vector each through upsert_items, all b-tree and GIN indexes there.
 
     And by how many MB the memory of this process rose at most, looked at after each batch.
@@ -61,23 +61,23 @@ def load(url: str, vectors: NDArray[Any], batch: int) -> tuple[float, float]:
     process = psutil.Process()
     kompanion_db.migrate(url)
     with kompanion_db.connect(url) as store:
-        store.register_model("bench", vectors.shape[1])
+        store.register_model("bench", source.dim, metric=source.metric)
         before = process.memory_info().rss
         seen = [before]
-        with common.progress(len(vectors), "upsert_items") as bar:
+        with common.progress(len(source.vectors), "upsert_items") as bar:
 
             def progress(done: int) -> None:
                 seen.append(process.memory_info().rss)
                 bar.update(done - bar.n)
 
             start = time.perf_counter()
-            result = store.upsert_items(items(vectors), model="bench", batch_size=batch, progress=progress)
+            result = store.upsert_items(items(source), model="bench", batch_size=batch, progress=progress)
             seconds = time.perf_counter() - start
-        assert result.inserted == len(vectors)
+        assert result.inserted == len(source.vectors)
     return seconds, (max(seen) - before) / 2**20
 
 
-def one_server(url: str, args: argparse.Namespace, vectors: NDArray[Any]) -> dict[str, Any]:
+def one_server(url: str, args: argparse.Namespace, source: data.Dataset) -> dict[str, Any]:
     """Rows a second of both, each round in a new database.
 
     The speed of the first is not counted: a server in service writes its log into files that are there. Its memory is,
@@ -90,11 +90,20 @@ def one_server(url: str, args: argparse.Namespace, vectors: NDArray[Any]) -> dic
             with psycopg.connect(target, autocommit=True) as conn:
                 conn.execute("create extension if not exists vector")  # template1 may have it
                 about = common.machine(conn)
-            bare.append(len(vectors) / bare_copy(target, vectors))
-            seconds, rise = load(target, vectors, args.batch)
-            ours.append(len(vectors) / seconds)
+            bare.append(len(source.vectors) / bare_copy(target, source.vectors))
+            seconds, rise = load(target, source, args.batch)
+            ours.append(len(source.vectors) / seconds)
             memory.append(rise)
     return {"about": about, "bare_copy": bare[1:], "upsert_items": ours[1:], "client_mb": memory}
+
+
+def loaded(args: argparse.Namespace) -> data.Dataset:
+    """What is loaded: the first rows of --data, or generated ones."""
+    data.check_arguments(args)
+    if args.data:
+        return data.of_file(args, "items", args.items)
+    vectors, _ = data.clustered(args.items, args.dim, args.seed)
+    return data.Dataset(f"clustered, seed {args.seed}", vectors, vectors[:0])
 
 
 def show(record: dict[str, Any]) -> str:
@@ -111,7 +120,7 @@ def show(record: dict[str, Any]) -> str:
         if record["dim"] != COPY_DIM or record["items"] < COPY_ITEMS:
             verdict = f"no verdict, it is about loads of {COPY_ITEMS:,} items or more"
         parts.append(
-            f"\n{common.versions(run['about'])}: bulk load of {record['items']:,} x {record['dim']}, batches of {record['batch']:,}, "
+            f"\n{common.versions(run['about'])}: bulk load of {record['items']:,} x {record['dim']}, {record['data']}, batches of {record['batch']:,}, "
             f"median of {record['rounds']} rounds\n{common.table(('', 'rows / s', 'of COPY', 'client MB'), lines)}\n"
             f"promised: {COPY_SHARE} of COPY and {ITEMS_A_SECOND:,} items / s at dim {COPY_DIM}: {verdict}"
         )
@@ -123,15 +132,21 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m bench.{NAME}", description=__doc__)
     common.add_server_arguments(parser)
     parser.add_argument(
-        "--items", type=common.positive, default=100_000, help="how many are loaded; default %(default)s"
+        "--items",
+        type=common.positive,
+        default=100_000,
+        help="how many are loaded, of --data its first; default %(default)s",
     )
-    parser.add_argument("--dim", type=common.positive, default=COPY_DIM, help="of the vectors; default %(default)s")
+    parser.add_argument(
+        "--dim", type=common.positive, default=COPY_DIM, help="of generated vectors; default %(default)s"
+    )
     parser.add_argument(
         "--batch", type=common.positive, default=2000, help="items of a transaction; default %(default)s"
     )
     parser.add_argument(
         "--rounds", type=common.positive, default=3, help="how often each is measured; default %(default)s"
     )
+    data.add_file_arguments(parser, "namespaces", "tags")
     records.add_arguments(parser)
     args = parser.parse_args(argv)
     records.prepare(args.out)
@@ -143,9 +158,11 @@ def main(argv: list[str] | None = None) -> None:
     name = records.name_of(NAME, args, parser)
     if args.small:
         args.items = min(args.items, 20_000)
-    vectors, _ = data.clustered(args.items, args.dim, args.seed)
-    record: dict[str, Any] = records.settings_of(args) | {"runs": []}
-    records.fill(record, name, args, lambda key, url: [one_server(url, args, vectors)])
+    source = loaded(args)
+    record: dict[str, Any] = records.settings_of(args) | {
+        "data": source.name, "items": len(source.vectors), "dim": source.dim, "metric": source.metric, "runs": [],
+    }  # fmt: skip
+    records.fill(record, name, args, lambda key, url: [one_server(url, args, source)])
     records.finish(record, name, args, show, pictures_writing.ingest)
 
 

@@ -53,7 +53,7 @@ def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
         right.annotate(f"{p['ratio']:.2f}", (p["rows"], p["ratio"]), xytext=(0, -13), textcoords="offset points", ha="center",
                        color=COLOURS["ours"], fontsize=8.5)  # fmt: skip
     picture.titled(
-        figure, f"A scope of {record['scope_rows']:,} rows while the store grows {rows[-1] // rows[0]:,} x", run["about"],
+        figure, f"A scope of {record['scope_rows']:,} rows while the store grows {picture.plain(round(rows[-1] / rows[0], 1))} x: {record['data']}", run["about"],
         f"dim {record['dim']}, {record['query_count']} queries, target {record['target']:g}",
     )  # fmt: skip
     picture.layout(figure)

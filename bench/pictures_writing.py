@@ -44,8 +44,8 @@ def _ingest(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     axis.grid(visible=False, axis="y")
     ratio = statistics.median(a / b for a, b in zip(run["upsert_items"], run["bare_copy"], strict=True))
     picture.titled(
-        figure, f"Bulk load of {record['items']:,} items with vectors: {ratio:.2f} of a bare COPY", run["about"],
-        f"dim {record['dim']}, batches of {record['batch']:,}",
+        figure, f"Bulk load of {record['items']:,} x {record['dim']}, {record.get('data', 'clustered')}: {ratio:.2f} of a bare COPY", run["about"],
+        f"batches of {record['batch']:,}",
     )  # fmt: skip
     picture.layout(figure)
     return picture.write(figure, folder, f"{record['name']}_{run['server']}")

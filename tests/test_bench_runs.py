@@ -151,7 +151,7 @@ def test_a_load_is_judged_only_by_what_is_promised_of_it(items: int, dim: int, v
         "client_mb": [1.0],
         "about": {"postgresql": "18.4", "pgvector": "0.8.5"},
     }
-    told = ingest.show({"items": items, "dim": dim, "batch": 10, "rounds": 1, "runs": [run]})
+    told = ingest.show({"data": "x", "items": items, "dim": dim, "batch": 10, "rounds": 1, "runs": [run]})
     assert f"items / s at dim 384: {verdict}" in told
 
 
