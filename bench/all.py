@@ -20,9 +20,9 @@ from . import command, common, records
 SCRIPTS: dict[str, set[str]] = {
     "filtered_search": {"servers", "seed", "data"},
     "ivfflat_lists": {"servers", "seed", "data"},
-    "growth": {"servers", "seed"},
-    "ingest": {"servers", "seed"},
-    "upsert": {"servers", "seed"},
+    "growth": {"servers", "seed", "data"},
+    "ingest": {"servers", "seed", "data"},
+    "upsert": {"servers", "seed", "data"},
     "embedded": {"seed"},
 }
 
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="data of your own for those that search: filtered_search takes it instead of generated vectors, ivfflat_lists beside them",
+        help="data of your own for all but embedded: ivfflat_lists takes it beside generated vectors, the others instead of them",
     )
     parser.add_argument(
         "--out",

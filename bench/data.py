@@ -148,14 +148,14 @@ def chosen(args: argparse.Namespace) -> Dataset:
     return found
 
 
-def of_file(args: argparse.Namespace, argument: str, rows: int, query_count: int = 0) -> Dataset:
-    """The data set of --data for a benchmark that asks by an argument of its own for so many vectors, the first there are.
+def of_file(args: argparse.Namespace, argument: str | None, rows: int, query_count: int = 0) -> Dataset:
+    """The data set of --data, of the first so many vectors. Without ``query_count`` nothing is asked of it, and no rows are held out.
 
-    Without ``query_count`` nothing is asked of it, and no rows are held out. That there are fewer vectors is said.
+    ``argument``: which one asks for so many, if any; that there are fewer is said.
     """
     given = dict.fromkeys(PARTS) | vars(args) | {"rows": rows, "query_count": query_count}
     found = chosen(argparse.Namespace(**given))
-    if len(found.vectors) < rows:
+    if argument and len(found.vectors) < rows:
         print(f"--{argument}: {len(found.vectors):,} and not {rows:,}, {found.name} has no more", file=sys.stderr)
     return found
 

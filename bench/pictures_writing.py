@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 from . import picture
 from .picture import BLACK, COLOURS, GREY
 from .promises import COPY_DIM, COPY_ITEMS, COPY_SHARE, UPSERT_RATIO
+from .upsert_rows import of_data
 
 HAND = "#888888"
 
@@ -98,7 +99,7 @@ def _upsert(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
         axis.set_xlim(0.85 * clients[0], 1.18 * clients[-1])
         axis.set_xlabel("clients (pgbench)")
     picture.titled(
-        figure, "Single upserts through the function, and by a statement written by hand", run["about"],
+        figure, f"Single upserts{of_data(record)} through the function, and by a statement written by hand", run["about"],
         f"{record['seconds']} s, {record['rounds']} rounds",
     )  # fmt: skip
     picture.layout(figure)

@@ -3,6 +3,7 @@
 The statement does what upsert_item does for content that nobody cut: the item, its chunk, the queue for each model in
 use; history is kept by the same triggers. It is spared what upsert_item checks and looks up: the namespace comes as an
 id, nothing is validated, no revision can be expected. New keys, and content that changes under hot ones.
+With --data each upsert brings a vector of it, by both ways.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import psycopg
 
 import kompanion_db
 
-from . import command, common, records
+from . import command, common, data, records, upsert_rows
 from .promises import UPSERT_CLIENTS, UPSERT_RATIO
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ CONTENT = (
     "' says that the kettle in the harbour office was descaled and the spare fuse is in the top drawer.'"
 )
 REST = """'{"topic": "t1", "importance": 3}', '{tag1}'"""
-FUNCTION = f"select * from kompanion.upsert_item('{NAMESPACE}', {{key}}, {CONTENT}, {REST});"
+FUNCTION = f"select * from kompanion.upsert_item('{NAMESPACE}', {{key}}, {{content}}, {REST});"
 BY_HAND = f"""
 with item as (
     insert into kompanion.memory_items as i (namespace_id, key, content, metadata, tags)
-    values ('{{namespace_id}}', {{key}}, {CONTENT}, {REST})
+    values ('{{namespace_id}}', {{key}}, {{content}}, {REST})
     on conflict on constraint memory_items_namespace_key_uq do update
         set content = excluded.content, metadata = excluded.metadata, tags = excluded.tags, thread_id = excluded.thread_id,
             user_id = excluded.user_id, actor = excluded.actor, expires_at = excluded.expires_at, deleted_at = null
@@ -90,10 +91,10 @@ class Pgbench:
         # In the environment, where no list of processes shows the password.
         self.environment = {names.get(k, f"PG{k.upper()}"): str(v) for k, v in given.items() if v not in (None, "")}
 
-    def script(self, name: str, statement: str) -> Path:
-        """A script file that counts n up and draws k."""
+    def script(self, name: str, statement: str, draw: str = "") -> Path:
+        """A script file that counts n up, draws k, and what else is to be drawn."""
         path = self.folder / f"{name.replace(' ', '_')}.sql"
-        path.write_text(f"\\set n :n + 1\n\\set k random(1, {self.args.hot_keys})\n{statement}\n")
+        path.write_text(f"\\set n :n + 1\n\\set k random(1, {self.args.hot_keys})\n{draw}\n{statement}\n")
         return path
 
     def per_second(self, script: Path, clients: int, seconds: int) -> float:
@@ -110,21 +111,35 @@ class Pgbench:
         return float(rates[0])
 
 
-def checked(conn: psycopg.Connection[Any]) -> dict[str, int]:
-    """What both ways left behind, after seeing that no revision and no chunk is missing."""
+def scripts_of(bench: Pgbench, rows: int, namespace_id: object) -> dict[tuple[str, str], Path]:
+    """The script of each case and way; of ``rows`` of one's own, unless there are none."""
+    return {
+        (case, way): bench.script(
+            f"{case} {way}",
+            text.replace("{key}", key).replace("{content}", CONTENT).replace("{namespace_id}", str(namespace_id)),
+            upsert_rows.DRAW[case].replace("{rows}", str(rows)) if rows else "",
+        )
+        for case, key in KEYS.items()
+        for way, text in (upsert_rows.WAYS if rows else WAYS).items()
+    }
+
+
+def checked(conn: psycopg.Connection[Any], vectors: bool) -> dict[str, int]:
+    """What both ways left behind, after seeing that no revision, no chunk and no vector, or place in the queue, is missing."""
     row = conn.execute(
         """select (select count(*) from kompanion.memory_items), (select sum(revision) from kompanion.memory_items),
                   (select count(*) from kompanion.memory_item_revisions), (select count(*) from kompanion.memory_chunks),
-                  (select count(*) from kompanion.embedding_queue)"""
+                  (select count(*) from kompanion.embedding_queue), (select count(*) from kompanion.embeddings)"""
     ).fetchone()
     assert row is not None
-    items, revisions, history, chunks, queued = (int(value or 0) for value in row)
+    items, revisions, history, chunks, queued, embedded = (int(value or 0) for value in row)
     assert revisions == items + history, (revisions, items, history)
-    assert items == chunks == queued, (items, chunks, queued)
+    assert items == chunks, (items, chunks)
+    assert (queued, embedded) == ((0, items) if vectors else (items, 0)), (items, queued, embedded)
     return {"items": items, "revisions": revisions}
 
 
-def one_server(key: str, url: str, args: argparse.Namespace) -> dict[str, Any]:
+def one_server(key: str, url: str, args: argparse.Namespace, source: data.Dataset | None) -> dict[str, Any]:
     """Upserts a second by case, clients and way, each round in the other order."""
     rates: dict[str, dict[int, dict[str, list[float]]]] = {
         case: {clients: {way: [] for way in WAYS} for clients in args.clients} for case in KEYS
@@ -132,17 +147,18 @@ def one_server(key: str, url: str, args: argparse.Namespace) -> dict[str, Any]:
     with common.database(url, NAME) as target, tempfile.TemporaryDirectory(prefix="kompanion_bench_") as folder:
         kompanion_db.migrate(target)
         with kompanion_db.connect(target) as store, psycopg.connect(target, autocommit=True) as conn:
-            store.register_model("bench", 384)
             namespace_id = store.ensure_namespace(NAMESPACE)
-            store.upsert_items(
-                {"namespace": NAMESPACE, "key": f"hot-{n}", "content": "x"} for n in range(1, args.hot_keys + 1)
-            )
+            if source:
+                store.register_model("bench", source.dim, metric=source.metric)
+                upsert_rows.fill(target, store, source, NAMESPACE, args.hot_keys)
+            else:
+                store.register_model("bench", 384)
+                store.upsert_items(
+                    {"namespace": NAMESPACE, "key": f"hot-{n}", "content": "x"} for n in range(1, args.hot_keys + 1)
+                )
             about = common.machine(conn)
             bench = Pgbench(pgbench_of(key, args.pgbench), target, args, Path(folder))
-            scripts = {
-                (case, way): bench.script(f"{case} {way}", text.replace("{key}", expression).replace("{namespace_id}", str(namespace_id)))
-                for case, expression in KEYS.items() for way, text in WAYS.items()
-            }  # fmt: skip
+            scripts = scripts_of(bench, len(source.vectors) if source else 0, namespace_id)
             for script in scripts.values():
                 bench.per_second(script, 1, 1)  # warm
             plan = [(n, clients, case) for n in range(args.rounds) for clients in args.clients for case in KEYS]
@@ -152,7 +168,7 @@ def one_server(key: str, url: str, args: argparse.Namespace) -> dict[str, Any]:
                     for way in list(WAYS)[:: 1 if n % 2 == 0 else -1]:
                         rates[case][clients][way].append(bench.per_second(scripts[case, way], clients, args.seconds))
                         bar.update()
-            return {"about": about, "points": points(rates)} | checked(conn)
+            return {"about": about, "points": points(rates)} | checked(conn, source is not None)
 
 
 def points(rates: dict[str, dict[int, dict[str, list[float]]]]) -> list[dict[str, Any]]:
@@ -177,7 +193,7 @@ def show(record: dict[str, Any]) -> str:
         ]  # fmt: skip
         headers = ("", "clients", "upsert_item / s", "by hand / s", "ratio", f">= {UPSERT_RATIO}")
         parts.append(
-            f"\n{common.versions(run['about'])}: single upserts, {record['seconds']} s each, median of {record['rounds']} rounds; "
+            f"\n{common.versions(run['about'])}: single upserts{upsert_rows.of_data(record)}, {record['seconds']} s each, median of {record['rounds']} rounds; "
             f"{record['hot_keys']} hot keys\n{common.table(headers, lines)}\n"
             f"{run['items']:,} items at {run['revisions']:,} revisions, none missing"
         )
@@ -198,6 +214,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--hot-keys", type=common.positive, default=1000, help="how many keys are hot; default %(default)s"
     )
+    data.add_file_arguments(parser, "namespaces", "tags")
     parser.add_argument("--pgbench", help="path of pgbench; default: the embedded server's, or what PATH finds")
     records.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -211,9 +228,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.small:
         args.clients = list(UPSERT_CLIENTS) if args.clients == list(CLIENTS) else args.clients
         args.seconds, args.rounds = min(args.seconds, 2), min(args.rounds, 3)
-    record: dict[str, Any] = records.settings_of(args) | {"runs": []}
+    data.check_arguments(args)
+    source = data.of_file(args, None, upsert_rows.ROWS) if args.data else None
+    told = (
+        {"data": source.name, "rows": len(source.vectors), "dim": source.dim, "metric": source.metric} if source else {}
+    )
+    record: dict[str, Any] = records.settings_of(args) | told | {"runs": []}
     record.pop("pgbench")
-    records.fill(record, name, args, lambda key, url: [one_server(key, url, args)])
+    records.fill(record, name, args, lambda key, url: [one_server(key, url, args, source)])
     records.finish(record, name, args, show, pictures_writing.upsert)
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import servers
 
-from bench import command, data, growth, ingest
+import kompanion_db
+from bench import all as bench_all
+from bench import command, data, growth, ingest, upsert, upsert_rows
 
 RNG = np.random.default_rng(5)
 VECTORS = RNG.standard_normal((1700, 8)).astype(np.float32)
@@ -142,7 +146,61 @@ def test_a_store_that_grows_by_ones_own_vectors_is_asked_the_queries_of_their_fi
     assert said == "--max-rows: 1,680 and not 1,000,000, mine.npy has no more\n"
 
 
-@pytest.mark.parametrize("main", [growth.main, ingest.main])
+def test_an_upsert_of_a_row_leaves_the_same_by_the_function_and_by_hand(one_db: servers.Database) -> None:
+    source = data.Dataset(
+        "x", VECTORS[:3], VECTORS[:0], "l2", namespaces=["a", "a:b", "a"], tags=[["t", "s", "t"], [], ["u"]]
+    )
+    left = []
+    with kompanion_db.connect(one_db.url) as store, one_db.connect() as conn:
+        store.register_model("bench", 8, metric="l2")
+        upsert_rows.fill(one_db.url, store, source, "none", 4)
+        for way in upsert_rows.WAYS.values():
+            for content in ("'first'", "'second'"):
+                for row, key in ((1, "'new'"), (2, "'new'"), (1, "'hot-4'")):  # of row 1: after row 3 it begins again
+                    conn.execute(way.replace("{key}", key).replace("{content}", content).replace(":r", str(row)))
+            left.append(conn.execute(
+                """select n.path, i.key, i.content, i.metadata, i.tags, i.revision, i.content_revision, c.content, c.ordinal,
+                          c.start_offset, c.end_offset, c.content_revision, e.tags, e.vector::text, e.deleted_at, q.chunk_id
+                   from kompanion.memory_items i join kompanion.namespaces n using (namespace_id)
+                   join kompanion.memory_chunks c using (namespace_id, item_id)
+                   left join kompanion.embeddings e using (namespace_id, chunk_id)
+                   left join kompanion.embedding_queue q using (namespace_id, chunk_id)
+                   where i.key in ('new', 'hot-4') order by 1, 2"""
+            ).fetchall())  # fmt: skip
+            conn.execute("delete from kompanion.memory_items where key = 'new'")
+            conn.execute("delete from kompanion.memory_items where key = 'hot-4'")
+            store.upsert_items(
+                [kompanion_db.NewItem("a", "x", "hot-4", tags=["s", "t"], vectors=VECTORS[:1])], model="bench"
+            )
+    assert left[0] == left[1]
+    assert [row[:3] for row in left[0]] == [("a", "hot-4", "second"), ("a", "new", "second"), ("a:b", "new", "second")]
+    assert [row[4] for row in left[0]] == [["s", "t"], ["s", "t"], []]
+    assert all(row[13] is not None and row[15] is None for row in left[0])
+
+
+def test_upserts_of_ones_own_vectors_are_told_as_such(
+    file: Path, measured: Callable[..., tuple[dict[str, Any], str, str]]
+) -> None:
+    line = ["--seconds", 1, "--rounds", 1, "--clients", 2, "--hot-keys", 1800]
+    name = "upsert_mine_url_clients2_seconds1_rounds1_hotkeys1800"
+    record, table, said = measured(upsert.main, name, "--data", file, *line)
+    assert [record[name] for name in ("data", "rows", "dim", "metric")] == ["mine.npy", 1700, 8, "cosine"]
+    assert "single upserts with vectors of mine.npy, 1 s each" in table
+    assert said == ""
+
+
+def test_all_hands_data_to_those_that_take_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taking = []
+    for name in bench_all.SCRIPTS:
+        given = SimpleNamespace(main=lambda line, name=name: taking.append(name) if "--data" in line else None)
+        monkeypatch.setitem(sys.modules, f"bench.{name}", given)
+    bench_all.main(["--data", "v.npy", "--out", str(tmp_path)])
+    assert taking == [name for name in bench_all.SCRIPTS if name != "embedded"]
+
+
+@pytest.mark.parametrize("main", [growth.main, ingest.main, upsert.main])
 def test_what_is_told_about_data_needs_data_and_a_file_that_is_none_is_refused(
     main: Callable[[list[str]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
