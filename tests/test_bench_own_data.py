@@ -147,6 +147,7 @@ def test_a_store_that_grows_by_ones_own_vectors_is_asked_the_queries_of_their_fi
 
 
 def test_an_upsert_of_a_row_leaves_the_same_by_the_function_and_by_hand(one_db: servers.Database) -> None:
+    pytest.importorskip("tqdm")
     source = data.Dataset(
         "x", VECTORS[:3], VECTORS[:0], "l2", namespaces=["a", "a:b", "a"], tags=[["t", "s", "t"], [], ["u"]]
     )
@@ -202,10 +203,10 @@ def test_all_hands_data_to_those_that_take_it(
 
 @pytest.mark.parametrize("main", [growth.main, ingest.main, upsert.main])
 def test_what_is_told_about_data_needs_data_and_a_file_that_is_none_is_refused(
-    main: Callable[[list[str]], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    main: Callable[[list[str]], None], tmp_path: Path
 ) -> None:
-    pytest.importorskip("matplotlib")
-    monkeypatch.setattr(command, "PACKAGES", ())
+    for package in command.PACKAGES:
+        pytest.importorskip(package)
     (tmp_path / "v.npy").write_text("0.1 0.2")
     for line, message in (
         (["--metric", "l2"], "--metric: is about --data, which is not given"),
