@@ -132,6 +132,7 @@ declare
     v_thread_id    uuid;
     v_user_id      uuid;
     v_model        record;
+    v_model_id     integer;
     v_texts        text[] := chunks;
     v_starts       integer[] := chunk_starts;
     v_ends         integer[] := chunk_ends;
@@ -155,39 +156,37 @@ begin
         select * into v_model from _model(model);
         perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric)
         from unnest(vectors) with ordinality v (vector, n) where v.vector is not null;
+        v_model_id := v_model.model_id;
+        if array_lower(vectors, 1) <> 1 or array_ndims(vectors) <> 1 then
+            vectors := array(select unnest(vectors));
+        end if;
     end if;
     v_thread_id := case when thread is not null then _thread_id(v_namespace_id, thread) end;
     v_user_id := case when user_key is not null then _user_id(v_namespace_id, user_key) end;
     for round in 1 .. 10 loop
-        if v_fresh and v_whole then  -- item, its one chunk, and the chunk queued for the models in use
+        if v_fresh then  -- item, chunks, vectors, and what has none queued for the models in use
             with item as (
                 insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, created_at, expires_at)
                 values (v_namespace_id, v_item_id, v_key, upsert_item.content, coalesce(upsert_item.metadata, '{}'), v_tags, v_thread_id,
                         v_user_id, upsert_item.actor, coalesce(upsert_item.created_at, clock_timestamp()), v_expires_at)
                 on conflict on constraint memory_items_namespace_key_uq do nothing
-                returning i.item_id, i.revision
+                returning i.item_id, i.revision, i.thread_id, i.tags, i.expires_at
             ), chunk as (
                 insert into memory_chunks as k (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
-                select v_namespace_id, i.item_id, 0, upsert_item.content, 0, length(upsert_item.content), 1
-                from item i where _is_visible(upsert_item.content)
-                returning k.chunk_id
+                select v_namespace_id, i.item_id, t.n - 1, t.content, t.s, t.e, 1
+                from item i cross join unnest(v_texts, v_starts, v_ends) with ordinality t (content, s, e, n)
+                where not v_whole or _is_visible(upsert_item.content)
+                returning k.chunk_id, k.ordinal
+            ), vector as (
+                insert into embeddings (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, vector)
+                select v_namespace_id, k.chunk_id, v_model_id, i.item_id, i.thread_id, i.tags, i.expires_at, vectors[k.ordinal + 1]
+                from item i cross join chunk k where vectors[k.ordinal + 1] is not null
             ), queued as (
                 insert into embedding_queue (namespace_id, chunk_id, model_id)
-                select v_namespace_id, k.chunk_id, m.model_id from chunk k cross join embedding_models m where m.retired_at is null
+                select v_namespace_id, k.chunk_id, m.model_id from chunk k cross join embedding_models m
+                where m.retired_at is null and (m.model_id is distinct from v_model_id or vectors[k.ordinal + 1] is null)
             )
             select i.item_id, i.revision, 'inserted' into item_id, revision, status from item i;
-        elsif v_fresh then
-            insert into memory_items as i (namespace_id, item_id, key, content, metadata, tags, thread_id, user_id, actor, created_at, expires_at)
-            values (v_namespace_id, v_item_id, v_key, upsert_item.content, coalesce(upsert_item.metadata, '{}'), v_tags, v_thread_id,
-                    v_user_id, upsert_item.actor, coalesce(upsert_item.created_at, clock_timestamp()), v_expires_at)
-            on conflict on constraint memory_items_namespace_key_uq do nothing
-            returning i.item_id, i.revision, 'inserted' into item_id, revision, status;
-            if found then
-                insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
-                select v_namespace_id, upsert_item.item_id, t.n - 1, t.content, t.s, t.e, 1
-                from unnest(v_texts, v_starts, v_ends) with ordinality as t (content, s, e, n);
-                v_rechunk := true;
-            end if;
         end if;
         exit when status is not null;
 
@@ -228,8 +227,9 @@ begin
             hint    = 'Use another key, or ask who made the policies and triggers of memory_items.';
     end if;
 
-    if vectors is not null then
-        perform _put_item_vectors(v_namespace_id, item_id, vectors, v_model.model_id);
+    -- Of an item just inserted they are stored; when their number is wrong, this says so.
+    if status <> 'inserted' and vectors is not null or cardinality(vectors) <> coalesce(cardinality(v_texts), 0) then
+        perform _put_item_vectors(v_namespace_id, item_id, vectors, v_model_id);
     end if;
     if v_rechunk then
         perform _enqueue_item(v_namespace_id, item_id);
