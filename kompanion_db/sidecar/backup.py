@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import socket
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,47 +29,78 @@ _PAGES = 4096
 def copy_store(conn: apsw.Connection, source: Place, target: Place) -> dict[str, int]:
     """Copy a store; the lock of its folder is held, so no file that the copied state lists is removed meanwhile.
 
-    Each file is compared with its checksum: what is damaged is no backup.
+    Each file is compared with its checksum: what is damaged is no backup. All of it is made in a folder of its own,
+    which becomes that of the vectors; the database in it then gets its own name.
     """
-    partial = target.path.with_name(target.path.name + TEMPORARY)
-    folder = target.folder.with_name(target.folder.name + TEMPORARY)
-    _refuse(target, partial)
-    _clear(partial, folder)
+    name = _draft_name(source)
+    draft = target.path.with_name(f"{target.path.name}.{name}")
+    if not is_folder(target.path.parent):
+        raise BadArgument(f"path: there is no folder {target.path.parent}", hint="Make the folder first.")
+    _clear(draft, target, name)
+    _refuse(target)
     try:
-        with named_errors(partial):
-            _make_as(source.path, partial)
-            files = _copy_database(conn, partial, source.folder)
+        with named_errors(draft):
+            draft.mkdir()
+            shutil.copymode(source.folder, draft)
+            _make_as(source.path, draft / name)
+            files = _copy_database(conn, draft / name, source.folder)
             reached("backup.database")
-            folder.mkdir()
-            shutil.copymode(source.folder, folder)
-        linked = size = 0
-        for name, crc in files:
-            linked += _copy(source.folder / name, folder / name, crc)
-            size += (folder / name).stat().st_size
+        linked = 0
+        size = (draft / name).stat().st_size
+        for file, crc in files:
+            linked += _copy(source.folder / file, draft / file, crc)
+            size += (draft / file).stat().st_size
             reached("backup.file")
         with named_errors(target.path):
-            sync_folder(folder)
-            size += partial.stat().st_size
-            os.rename(folder, target.folder)
-            reached("backup.folder")
-            os.rename(partial, target.path)
+            sync_folder(draft)
+            _name(draft, target, name)
             sync_folder(target.path.parent)
             reached("backup.named")
     except BaseException:
-        _clear(partial, folder)
+        _clear(draft, target, name)
         raise
     return {"files": len(files), "linked": linked, "bytes": size}
 
 
-def _refuse(target: Place, partial: Path) -> None:
-    """Nothing is written over, but for what a copy to the same name has left when it was broken off."""
-    if not is_folder(target.path.parent):
-        raise BadArgument(f"path: there is no folder {target.path.parent}", hint="Make the folder first.")
-    if exists(partial) and not exists(target.path):
-        shutil.rmtree(target.folder, ignore_errors=True)
+def _draft_name(source: Place) -> str:
+    """The name of what copies of this store are made in, and of the database in it.
+
+    There is one copy of a store at a time, so what has this name was left by one that was broken off. What a copy of
+    another store to the same target is made in has another.
+    """
+    with named_errors(source.path):
+        found = source.path.stat()
+    of = f"{socket.gethostname()} {source.path} {found.st_dev} {found.st_ino}"
+    return f"backup-{hashlib.blake2b(os.fsencode(of), digest_size=8).hexdigest()}{TEMPORARY}"
+
+
+def _refuse(target: Place) -> None:
+    """Nothing is written over. Raises BadArgument where something is."""
     for path in (target.path, target.folder):
-        if exists(path):
+        if os.path.lexists(path) or exists(path):
             raise BadArgument(f"path: {path} is there already", hint="Name a file that is not there yet.")
+
+
+def _name(draft: Path, target: Place, name: str) -> None:
+    """Give a copy that is complete its names. Raises BadArgument where they were taken since it was begun."""
+    _refuse(target)
+    try:
+        os.rename(draft, target.folder)
+    except OSError:
+        _refuse(target)
+        raise
+    reached("backup.folder")
+    database = target.folder / name
+    try:
+        os.link(database, target.path)  # which writes over nothing, as a rename does
+    except FileExistsError:
+        os.rename(target.folder, draft)
+        _refuse(target)
+        raise
+    except OSError:  # a file system without links
+        os.rename(database, target.path)
+    else:
+        database.unlink()
 
 
 def _make_as(source: Path, target: Path) -> None:
@@ -118,9 +151,9 @@ def _copy(source: Path, target: Path, crc: int) -> bool:
     return linked
 
 
-def _clear(partial: Path, folder: Path) -> None:
-    """Remove what a copy that was broken off has left."""
+def _clear(draft: Path, target: Place, name: str) -> None:
+    """Remove what a copy of this store to the same target has left when it was broken off, and nothing else."""
     with suppress(OSError):
-        for path in (partial, partial.with_name(partial.name + "-journal")):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(target.path) and (target.folder / name).is_file():
+            os.rename(target.folder, draft)
+    shutil.rmtree(draft, ignore_errors=True)
