@@ -94,10 +94,13 @@ class VectorReader:
 
     def _look(self) -> _View:
         conn = self._session.conn
-        changes = one(conn, "pragma data_version"), conn.total_changes()
+        key: tuple[int, ...] = one(conn, "pragma data_version"), conn.total_changes()
         writing = conn.txn_state("main") == apsw.SQLITE_TXN_WRITE
-        # What a transaction that writes sees is nobody else's, and not its own any more once it is rolled back.
-        key = (*changes, self._session.now) if writing else changes
+        if writing:
+            # What a transaction that writes sees is nobody else's, and not its own any more once that is rolled back:
+            # as a part of it, which the session counts, or by a program in SQL, which changes the generation.
+            generation = one(conn, "select generation from vec_state")
+            key = (*key, self._session.now, self._session.undone, generation)
         if key != self._key:
             self._view = self._refreshed(conn, writing)
             self._key = key

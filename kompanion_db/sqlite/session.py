@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A connection of a store. ``now`` is the time of its transaction, the same for all that is asked in it."""
+    """A connection of a store. ``now`` is the time of its transaction, the same for all that is asked in it.
+
+    ``undone`` counts the transactions and parts of them that were, which SQLite's own counts of changes do not show.
+    """
 
     def __init__(self, database: Database, conn: apsw.Connection) -> None:
         self.database = database
@@ -37,6 +40,7 @@ class Session:
         self.now = values.clock()
         self.progress: Progress | None = None
         self.given_up = False
+        self.undone = 0
         self.vectors: VectorReader = database.folder.reader(self)
 
     def give_up(self) -> None:
@@ -156,6 +160,7 @@ class Session:
         check_whole(self.given_up, not self.given_up and not self.conn.in_transaction)
 
     def _undo(self, sql: str) -> None:
+        self.undone += 1
         # Some errors of SQLite undo the whole transaction; so does giving it up. In a fork it is the parent's.
         if self.database.ours and not self.given_up and self.conn.in_transaction:
             self.conn.execute(sql)
