@@ -185,3 +185,43 @@ async def test_a_fork_of_an_asyncio_program_gets_a_clear_error_and_does_no_harm(
             await store.upsert_item("acme", "k", "b")
             await alone(store)
         assert (await store.upsert_item("acme", "k", "c")).revision == 3
+
+
+BUILDING = """
+import multiprocessing, sys, threading
+import numpy as np
+from kompanion_db import connect
+
+vectors = np.random.default_rng(1).standard_normal((5000, 16), dtype=np.float32)
+items = [{"namespace": "acme", "key": str(n), "content": "text", "vectors": [v]} for n, v in enumerate(vectors)]
+
+def build(folder, name):
+    with connect(f"sqlite:///{folder}/{name}.db") as store:
+        store.register_model("m", 16)
+        store.upsert_items(items)
+        store.ensure_index("m", kind="ivfpq")
+        assert store.search("acme", vectors[7], 1)[0].key == "7"
+        print(name, store.list_models()[0].index_kind, flush=True)
+
+def in_a_thread(folder, name):
+    thread = threading.Thread(target=build, args=(folder, name))
+    thread.start()
+    thread.join()
+
+build(sys.argv[1], "parent")
+for work in (build, in_a_thread):
+    child = multiprocessing.get_context("fork").Process(target=work, args=(sys.argv[1], work.__name__))
+    child.start()
+    child.join(120)
+    if child.exitcode is None:
+        child.kill()
+        print("hangs")
+"""
+
+
+def test_a_child_builds_an_index_though_its_parent_has_built_one(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BUILDING, str(tmp_path)], capture_output=True, text=True, check=False, timeout=300
+    )
+    told = "parent ivfpq\nbuild ivfpq\nin_a_thread ivfpq\n"
+    assert (done.returncode, done.stdout) == (0, told), done.stderr
