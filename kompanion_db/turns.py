@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from .errors import KompanionError
 from .requests import Row
 
 PATIENCE = 1.0
@@ -64,8 +65,14 @@ class Merging(_Turn):
         self.future: Future[list[Row]] = Future()
 
     def start(self, merge: Callable[[], list[Row]]) -> None:
-        """Make the merge, once the one before it is staged."""
-        threading.Thread(target=self._run, args=(merge,), name="kompanion-merge").start()
+        """Make the merge, once the one before it is staged. ``future`` has what it raises, or that no thread starts."""
+        try:
+            threading.Thread(target=self._run, args=(merge,), name="kompanion-merge").start()
+        except RuntimeError as exc:
+            self.staged.set()
+            error = KompanionError(f"no thread for a batch: {exc}", hint="Raise the limit of processes and threads.")
+            error.__cause__ = exc
+            self.future.set_exception(error)
 
     def _run(self, merge: Callable[[], list[Row]]) -> None:
         if self._before_staged is not None:

@@ -140,10 +140,17 @@ class Maintenance:
         with self._lock:
             if self._thread is not None or self._ending.is_set():
                 return
-            self._thread = threading.Thread(target=self._run, name="kompanion_db files", daemon=True)
+            thread = threading.Thread(target=self._run, name="kompanion_db files", daemon=True)
             # A daemon cut off inside FAISS could abort the interpreter as it ends.
             atexit.register(self._at_exit)
-            self._thread.start()
+            try:
+                thread.start()
+            except RuntimeError as exc:  # what was committed stands, and the next commit may find room for a thread
+                atexit.unregister(self._at_exit)
+                self._woken.clear()
+                _log.warning("the vector files of %s: %s", self._place.path, exc)
+                return
+            self._thread = thread
 
     def _run(self) -> None:
         try:
