@@ -1,4 +1,4 @@
-"""The end of a transaction on a server, where psycopg would keep silent about it."""
+"""Transactions on a server, where psycopg would keep silent about their end, or wait for ever."""
 
 from __future__ import annotations
 
@@ -10,11 +10,24 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from .blocks import check_whole
+from .errors import BadArgument
 
 
 def check_transaction(conn: psycopg.BaseConnection[Any]) -> None:
     """As ``check_whole``. Where a call failed the server answers COMMIT with ROLLBACK, which psycopg lets pass."""
     check_whole(conn.closed, conn.info.transaction_status == TransactionStatus.INERROR)
+
+
+def refuse_listener(conn: psycopg.BaseConnection[Any]) -> None:
+    """Whoever hears the notices of a statement may not use its connection: it would wait for the statement's end.
+
+    Raises BadArgument. Nobody else comes here before that end.
+    """
+    if conn.info.transaction_status == TransactionStatus.ACTIVE:
+        raise BadArgument(
+            "progress: cannot use the store in the transaction of the call that it is told of",
+            hint="Use it after the call, or another store.",
+        )
 
 
 def hang_up(conn: psycopg.BaseConnection[Any]) -> None:

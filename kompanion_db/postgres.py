@@ -25,7 +25,7 @@ from .migrate import require_installed
 from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
-from .pg_transactions import check_transaction, hang_up
+from .pg_transactions import check_transaction, hang_up, refuse_listener
 from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
@@ -142,6 +142,7 @@ class PostgresStore(Store):
         with self._blocks.turn() as block:
             if block is not None:
                 check_transaction(block.conn)
+                refuse_listener(block.conn)
                 yield block.conn
             else:
                 with self._lent() as conn:

@@ -60,3 +60,52 @@ def test_an_exception_in_progress_is_logged_and_the_call_goes_on(
         assert [step.reason for step in store.ensure_index(kind="ivfflat", progress=progress)][:1] == ["asked for"]
     assert told[0].endswith("vectors are searched exactly faster than by any index")
     assert [record.exc_info[0] for record in caplog.records if record.exc_info][:1] == [ZeroDivisionError]
+
+
+def test_a_progress_that_uses_the_store_in_the_transaction_of_its_call_gets_an_answer_or_is_told_why_not(
+    one_home: engines.Home,
+) -> None:
+    got: list[Any] = []
+
+    def progress(_: str) -> None:
+        for call in (lambda: store.list_items("acme"), inside):
+            try:
+                got.append([item.key for item in call()])
+            except errors.BadArgument as exc:
+                got.append(str(exc))
+
+    def inside() -> list[Any]:
+        with store.transaction():
+            return store.list_items("acme")
+
+    with connect(one_home.url, embedder=HashEmbedder(DIM)) as store:
+        store.upsert_item("acme", "k", "text")
+        assert store.tune_index(apply=False, progress=progress) == []
+        assert got == [["k"], ["k"]]
+        with store.transaction():
+            store.upsert_item("acme", "l", "text")
+            assert store.tune_index(apply=False, progress=progress) == []
+            assert len(store.list_items("acme")) == 2
+        assert len(store.list_items("acme")) == 2
+    if one_home.key == "sqlite":
+        assert sorted(got[2]) == sorted(got[3]) == ["k", "l"]
+    else:
+        assert ["progress: cannot use the store" in said for said in got[2:]] == [True, True]
+
+
+async def test_a_task_that_progress_starts_in_a_transaction_gets_its_turn(one_home: engines.Home) -> None:
+    tasks: list[asyncio.Task[Any]] = []
+    async with await connect_async(one_home.url, embedder=HashEmbedder(DIM)) as store:
+        await store.upsert_item("acme", "k", "text")
+        loop = asyncio.get_running_loop()
+
+        def progress(_: str) -> None:
+            loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(listing())))
+
+        async def listing() -> list[str | None]:
+            return [item.key for item in await store.list_items("acme")]
+
+        async with store.transaction():
+            assert await store.tune_index(apply=False, progress=progress) == []
+            await asyncio.sleep(0)
+            assert await asyncio.wait_for(asyncio.gather(*tasks), 60) == [["k"]]
