@@ -1,13 +1,16 @@
 """After a fork: a child has copies of its parent's connections, and the server would hear what it says on them.
 
-A copy in a child leads nowhere, so that neither the end of a block, nor an exit, nor a farewell of libpq is heard.
+A copy in a child leads nowhere, so that neither the end of a block, nor an exit, nor a farewell of libpq is heard. It
+also has copies of locks whose holders it has not.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -16,6 +19,25 @@ import psycopg
 from .errors import ConnectionFailed
 
 _connections: WeakSet[psycopg.BaseConnection[Any]] = WeakSet()
+_locks: WeakSet[ProcessLock] = WeakSet()
+
+
+class ProcessLock:
+    """A lock of the threads of one process. A forked child gets it free: who held it at the fork is not there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        _locks.add(self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it, and wait for it before."""
+        with self._lock:
+            yield
+
+    def renew(self) -> None:
+        """Take another in its place, which nobody holds."""
+        self._lock = threading.Lock()
 
 
 def cut_off_by_fork(conn: psycopg.BaseConnection[Any]) -> None:
@@ -30,6 +52,8 @@ def check_process(opener: int) -> None:
 
 
 def _after_fork() -> None:
+    for lock in _locks:
+        lock.renew()
     nowhere, other = socket.socketpair()
     other.close()
     for conn in _connections:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from yoyo.migrations import default_migration_table
 
 from . import arguments as check
 from .errors import BadArgument, KompanionError, NotInstalled, PermissionDenied
+from .forking import ProcessLock
 from .pg_errors import translated
 from .sqlite.errors import translated as sqlite_translated
 from .sqlite.files import is_sqlite, place_of
@@ -38,7 +38,7 @@ logger = logging.getLogger("kompanion_db.migrate")
 _APPLIED_SQL = "select migration_id, applied_at_utc from kompanion._yoyo_migration"
 
 # yoyo keeps the migrations it has read in one registry per process; two threads must not mix theirs.
-_registry_lock = threading.Lock()
+_registry_lock = ProcessLock()
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _history_rights() -> Iterator[None]:
 
 def _load(folder: Path, ids: list[str]) -> list[Any]:
     """The yoyo migrations of these ids, in this order, read and split."""
-    with _registry_lock:
+    with _registry_lock.held():
         by_id = {m.id: m for m in read_migrations(str(folder))}
         migrations = [by_id[name] for name in ids]
         for migration in migrations:

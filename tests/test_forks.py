@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import engines
+import numpy as np
 import pytest
 import servers
 
 import kompanion_db
 from kompanion_db import AsyncStore, connect, connect_async
 from kompanion_db.errors import ConnectionFailed
+from kompanion_db.migrate import status
+from kompanion_db.sidecar.part import Part
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
@@ -32,6 +38,7 @@ def in_fork(work: Callable[[], Any]) -> str:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
+        signal.alarm(120)  # one that hangs says nothing
         try:
             said = repr(work())
         except kompanion_db.errors.KompanionError as exc:
@@ -90,6 +97,55 @@ def test_a_child_opens_no_file_that_was_open_at_the_fork_and_any_other(tmp_path:
         assert in_fork(functools.partial(write, "other.db")) == "1"
         assert store.upsert_item("acme", "k", "b").revision == 2
     assert in_fork(functools.partial(write, "open.db")) == "3"
+
+
+def _while_it_works(holds: Callable[[Callable[[], None]], object], then: Callable[[], Any]) -> str:
+    """What a child gets from a call when a thread of its parent is in the middle of another at the fork."""
+    begun, go = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        begun.set()
+        go.wait(120)
+
+    thread = threading.Thread(target=holds, args=(pause,))
+    thread.start()
+    assert begun.wait(60)
+    try:
+        return in_fork(then)
+    finally:
+        go.set()
+        thread.join()
+
+
+def test_a_child_migrates_though_a_thread_of_its_parent_was_at_it_at_the_fork(
+    one_empty_home: engines.Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("kompanion_db.migrate")  # the package has a function of this name
+
+    def migrating(pause: Callable[[], None]) -> None:
+        read = module.read_migrations
+
+        def slow(folder: str) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                pause()
+            return read(folder)
+
+        monkeypatch.setattr(module, "read_migrations", slow)
+        kompanion_db.migrate(f"sqlite:///{tmp_path / 'parent.db'}")
+
+    done = [step.id for step in status(one_empty_home.url)]
+    assert _while_it_works(migrating, lambda: kompanion_db.migrate(one_empty_home.url)) == repr(done)
+
+
+def test_a_child_opens_an_index_though_a_thread_of_its_parent_was_at_it_at_the_fork() -> None:
+    def part(before: Callable[[], None]) -> Part:
+        def open_ann() -> None:
+            before()
+
+        rows = np.zeros((1, 3), dtype=np.float32)
+        return Part(np.zeros(1, dtype=np.int64), rows, rows[:, 0], open_ann=open_ann)
+
+    assert _while_it_works(lambda pause: part(pause).ann, lambda: part(lambda: None).ann) == "None"
 
 
 def _fork_that_leaves(store: kompanion_db.Store) -> None:

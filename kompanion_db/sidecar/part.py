@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..forking import ProcessLock
+
 if TYPE_CHECKING:
     from .ann import AnnFile
 
-_opening = threading.Lock()
+_opening = ProcessLock()
 
 
 class Part:
@@ -40,7 +41,7 @@ class Part:
     def ann(self) -> AnnFile | None:
         """The index over the rows of this part."""
         if self._open_ann is not None:
-            with _opening:
+            with _opening.held():
                 if self._open_ann is not None:
                     self._ann = self._open_ann()
                     self._open_ann = None
