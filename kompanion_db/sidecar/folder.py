@@ -6,18 +6,22 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING
+
+import apsw
 
 from ..errors import ConnectionFailed, DamagedStore, KompanionError
 from . import manifest
 from .durable import named_errors
-from .maintenance import Maintenance
+from .maintenance import Changed, Maintenance, nobody
 from .manifest import SegmentEntry
 from .part import Part
 from .reader import VectorReader
 from .segment import damaged, mapped, read_layout
 from .tail import SharedTail
+from .transactions import one, reading
 
 if TYPE_CHECKING:
     from ..sqlite.files import Place
@@ -30,13 +34,13 @@ _log = logging.getLogger("kompanion_db")
 class VectorFolder:
     """The vector files of a store, for any number of threads of one process: each is mapped once."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, changed: Changed = nobody) -> None:
         self.place = place
         self.tail = SharedTail()
         self._lock = threading.Lock()
         self._parts: dict[str, Part] = {}
         self._generation = -1
-        self._maintenance = Maintenance(place)
+        self._maintenance = Maintenance(place, changed)
         # A store that is dropped without close() is closed with what it leaves; its thread knows nothing of the store.
         weakref.finalize(self, self._maintenance.end).atexit = False
         self._pid = os.getpid()
@@ -70,19 +74,30 @@ class VectorFolder:
 
     def part(self, entry: SegmentEntry) -> Part:
         """The vectors of a listed segment, mapped. Raises DamagedStore, ConnectionFailed."""
-        key = f"{entry.file} {entry.ann.file if entry.ann else ''}"
+        key = _key(entry)
         with self._lock:
             part = self._parts.get(key)
             if part is None:
                 part = self._parts[key] = self._map(entry)
             return part
 
-    def only(self, generation: int, parts: set[int]) -> None:
-        """Keep only these parts (by ``id``) of those mapped, unless a later state of the database was seen already."""
+    @property
+    def generation(self) -> int:
+        """Of the latest state of the database that was seen."""
+        return self._generation
+
+    def only(self, generation: int, entries: Iterable[SegmentEntry]) -> None:
+        """Keep only these of the files that are mapped, unless a later state of the database was seen already."""
+        listed = {_key(entry) for entry in entries}
         with self._lock:
             if generation >= self._generation:
                 self._generation = generation
-                self._parts = {key: part for key, part in self._parts.items() if id(part) in parts}
+                self._parts = {key: part for key, part in self._parts.items() if key in listed}
+
+    def look(self, conn: apsw.Connection) -> None:
+        """See by a connection outside of any transaction which files count now, and keep only those."""
+        with reading(conn):
+            self.only(one(conn, "select generation from vec_state"), manifest.segments(conn))
 
     def wrote(self) -> None:
         """Something was committed: fold when it is worth it, in the background."""
@@ -135,3 +150,8 @@ class VectorFolder:
             else f"{self.place.folder} is missing, with {entry.file}",
             hint="A store is its file and its folder .vec: copy both with `kompanion-db backup`, or restore a backup.",
         )
+
+
+def _key(entry: SegmentEntry) -> str:
+    """Stands for a segment together with its index."""
+    return f"{entry.file} {entry.ann.file if entry.ann else ''}"

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,6 +56,14 @@ CLOSING_ROWS = 2_000
 """Vectors in the log that are worth folding when the store is closed: the next to open it has less to read."""
 
 
+Changed = Callable[[], Callable[[apsw.Connection], object] | None]
+"""A weak reference to whoever is told, by a connection, that other files may count now."""
+
+
+def nobody() -> None:
+    """There is nobody to be told."""
+
+
 class Signal:
     """A threading.Event for one who waits, which the garbage collector may set amid whatever a thread is at.
 
@@ -91,8 +100,9 @@ class Signal:
 class Maintenance:
     """Begins with the first write; one for each open store. Another process may be at it instead: one at a time is."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, changed: Changed = nobody) -> None:
         self._place = place
+        self._changed = changed
         self._lock = threading.Lock()
         self._woken = Signal()
         self._ending = Signal()
@@ -213,9 +223,15 @@ class Maintenance:
                 lacking = work.lacking()
             self._lacking = bool(lacking) or (not quiet and work.unsettled())
             self._generation = _generation(conn)
+        self._tell(conn)
         for exc in work.trouble:
             _log.warning("the vector files of %s: %s", self._place.path, exc)
         return self._patience(conn)
+
+    def _tell(self, conn: apsw.Connection) -> None:
+        told = self._changed()
+        if told is not None:
+            told(conn)
 
     def _patience(self, conn: apsw.Connection) -> float | None:
         """How long to wait when nothing is written.

@@ -85,6 +85,16 @@ class VectorReader:
             )
         return out
 
+    @property
+    def state(self) -> tuple[int, ...]:
+        """Stands for the state of the database that was last looked at; empty for none that is of any more use."""
+        return self._key
+
+    def let_go(self, generation: int) -> None:
+        """Forget what no later transaction sees: the files before ``generation``, and what one that wrote has seen."""
+        if len(self._key) != 2 or self._view.generation < generation:
+            self._key, self._view = (), _View(-1, {}, [])
+
     def _now(self) -> _View:
         session = self._session
         if not session.conn.in_transaction and session.conn.txn_state("main") == apsw.SQLITE_TXN_NONE:
@@ -115,9 +125,10 @@ class VectorReader:
             files = self._view.files
         else:
             files = {}
-            for entry in manifest.segments(conn):
+            entries = manifest.segments(conn)
+            for entry in entries:
                 files.setdefault(entry.model_id, []).append(self._folder.part(entry))
             if not writing:
-                self._folder.only(generation, {id(part) for parts in files.values() for part in parts})
+                self._folder.only(generation, entries)
         log = [] if low is None else self._folder.tail.of(conn, generation, low, high, writing)
         return _View(generation, files, log)

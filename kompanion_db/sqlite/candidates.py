@@ -167,6 +167,14 @@ def memory_of(session: Session) -> Memory:
     return found
 
 
+def let_go(session: Session, generation: int) -> None:
+    """Forget, for a session that nobody has, what is no more: files take their room as long as they are mapped."""
+    session.vectors.let_go(generation)
+    memory = _memories.get(session)
+    if memory is not None and memory.state != session.vectors.state:
+        memory.at(())
+
+
 def state_of(session: Session) -> tuple[int, ...]:
     """Stands for all that is committed, as this transaction sees it; empty where it sees what is not."""
     version = session.value("pragma data_version")  # looks at the file, so it comes first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
@@ -16,6 +17,7 @@ from ..errors import ConnectionFailed, NotInstalled
 from ..forking import check_process
 from ..sidecar.durable import exists
 from ..sidecar.folder import VectorFolder
+from .candidates import let_go
 from .errors import translated
 from .files import Place
 from .inherited import opened, refuse_inherited
@@ -80,7 +82,7 @@ class Database:
 
     def __init__(self, place: Place, size: int = 4, timeout: float = 30.0) -> None:
         self.place = place
-        self.folder = VectorFolder(place)
+        self.folder = VectorFolder(place, weakref.WeakMethod(self.files_changed))
         self._timeout = timeout
         self._free: list[Session] = []
         self._lock = threading.Lock()
@@ -152,6 +154,7 @@ class Database:
             keep = not (self.ours and unfit)
             if keep:
                 self._free.append(session)
+                self._let_go()
         try:
             if not keep:
                 session.conn.close()
@@ -188,6 +191,16 @@ class Database:
             self._blocks.inside(session, session.give_up),
         ):
             yield
+
+    def files_changed(self, conn: apsw.Connection) -> None:
+        """Other files may count now, as ``conn`` sees: what is mapped of those that do not is let go of."""
+        self.folder.look(conn)
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for session in self._free:
+            let_go(session, self.folder.generation)
 
     def close(self) -> None:
         """Close the connections that are free, and each other one when it is given back."""

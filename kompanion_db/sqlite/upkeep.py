@@ -53,6 +53,7 @@ def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
         work.conn.set_busy_timeout(1000)
         with suppress(apsw.BusyError):  # somebody reads what is in the WAL; the next one does it
             work.conn.execute("pragma wal_checkpoint(truncate)")
+        database.files_changed(work.conn)
         if work.trouble:
             raise work.trouble[0]
     return done
