@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def open_npy(path: Path) -> NDArray[Any]:
     """The array of a .npy file, mapped and not read. Raises ValueError where it holds none, or Python objects."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, TokenError) as exc:  # numpy takes any other content for a pickle
+    except Exception as exc:  # numpy takes other content for a pickle or an archive, and raises what their readers do
         raise ValueError(f"{path.name}: holds no array of numbers as numpy.save writes it: {exc}") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path.name}: is an archive of several arrays, save one with numpy.save")
@@ -58,7 +57,7 @@ def _vecs(path: Path, rows: int | None) -> NDArray[np.float32]:
             raise ValueError(f"{path.name}: has {size} bytes, which are no row")
         raw = np.memmap(path, dtype="u1", mode="r")
     except OSError as exc:
-        raise ValueError(f"{path.name}: cannot be read: {exc}") from None
+        raise ValueError(f"{path.name}: cannot be read: {exc.strerror}") from None
     dim = int(raw[:4].view("<i4")[0])
     width = 4 + dim * element.itemsize
     if dim < 1 or size % width:

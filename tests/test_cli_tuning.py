@@ -79,12 +79,14 @@ def test_a_file_of_queries_that_holds_none_is_refused_in_a_line(one_home: engine
     with kompanion_db.connect(one_home.url) as store:
         store.register_model("m", DIM)
     (tmp_path / "text.npy").write_text("0.1 0.2")
+    (tmp_path / "archive.npy").write_bytes(b"PK\3\4 and no more")
     (tmp_path / "short.fvecs").write_bytes(b"\2")
     np.save(tmp_path / "flat.npy", QUERIES[0])
     np.save(tmp_path / "other.npy", QUERIES[:, :-1])
     for file, code, message in (
         ("none.npy", 2, "there is no file"),
         ("text.npy", 2, "text.npy: holds no array of numbers"),
+        ("archive.npy", 2, "archive.npy: holds no array of numbers"),
         ("short.fvecs", 2, "short.fvecs: has 1 bytes"),
         ("flat.npy", 2, "an array of shape (rows, dim) is needed"),
         ("other.npy", 1, "error: queries"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def _queries(file: Path | None) -> NDArray[np.float32] | None:
     """The vectors of --queries."""
     if file is None:
         return None
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise usage_error("--queries", f"there is no file {file}.")
     try:
         return read_vectors(file)
