@@ -190,3 +190,31 @@ def test_a_thousand_values_in_a_list_are_the_most(library: Library) -> None:
     assert {i.key for i in found} == {"n2", "n10", "n10.0", "n0", "both"}
     with pytest.raises(BadFilter, match=r"\$in has 1001 values"):
         store.list_items("acme", filter={"n": {"$nin": list(range(1001))}})
+
+
+def test_any_number_of_tags_may_be_asked_for_at_once(one_home: engines.Home) -> None:
+    tags = [f"t{n:05}" for n in range(40_000)]
+    lists: tuple[tuple[list[str], list[str]], ...] = (
+        (tags[:64], ["many", "more"]),
+        (tags[:65] + tags[:10], ["many", "more"]),
+        (tags[:100], ["many", "more"]),
+        (tags[:101], ["more"]),
+        ([*tags[:99], "x"], []),
+        (["a", *tags[:200]], []),
+        (tags, []),
+    )
+    with kompanion_db.connect(one_home.url) as store:
+        store.register_model("m", 3)
+        with one_home.by_hand() as hand:
+            for key, count in (("few", 10), ("many", 100), ("more", 200)):
+                store.upsert_item("acme", key, "text", vectors=[[1, 2, 3]])
+                hand.update("memory_items", {"key": key}, tags=tags[:count])  # a store itself gives no more than 64
+        for asked, found in lists:
+            for scope in ("*", "acme"):
+                assert sorted(hit.key or "" for hit in store.search(scope, [1, 2, 3], tags_all=asked)) == found
+            assert sorted(item.key or "" for item in store.list_items("acme", tags_all=asked)) == found
+            assert [hit.key for hit in store.search("acme", [1, 2, 3], tags_all=asked, tags_any=["t00150"])] == [
+                key for key in found if key == "more"
+            ]
+        assert len(store.search("acme", [1, 2, 3], tags_any=tags)) == 3
+        assert len(store.search("acme", [1, 2, 3], tags_none=tags[150:])) == 2

@@ -7,6 +7,7 @@ counting index entries up to a bound; a unary + keeps SQLite from driving by any
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,9 @@ COUNTED = 2000
 _TESTS = 16
 """How many tests of one key narrow the range of its index; with hundreds SQLite would plan for a second."""
 
+_TAGS = 64
+"""How many of the tags that are asked for at once may drive. The others are compared with those of an item."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -29,7 +33,8 @@ class Conditions:
 
     ``sql``: true for the matches, read by the narrowest index; other tables are joined after it (``from memory_items i
     cross join embeddings e on e.item_no = i.item_no``). ``in_order``: the same without the scope, for reading a
-    namespace along memory_items_created_ix. ``parameters``: what both bind: now, scope, threads, tags_*, tag0..., f0...
+    namespace along memory_items_created_ix. ``parameters``: what both bind: now, scope, threads, tags_*, tag0...,
+    f0...
     ``at_most``: no more items than this match; None when that is not known or over ``COUNTED``.
     """
 
@@ -66,8 +71,14 @@ def conditions(
     if thread is not None:
         parameters["threads"] = _dumped(_thread_nos(session, thread, within, parameters))
         terms.append(_thread_term(within))
-    terms += _tag_terms(within, tags_any, tags_all, parameters)
+    # NULL is no tag: nothing has it, as in PostgreSQL; of tags_any and tags_none it is no part.
+    wanted = [None] if tags_all and None in tags_all else sorted(set(tags_all or ()))
+    terms += _tag_terms(within, tags_any, wanted[:_TAGS], parameters)
     rest = [LIVE]
+    if len(wanted) > _TAGS:
+        parameters |= {"tags_all": _dumped(wanted[_TAGS:]), "tags_count": len(wanted) - _TAGS}
+        among = "t.value in (select value from json_each(:tags_all))"
+        rest.append(f"(select count(distinct t.value) from json_each(i.tags) t where {among}) = :tags_count")
     if tags_none:
         parameters["tags_none"] = _dumped(tags_none)
         rest.append(f"not {_tagged('in (select value from json_each(:tags_none))')}")
@@ -118,15 +129,13 @@ def _thread_term(within: str) -> _Term:
 
 
 def _tag_terms(
-    within: str, tags_any: list[str] | None, tags_all: list[str] | None, parameters: dict[str, Any]
+    within: str, tags_any: list[str] | None, wanted: Sequence[str | None], parameters: dict[str, Any]
 ) -> list[_Term]:
     tests = []
     if tags_any is not None:
         parameters["tags_any"] = _dumped(tags_any)
         tests.append("in (select value from json_each(:tags_any))")
-    wanted = set(tags_all or ())
-    # NULL is no tag: nothing has it, as in PostgreSQL; of tags_any and tags_none it is no part.
-    for n, tag in enumerate([None] if None in wanted else sorted(wanted)):
+    for n, tag in enumerate(wanted):
         parameters[f"tag{n}"] = tag
         tests.append(f"= :tag{n}")
     terms = []
