@@ -154,7 +154,10 @@ class RegisteredModel:
 
 @dataclass(frozen=True)
 class Model:
-    """An embedding model; ``index_kind`` is none, ivfflat or hnsw, ``index_rows`` its rows when that was built."""
+    """An embedding model; ``index_kind`` is none, ivfflat or hnsw, on SQLite none or ivfpq.
+
+    ``index_rows``: its rows when that was built.
+    """
 
     model: str
     dim: int

@@ -119,7 +119,7 @@ def put_chunks(
 ) -> Steps[list[StoredChunk]]:
     """Replace the chunks of an item in one step; unchanged texts keep their vectors, the others wait for new ones.
 
-    Raises NotFound, BadArgument; StaleChunk when ``content_revision`` is given and no longer current.
+    Raises NotFound, BadNamespace, BadArgument; StaleChunk when ``content_revision`` is given and no longer current.
     """
     rows = yield from rows_of(
         "put_chunks",

@@ -20,7 +20,7 @@ def get_item(namespace: str, key: str) -> Steps[Item | None]:
 def get_chunks(namespace: str, key: str, *, model: str | None = None) -> Steps[list[ItemChunk]]:
     """The chunks of a live item in order, with their vectors of a model (None: the default one) as float32 arrays.
 
-    Raises BadNamespace, UnknownModel.
+    Raises BadNamespace, UnknownModel, DamagedStore.
     """
     rows = yield from rows_of(
         "get_chunks",
@@ -44,7 +44,7 @@ def list_items(
 ) -> Steps[list[Item]]:
     """One page of the live items of a scope, newest first; ``after``: the cursor of the last one before.
 
-    Raises BadNamespace, BadFilter, BadArgument.
+    Raises BadNamespace, BadFilter, BadArgument, TooLarge.
     """
     rows = yield from rows_of(
         "list_items",

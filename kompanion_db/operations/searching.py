@@ -34,7 +34,7 @@ def search(
     ``target_recall`` (0.01 to 1): the mean share of the true nearest to be found, None as in the settings; 1 is exact.
     It is kept where ``calibrate`` has measured the index, else aimed at with safe defaults.
 
-    Raises BadNamespace, BadVector, UnknownModel, BadFilter, BadArgument, EmbedderError.
+    Raises BadNamespace, BadVector, UnknownModel, BadFilter, BadArgument, TooLarge, EmbedderError; DamagedStore.
     """
     arguments = yield from _arguments(
         context, scope, query, k, model, target_recall, per_chunk,

@@ -81,7 +81,10 @@ def upsert_item(
 def delete_item(
     namespace: str, key: str, *, expected_revision: int | None = None, actor: str | None = None
 ) -> Steps[WriteResult]:
-    """Soft-delete an item, as a new revision; ``status`` deleted or unchanged. Raises NotFound, RevisionConflict."""
+    """Soft-delete an item, as a new revision; ``status`` deleted or unchanged.
+
+    Raises NotFound, RevisionConflict, BadNamespace.
+    """
     rows = yield from rows_of(
         "delete_item",
         False,
@@ -103,7 +106,8 @@ def restore_item(
 ) -> Steps[WriteResult]:
     """Bring back a deleted or expired item, as a new revision; ``status`` restored or unchanged.
 
-    An expiry that is past is lifted unless a new one is given. Raises NotFound, BadArgument.
+    An expiry that is past is lifted unless a new one is given.
+    Raises NotFound, BadArgument, BadNamespace, NamespaceDeleted.
     """
     rows = yield from rows_of(
         "restore_item",
@@ -127,7 +131,7 @@ def touch_item(
 ) -> Steps[WriteResult]:
     """Extend the life of a live item, never shorten it; ``status`` revised or unchanged.
 
-    Raises NotFound, BadArgument.
+    Raises NotFound, BadArgument, BadNamespace, NamespaceDeleted.
     """
     rows = yield from rows_of(
         "touch_item",
@@ -153,7 +157,7 @@ def revert_item(
     """Make an item again what it was at ``revision``, as a new one; ``status`` revised or unchanged.
 
     With an embedder the chunks of another content are cut and embedded, first, so that nothing is changed where that
-    fails. Raises NotFound, RevisionConflict, EmbedderError.
+    fails. Raises NotFound, RevisionConflict, BadNamespace, NamespaceDeleted, EmbedderError.
     """
     names: dict[str, Any] = {"namespace": check.text("namespace", namespace), "key": check.text("key", key)}
     number = check.integer("revision", revision)
