@@ -1408,7 +1408,7 @@ begin
             update embedding_models m set is_default = false where m.is_default and m.name <> r.name
                 and not exists (select 1 from embeddings e limit 1);
             update embedding_models m set is_default = true
-            where m.name = r.name and not exists (select 1 from embedding_models o where o.is_default);
+            where m.name = r.name and m.retired_at is null and not exists (select 1 from embedding_models o where o.is_default);
         end if;
     end loop;
     -- After the loop: until the default has had its turn, the first model is the default, and may be a retired one.
@@ -3268,6 +3268,16 @@ $$;
 
 COMMENT ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) IS 'Internal. Counts the matching vectors of a search with rare tags, and keeps the n nearest.';
 
+-- Name: _scope_end(text[]); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._scope_end(segments text[]) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((segments)[1:(cardinality(segments) - 1)] || ((segments)[cardinality(segments)] || chr(1)));
+
+-- Name: FUNCTION _scope_end(segments text[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._scope_end(segments text[]) IS 'Internal. The first segments after all that start with these.';
+
 -- Name: _scope_ids(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._scope_ids(scope text) RETURNS uuid[]
@@ -3278,7 +3288,6 @@ CREATE FUNCTION kompanion._scope_ids(scope text) RETURNS uuid[]
 -- The live namespaces at or below a scope. NULL means all there are: '*' while nothing is deleted.
 declare
     v_segments text[];
-    v_n        integer;
 begin
     if scope = '*' then
         if exists (select 1 from namespaces n where n.deleted_at is not null) then
@@ -3287,13 +3296,11 @@ begin
         return null;
     end if;
     v_segments := namespace_segments(scope);
-    v_n := cardinality(v_segments);
-    -- chr(1) is in no segment and sorts before all that are: the range holds exactly the paths that start with the scope.
     return array(
         select n.namespace_id
         from live_namespaces n
         where n.segments >= v_segments
-          and n.segments < v_segments[1:v_n - 1] || (v_segments[v_n] || chr(1))
+          and n.segments < _scope_end(v_segments)
     );
 end;
 $$;
@@ -3316,7 +3323,7 @@ declare
 begin
     return array(
         select n.namespace_id from namespaces n
-        where (v_n = 0 or n.segments >= v_segments and n.segments < v_segments[1:v_n - 1] || (v_segments[v_n] || chr(1)))  -- as in _scope_ids
+        where (v_n = 0 or n.segments >= v_segments and n.segments < _scope_end(v_segments))
           and (lowest is null or n.namespace_id >= lowest)
         order by n.namespace_id limit at_most);
 end;
@@ -3325,6 +3332,32 @@ $$;
 -- Name: FUNCTION _scope_ids_kept(scope text, lowest uuid, at_most integer); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) IS 'Internal. Ids of the namespaces at or below a scope, deleted ones too, in order, from one on.';
+
+-- Name: _secure_views(); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._secure_views() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Again by grant_roles: views that came from PostgreSQL 14, by a dump or pg_upgrade, are without it.
+declare
+    v_view text;
+begin
+    if current_setting('server_version_num')::integer >= 150000 then
+        for v_view in
+            select c.relname from pg_class c
+            where c.relnamespace = 'kompanion'::regnamespace and c.relname in ('live_namespaces', 'live_items', 'live_chunks', 'live_embeddings')
+              and not coalesce('security_invoker=true' = any (c.reloptions), false)
+        loop
+            execute format('alter view kompanion.%I set (security_invoker = true)', v_view);
+        end loop;
+    end if;
+end;
+$$;
+
+-- Name: FUNCTION _secure_views(); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._secure_views() IS 'Internal. The views show a caller what row security lets it see, where the server can.';
 
 -- Name: _segment_letters(); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -3524,7 +3557,11 @@ begin
             where t.namespace_id = _thread_id.namespace_id and t.key = _thread_id.key;
         end if;
     end if;
-    if v_closed is not null then
+    if v_id is null then
+        raise exception using
+            errcode = '42501', message = format('thread: %L is taken by a thread hidden from this role, or refused by a trigger', key),
+            hint    = 'Use another key, or ask who made the policies and triggers of threads.';
+    elsif v_closed is not null then
         raise exception using
             errcode = 'KM010',
             message = format('thread %L is closed since %s', key, v_closed),
@@ -3679,6 +3716,11 @@ begin
     returning users.user_id into v_id;
     if not found then
         select u.user_id into v_id from users u where u.namespace_id = _user_id.namespace_id and u.key = _user_id.key;
+    end if;
+    if v_id is null then
+        raise exception using
+            errcode = '42501', message = format('user_key: %L is taken by a user hidden from this role, or refused by a trigger', key),
+            hint    = 'Use another key, or ask who made the policies and triggers of users.';
     end if;
     return v_id;
 end;
@@ -4060,12 +4102,13 @@ CREATE FUNCTION kompanion.delete_namespace(path text) RETURNS integer
 -- Hides a namespace and all below it at once; purge removes them after the retention.
 declare
     v_segments text[] := namespace_segments(path);
+    v_end      text[] := _scope_end(v_segments);
     v_count    integer;
 begin
     perform _check_isolation('delete_namespace');
     lock table namespaces in share row exclusive mode;  -- waits for namespaces that are just being registered below it
     if not exists (select 1 from namespaces n
-                   where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments) then
+                   where n.segments >= v_segments and n.segments < v_end and n.segments[1:cardinality(v_segments)] = v_segments) then
         raise exception using
             errcode = 'KM003',
             message = format('there is no namespace at or below %L', path),
@@ -4075,7 +4118,7 @@ begin
     insert into namespaces (namespace_id, path, segments) values (namespace_id(path), path, v_segments) on conflict do nothing;
     update namespaces n
     set deleted_at = now()
-    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments
+    where n.segments >= v_segments and n.segments < v_end and n.segments[1:cardinality(v_segments)] = v_segments
       and n.deleted_at is null;
     get diagnostics v_count = row_count;
     return v_count;
@@ -4568,6 +4611,7 @@ declare
     v_rank     integer;
     r          record;
 begin
+    perform _secure_views();
     for v_rank in 1 .. 3 loop
         continue when not exists (select 1 from pg_roles x where x.rolname = c_roles[v_rank]);
         v_count := v_count + 1;
@@ -4600,7 +4644,7 @@ $$;
 
 -- Name: FUNCTION grant_roles(); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.grant_roles() IS 'Grant the roles kompanion_reader, kompanion_writer and kompanion_admin what they may; returns how many of them exist. Run it as the owner of the schema.';
+COMMENT ON FUNCTION kompanion.grant_roles() IS 'Grant the roles kompanion_reader, kompanion_writer and kompanion_admin what they may; returns how many of them exist. Run it as the owner of the schema, and again after moving from PostgreSQL 14 to a later one: row security then holds for the views too.';
 
 -- Name: import_documents(jsonb); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -4624,7 +4668,7 @@ begin
                                                                                 and u.key = d ->> 'user_key'))) then
         raise exception using
             errcode = 'KM007', message = 'documents: an item names a thread or a user that is not there',
-            hint    = 'Import what export_registry returned first.';
+            hint    = 'Import what export_registry returned first. If that was done, it is here by another key, as it was renamed since: rename it here too.';
     end if;
     select count(*) into v_given from jsonb_array_elements(documents) e where e ->> 'kind' = 'item';
 
@@ -4861,7 +4905,7 @@ begin
         format('comment on index kompanion.%I is %L', v_name,
                format('Filters on metadata key %s as %s; made by index_metadata_key.', key, type))]
     loop
-        if not index_metadata_key.concurrently then
+        if index_metadata_key.concurrently is not true then
             execute v_statement;
         end if;
         return next v_statement;
@@ -5072,7 +5116,8 @@ CREATE FUNCTION kompanion.list_items(scope text, filter jsonb DEFAULT NULL::json
     SET plan_cache_mode TO 'force_custom_plan'
     SET jit TO 'off'
     AS $$
--- One page of the live items of a scope, newest first; each namespace is read in order, so a page costs what it shows.
+-- One page of the live items of a scope, newest first: of each namespace its newest are read, in order, no more than a page of
+-- them, and all else of those that are shown.
 declare
     v_ids    uuid[] := coalesce(_scope_ids(scope), array(select n.namespace_id from live_namespaces n));
     v_filter jsonpath := compile_filter(filter);
@@ -5086,27 +5131,30 @@ begin
     return query
     select i.namespace, i.namespace_id, i.item_id, i.key, i.content, i.metadata, i.tags, i.thread, i.user_key, i.actor,
            i.revision, i.content_revision, i.created_at, i.updated_at, i.expires_at, _write_cursor(i.created_at, i.item_id)
-    from unnest(v_ids) as n (id)
-    cross join lateral (
-        select l.*
-        from live_items l
-        where l.namespace_id = n.id
-          and (after is null or (l.created_at, l.item_id) < (v_at, v_id))
-          and (v_filter is null or l.metadata @@ v_filter)
-          and (v_range.number_key is null
-               or metadata_number(l.metadata, v_range.number_key) between v_range.number_low and v_range.number_high)
-          and (v_range.text_key is null
-               or metadata_text(l.metadata, v_range.text_key) collate "C" between v_range.text_low and v_range.text_high)
-          and (tags_any is null or l.tags && tags_any)
-          and (tags_all is null or l.tags @> tags_all)
-          and (tags_none is null or not l.tags && tags_none)
-          and (list_items.thread is null or l.thread_id = (select t.thread_id from threads t
-                                                           where t.namespace_id = n.id and t.key = list_items.thread))
+    from (
+        select n.id, l.item_id
+        from unnest(v_ids) as n (id)
+        cross join lateral (
+            select l.item_id, l.created_at
+            from memory_items l
+            where l.namespace_id = n.id and is_live(l.deleted_at, l.expires_at)
+              and (after is null or (l.created_at, l.item_id) < (v_at, v_id))
+              and (v_filter is null or l.metadata @@ v_filter)
+              and (v_range.number_key is null
+                   or metadata_number(l.metadata, v_range.number_key) between v_range.number_low and v_range.number_high)
+              and (v_range.text_key is null
+                   or metadata_text(l.metadata, v_range.text_key) collate "C" between v_range.text_low and v_range.text_high)
+              and (tags_any is null or l.tags && tags_any)
+              and (tags_all is null or l.tags @> tags_all)
+              and (tags_none is null or not l.tags && tags_none)
+              and (list_items.thread is null or l.thread_id = (select t.thread_id from threads t
+                                                               where t.namespace_id = n.id and t.key = list_items.thread))
+            order by l.created_at desc, l.item_id desc
+            limit page_size) l
         order by l.created_at desc, l.item_id desc
-        limit page_size
-    ) i
-    order by i.created_at desc, i.item_id desc
-    limit page_size;
+        limit page_size) p
+    join live_items i on i.namespace_id = p.id and i.item_id = p.item_id
+    order by i.created_at desc, i.item_id desc;
 end;
 $$;
 
@@ -5145,12 +5193,13 @@ CREATE FUNCTION kompanion.list_namespaces(scope text DEFAULT '*'::text, include_
 declare
     v_segments text[] := case when scope = '*' then '{}' else namespace_segments(scope) end;
     v_after    text[] := case when after is null then '{}' else namespace_segments(after) end;
+    v_end      text[] := case when scope <> '*' then _scope_end(v_segments) end;
 begin
     perform _check_page(page_size);
     return query
     select n.path, n.namespace_id, n.created_at, n.deleted_at
     from namespaces n
-    where n.segments >= v_segments and n.segments > v_after
+    where n.segments >= v_segments and n.segments > v_after and (v_end is null or n.segments < v_end)
       and n.segments[1:cardinality(v_segments)] = v_segments
       and (include_deleted or n.deleted_at is null)
     order by n.segments
@@ -5302,12 +5351,14 @@ begin
     for r in
         select s.*, c.texts, c.starts, c.ends, c.vectors
         from pg_temp.staged_items s
-        left join lateral (
-            select array_agg(coalesce(k.content, s.content) order by k.ordinal) as texts,
+        left join (  -- once for all of them: they have no index
+            select k.ord, array_agg(coalesce(k.content, i.content) order by k.ordinal) as texts,
                    array_agg(coalesce(k.start_offset, 0) order by k.ordinal) as starts,
-                   array_agg(coalesce(k.end_offset, length(s.content)) order by k.ordinal) as ends,
+                   array_agg(coalesce(k.end_offset, length(i.content)) order by k.ordinal) as ends,
                    case when count(k.vector) > 0 then array_agg(k.vector order by k.ordinal) end as vectors
-            from pg_temp.staged_chunks k where k.ord = s.ord) c on true
+            from pg_temp.staged_chunks k join pg_temp.staged_items i on i.ord = k.ord
+            where not exists (select 1 from unnest(v_done) d (ord) where d.ord = k.ord)
+            group by k.ord) c on c.ord = s.ord
         where not exists (select 1 from unnest(v_done) d (ord) where d.ord = s.ord)
         order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop
@@ -5843,6 +5894,7 @@ CREATE FUNCTION kompanion.restore_namespace(path text) RETURNS integer
 -- Brings back a namespace with all that was deleted together with it.
 declare
     v_segments text[] := namespace_segments(path);
+    v_end      text[] := _scope_end(v_segments);
     v_deleted  timestamptz;
     v_above    text;
     v_count    integer;
@@ -5870,7 +5922,7 @@ begin
     end if;
     update namespaces n
     set deleted_at = null
-    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments
+    where n.segments >= v_segments and n.segments < v_end and n.segments[1:cardinality(v_segments)] = v_segments
       and n.deleted_at = v_deleted;
     get diagnostics v_count = row_count;
     return v_count;
@@ -6031,11 +6083,14 @@ begin
         raise exception using
             errcode = 'KM012',
             message = format('model %L still lacks the vectors of %s live chunks', name, v_missing),
-            hint    = 'Embed what pending_embeddings(model) hands out first, or call set_default_model with require_complete false.';
+            hint    = 'Embed what pending_embeddings(model) hands out first; when it hands out nothing, enqueue_missing(model) queues them. Or call set_default_model with require_complete false.';
     end if;
     update embedding_models m set is_default = false where m.is_default and m.model_id <> v_model
     returning m.name into v_former;
-    update embedding_models m set is_default = true where m.model_id = v_model and not m.is_default;
+    update embedding_models m set is_default = true where m.model_id = v_model and m.retired_at is null;
+    if not found then
+        perform _model(name);  -- retired in this moment
+    end if;
     return v_former;
 end;
 $$;
@@ -7029,7 +7084,7 @@ CREATE TABLE kompanion.memory_items (
     CONSTRAINT memory_items_key_ck CHECK (((length(key) >= 1) AND (length(key) <= 512))),
     CONSTRAINT memory_items_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT memory_items_revision_ck CHECK (((revision >= 1) AND ((content_revision >= 1) AND (content_revision <= revision)))),
-    CONSTRAINT memory_items_times_ck CHECK ((isfinite(created_at) AND ((expires_at IS NULL) OR isfinite(expires_at))))
+    CONSTRAINT memory_items_times_ck CHECK ((isfinite(created_at) AND isfinite(updated_at) AND ((expires_at IS NULL) OR isfinite(expires_at)) AND ((deleted_at IS NULL) OR isfinite(deleted_at))))
 );
 
 -- Name: TABLE memory_items; Type: COMMENT; Schema: kompanion; Owner: -
@@ -8621,6 +8676,13 @@ GRANT ALL ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query pu
 GRANT ALL ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.vector, bound bigint, n integer, lead text, OUT matches bigint, OUT nearest kompanion._search_hit[]) TO kompanion_admin;
 
+-- Name: FUNCTION _scope_end(segments text[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._scope_end(segments text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._scope_end(segments text[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._scope_end(segments text[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._scope_end(segments text[]) TO kompanion_admin;
+
 -- Name: FUNCTION _scope_ids(scope text); Type: ACL; Schema: kompanion; Owner: -
 
 REVOKE ALL ON FUNCTION kompanion._scope_ids(scope text) FROM PUBLIC;
@@ -8634,6 +8696,13 @@ REVOKE ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_mos
 GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._scope_ids_kept(scope text, lowest uuid, at_most integer) TO kompanion_admin;
+
+-- Name: FUNCTION _secure_views(); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._secure_views() FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._secure_views() TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._secure_views() TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._secure_views() TO kompanion_admin;
 
 -- Name: FUNCTION _segment_letters(); Type: ACL; Schema: kompanion; Owner: -
 

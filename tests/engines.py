@@ -90,6 +90,7 @@ NOT_ON_SQLITE = {
     "test_recall.py": _PLANS,
     "test_recovery.py": _SERVER,
     "test_roles.py": "a file has no roles",
+    "test_hidden_rows.py": "a file has no roles",
     "test_scopes.py::test_python_and_sql_refuse": "SQLite's functions call Python's rules for paths",
     "test_scopes.py::test_the_id_of_a_path": "SQLite's functions call Python's rules for paths",
     "test_scopes.py::test_the_letters_a_segment": "SQLite's functions call Python's rules for paths",

@@ -40,6 +40,7 @@ INLINABLE = {
     "_write_cursor",
     "_segment_letters",
     "_install_path",
+    "_scope_end",
 }
 WRITTEN = {
     "namespaces", "users", "threads", "memory_items", "memory_item_revisions", "memory_chunks", "embeddings", "embedding_queue",

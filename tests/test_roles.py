@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +9,12 @@ import psycopg
 import pytest
 import samples
 import servers
+from logins import login
 
 import kompanion_db
-from kompanion_db import Chunk, embedded
+from kompanion_db import embedded
 from kompanion_db.errors import PermissionDenied
 from kompanion_db.migrate import migrate, migration_ids, rollback
-
-
-@contextmanager
-def login(db: servers.Database, group: str | None) -> Iterator[str]:
-    """The URL of a new login that is a member of ``group``; it goes with the block."""
-    name = f"{db.name}_{group or 'nobody'}"[:63]
-    with db.connect() as conn:
-        conn.execute(f"create role {name} login")
-        if group:
-            conn.execute(f"grant {group} to {name}")
-    try:
-        yield db.server.url(db.name, user=name)
-    finally:
-        with db.connect() as conn:
-            conn.execute(f"drop owned by {name} cascade; drop role {name}")
 
 
 @pytest.fixture
@@ -234,48 +218,3 @@ def test_a_function_that_fits_better_is_not_called_in_place_of_the_servers_own(d
         )
         assert store.upsert_item("acme:ann", "k", "text").status == "inserted"
         assert store.index_metadata_key("n", type="number")
-
-
-@pytest.mark.parametrize(
-    "hides",
-    [
-        """alter table kompanion.memory_items enable row level security;
-           create policy no_secrets on kompanion.memory_items to kompanion_writer using (not 'private' = any (tags))""",
-        """create function public.skip() returns trigger language plpgsql as 'begin return null; end';
-           create trigger skip before insert on kompanion.memory_items for each row execute function public.skip();
-           delete from kompanion.memory_items""",
-    ],
-    ids=["policy", "trigger"],
-)
-def test_a_key_of_an_item_that_is_hidden_is_refused(db: servers.Database, hides: str) -> None:
-    with db.connect() as conn, login(db, "kompanion_writer") as url:
-        with kompanion_db.connect(db.url) as owner:
-            owner.upsert_item("acme:ann", "diary", "Not for you.", tags=["private"])
-        conn.execute(hides)
-        with kompanion_db.connect(url) as store:
-            for call in (
-                lambda: store.upsert_item("acme:ann", "diary", "Mine."),
-                lambda: store.upsert_item("acme:ann", "diary", "Mine.", chunks=[Chunk(0, "Mine.", 0, 5)]),
-                lambda: store.upsert_item("acme:ann", "diary", "Mine.", expected_revision=0),
-                lambda: store.upsert_items([kompanion_db.NewItem("acme:ann", "Mine.", "diary")]),
-            ):
-                with pytest.raises(PermissionDenied, match="'diary' in 'acme:ann' is taken") as caught:
-                    call()
-                assert "another key" in (caught.value.hint or "")
-
-
-def test_row_security_holds_on_the_index_path(one_db: servers.Database) -> None:
-    with one_db.connect() as conn, kompanion_db.connect(one_db.url) as owner, login(one_db, "kompanion_reader") as url:
-        owner.register_model("small", 3)
-        owner.upsert_items(samples.bulk_item(n) for n in range(2000))
-        conn.execute("select kompanion.set_setting('exact_threshold', '100')")
-        owner.ensure_index("small", kind="hnsw")
-        conn.execute("alter table kompanion.embeddings enable row level security")
-        conn.execute(
-            """create policy own_namespace on kompanion.embeddings to kompanion_reader
-               using (namespace_id = kompanion.namespace_id('load:3'))"""
-        )
-        with kompanion_db.connect(url) as store:
-            assert store.explain_search("*", [1, 0, 0.5], 20)["path"].startswith("index")
-            hits = store.search("*", [1, 0, 0.5], 20)
-    assert [hit.namespace for hit in hits] == ["load:3"] * 20

@@ -93,6 +93,30 @@ def test_a_purge_of_little_or_nothing_reads_little_the_first_time_and_the_sevent
         assert read <= 1000
 
 
+def test_a_load_of_items_that_are_there_looks_through_what_is_staged_a_few_times(db: servers.Database) -> None:
+    load = """select count(*) filter (where status = %s) from kompanion.upsert_items((
+                  select jsonb_agg(jsonb_build_object('namespace', 'acme', 'key', n::text, 'content', 'text ' || n,
+                                                      'vectors', jsonb_build_array('[1,2]'::jsonb)))
+                  from generate_series(1, 500) n))"""
+    with db.connect() as conn:
+        conn.execute("select kompanion.register_model('m', 2)")
+        assert conn.execute(load, ("inserted",)).fetchone() == (500,)
+    with db.connect(autocommit=False) as conn:
+        assert conn.execute(load, ("unchanged",)).fetchone() == (500,)
+        (read,) = conn.execute(
+            "select pg_stat_get_xact_tuples_returned('pg_temp.staged_chunks'::regclass)"
+        ).fetchone() or (None,)
+    assert 500 <= read <= 30 * 500
+
+
+def test_a_list_of_namespaces_reads_those_it_lists(db: servers.Database) -> None:
+    _fill(db, 10, others=4000)
+    with db.connect(autocommit=False) as conn:
+        read, page = _read(conn, "select * from kompanion.list_namespaces('acme')")
+        assert len(page) == 10
+        assert read <= 100
+
+
 def test_a_batch_of_what_deleted_namespaces_hold_is_purged_without_reading_the_rest(db: servers.Database) -> None:
     _fill(db, 1, others=10)
     with db.connect(autocommit=False) as conn:

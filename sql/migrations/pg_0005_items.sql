@@ -25,7 +25,8 @@ create table kompanion.memory_items (
     constraint memory_items_user_fk foreign key (namespace_id, user_id) references kompanion.users (namespace_id, user_id),
     constraint memory_items_key_ck check (length(key) between 1 and 512),
     constraint memory_items_metadata_object_ck check (jsonb_typeof(metadata) = 'object'),
-    constraint memory_items_times_ck check (isfinite(created_at) and (expires_at is null or isfinite(expires_at))),
+    constraint memory_items_times_ck check (isfinite(created_at) and isfinite(updated_at) and (expires_at is null or isfinite(expires_at))
+                                             and (deleted_at is null or isfinite(deleted_at))),
     constraint memory_items_revision_ck check (revision >= 1 and content_revision between 1 and revision)
 );
 create index memory_items_thread_created_ix on kompanion.memory_items (namespace_id, thread_id, created_at)

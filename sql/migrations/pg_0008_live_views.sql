@@ -39,17 +39,30 @@ comment on view kompanion.live_chunks is 'Chunks of live items.';
 comment on view kompanion.live_embeddings is 'Vectors of live items and models in use.';
 
 -- Row security is to see the caller, not the owner of the view; the option exists since PostgreSQL 15.
-do $$
+create function kompanion._secure_views()
+    returns void
+    language plpgsql
+    volatile
+    set search_path from current
+as $_secure_views$
+-- Again by grant_roles: views that came from PostgreSQL 14, by a dump or pg_upgrade, are without it.
 declare
     v_view text;
 begin
     if current_setting('server_version_num')::integer >= 150000 then
-        foreach v_view in array array['live_namespaces', 'live_items', 'live_chunks', 'live_embeddings'] loop
+        for v_view in
+            select c.relname from pg_class c
+            where c.relnamespace = 'kompanion'::regnamespace and c.relname in ('live_namespaces', 'live_items', 'live_chunks', 'live_embeddings')
+              and not coalesce('security_invoker=true' = any (c.reloptions), false)
+        loop
             execute format('alter view kompanion.%I set (security_invoker = true)', v_view);
         end loop;
     end if;
-end
-$$;
+end;
+$_secure_views$;
+revoke all on function kompanion._secure_views() from public;
+comment on function kompanion._secure_views() is 'Internal. The views show a caller what row security lets it see, where the server can.';
+do $$ begin perform kompanion._secure_views(); end $$;
 
 -- What each column is, is said once, on the table it comes from.
 do $$

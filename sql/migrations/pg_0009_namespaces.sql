@@ -2,6 +2,15 @@
 -- Namespaces, users and threads: made on first use, listed, deleted with a way back.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
+create function kompanion._scope_end(segments text[])
+    returns text[]
+    language sql
+    immutable parallel safe
+-- chr(1) is in no segment and sorts before all that are: from the segments of a scope to this are exactly the paths that start with it.
+return segments[1:cardinality(segments) - 1] || (segments[cardinality(segments)] || chr(1));
+revoke all on function kompanion._scope_end(text[]) from public;
+comment on function kompanion._scope_end(text[]) is 'Internal. The first segments after all that start with these.';
+
 create function kompanion._scope_ids(
     scope text
 )
@@ -14,7 +23,6 @@ as $_scope_ids$
 -- The live namespaces at or below a scope. NULL means all there are: '*' while nothing is deleted.
 declare
     v_segments text[];
-    v_n        integer;
 begin
     if scope = '*' then
         if exists (select 1 from namespaces n where n.deleted_at is not null) then
@@ -23,13 +31,11 @@ begin
         return null;
     end if;
     v_segments := namespace_segments(scope);
-    v_n := cardinality(v_segments);
-    -- chr(1) is in no segment and sorts before all that are: the range holds exactly the paths that start with the scope.
     return array(
         select n.namespace_id
         from live_namespaces n
         where n.segments >= v_segments
-          and n.segments < v_segments[1:v_n - 1] || (v_segments[v_n] || chr(1))
+          and n.segments < _scope_end(v_segments)
     );
 end;
 $_scope_ids$;
@@ -128,12 +134,13 @@ as $list_namespaces$
 declare
     v_segments text[] := case when scope = '*' then '{}' else namespace_segments(scope) end;
     v_after    text[] := case when after is null then '{}' else namespace_segments(after) end;
+    v_end      text[] := case when scope <> '*' then _scope_end(v_segments) end;
 begin
     perform _check_page(page_size);
     return query
     select n.path, n.namespace_id, n.created_at, n.deleted_at
     from namespaces n
-    where n.segments >= v_segments and n.segments > v_after
+    where n.segments >= v_segments and n.segments > v_after and (v_end is null or n.segments < v_end)
       and n.segments[1:cardinality(v_segments)] = v_segments
       and (include_deleted or n.deleted_at is null)
     order by n.segments
@@ -155,12 +162,13 @@ as $delete_namespace$
 -- Hides a namespace and all below it at once; purge removes them after the retention.
 declare
     v_segments text[] := namespace_segments(path);
+    v_end      text[] := _scope_end(v_segments);
     v_count    integer;
 begin
     perform _check_isolation('delete_namespace');
     lock table namespaces in share row exclusive mode;  -- waits for namespaces that are just being registered below it
     if not exists (select 1 from namespaces n
-                   where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments) then
+                   where n.segments >= v_segments and n.segments < v_end and n.segments[1:cardinality(v_segments)] = v_segments) then
         raise exception using
             errcode = 'KM003',
             message = format('there is no namespace at or below %L', path),
@@ -170,7 +178,7 @@ begin
     insert into namespaces (namespace_id, path, segments) values (namespace_id(path), path, v_segments) on conflict do nothing;
     update namespaces n
     set deleted_at = now()
-    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments
+    where n.segments >= v_segments and n.segments < v_end and n.segments[1:cardinality(v_segments)] = v_segments
       and n.deleted_at is null;
     get diagnostics v_count = row_count;
     return v_count;
@@ -191,6 +199,7 @@ as $restore_namespace$
 -- Brings back a namespace with all that was deleted together with it.
 declare
     v_segments text[] := namespace_segments(path);
+    v_end      text[] := _scope_end(v_segments);
     v_deleted  timestamptz;
     v_above    text;
     v_count    integer;
@@ -218,7 +227,7 @@ begin
     end if;
     update namespaces n
     set deleted_at = null
-    where n.segments >= v_segments and n.segments[1:cardinality(v_segments)] = v_segments
+    where n.segments >= v_segments and n.segments < v_end and n.segments[1:cardinality(v_segments)] = v_segments
       and n.deleted_at = v_deleted;
     get diagnostics v_count = row_count;
     return v_count;

@@ -30,6 +30,11 @@ begin
     if not found then
         select u.user_id into v_id from users u where u.namespace_id = _user_id.namespace_id and u.key = _user_id.key;
     end if;
+    if v_id is null then
+        raise exception using
+            errcode = '42501', message = format('user_key: %L is taken by a user hidden from this role, or refused by a trigger', key),
+            hint    = 'Use another key, or ask who made the policies and triggers of users.';
+    end if;
     return v_id;
 end;
 $_user_id$;
@@ -67,7 +72,11 @@ begin
             where t.namespace_id = _thread_id.namespace_id and t.key = _thread_id.key;
         end if;
     end if;
-    if v_closed is not null then
+    if v_id is null then
+        raise exception using
+            errcode = '42501', message = format('thread: %L is taken by a thread hidden from this role, or refused by a trigger', key),
+            hint    = 'Use another key, or ask who made the policies and triggers of threads.';
+    elsif v_closed is not null then
         raise exception using
             errcode = 'KM010',
             message = format('thread %L is closed since %s', key, v_closed),

@@ -100,11 +100,14 @@ begin
         raise exception using
             errcode = 'KM012',
             message = format('model %L still lacks the vectors of %s live chunks', name, v_missing),
-            hint    = 'Embed what pending_embeddings(model) hands out first, or call set_default_model with require_complete false.';
+            hint    = 'Embed what pending_embeddings(model) hands out first; when it hands out nothing, enqueue_missing(model) queues them. Or call set_default_model with require_complete false.';
     end if;
     update embedding_models m set is_default = false where m.is_default and m.model_id <> v_model
     returning m.name into v_former;
-    update embedding_models m set is_default = true where m.model_id = v_model and not m.is_default;
+    update embedding_models m set is_default = true where m.model_id = v_model and m.retired_at is null;
+    if not found then
+        perform _model(name);  -- retired in this moment
+    end if;
     return v_former;
 end;
 $set_default_model$;

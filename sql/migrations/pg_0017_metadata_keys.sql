@@ -148,7 +148,7 @@ begin
         format('comment on index kompanion.%I is %L', v_name,
                format('Filters on metadata key %s as %s; made by index_metadata_key.', key, type))]
     loop
-        if not index_metadata_key.concurrently then
+        if index_metadata_key.concurrently is not true then
             execute v_statement;
         end if;
         return next v_statement;

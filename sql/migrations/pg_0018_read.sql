@@ -79,7 +79,8 @@ create function kompanion.list_items(
     set plan_cache_mode = force_custom_plan  -- which conditions are there decides the plan
     set jit = off  -- over many namespaces it looks dear enough to be compiled, which takes longer than it does
 as $list_items$
--- One page of the live items of a scope, newest first; each namespace is read in order, so a page costs what it shows.
+-- One page of the live items of a scope, newest first: of each namespace its newest are read, in order, no more than a page of
+-- them, and all else of those that are shown.
 declare
     v_ids    uuid[] := coalesce(_scope_ids(scope), array(select n.namespace_id from live_namespaces n));
     v_filter jsonpath := compile_filter(filter);
@@ -93,27 +94,30 @@ begin
     return query
     select i.namespace, i.namespace_id, i.item_id, i.key, i.content, i.metadata, i.tags, i.thread, i.user_key, i.actor,
            i.revision, i.content_revision, i.created_at, i.updated_at, i.expires_at, _write_cursor(i.created_at, i.item_id)
-    from unnest(v_ids) as n (id)
-    cross join lateral (
-        select l.*
-        from live_items l
-        where l.namespace_id = n.id
-          and (after is null or (l.created_at, l.item_id) < (v_at, v_id))
-          and (v_filter is null or l.metadata @@ v_filter)
-          and (v_range.number_key is null
-               or metadata_number(l.metadata, v_range.number_key) between v_range.number_low and v_range.number_high)
-          and (v_range.text_key is null
-               or metadata_text(l.metadata, v_range.text_key) collate "C" between v_range.text_low and v_range.text_high)
-          and (tags_any is null or l.tags && tags_any)
-          and (tags_all is null or l.tags @> tags_all)
-          and (tags_none is null or not l.tags && tags_none)
-          and (list_items.thread is null or l.thread_id = (select t.thread_id from threads t
-                                                           where t.namespace_id = n.id and t.key = list_items.thread))
+    from (
+        select n.id, l.item_id
+        from unnest(v_ids) as n (id)
+        cross join lateral (
+            select l.item_id, l.created_at
+            from memory_items l
+            where l.namespace_id = n.id and is_live(l.deleted_at, l.expires_at)
+              and (after is null or (l.created_at, l.item_id) < (v_at, v_id))
+              and (v_filter is null or l.metadata @@ v_filter)
+              and (v_range.number_key is null
+                   or metadata_number(l.metadata, v_range.number_key) between v_range.number_low and v_range.number_high)
+              and (v_range.text_key is null
+                   or metadata_text(l.metadata, v_range.text_key) collate "C" between v_range.text_low and v_range.text_high)
+              and (tags_any is null or l.tags && tags_any)
+              and (tags_all is null or l.tags @> tags_all)
+              and (tags_none is null or not l.tags && tags_none)
+              and (list_items.thread is null or l.thread_id = (select t.thread_id from threads t
+                                                               where t.namespace_id = n.id and t.key = list_items.thread))
+            order by l.created_at desc, l.item_id desc
+            limit page_size) l
         order by l.created_at desc, l.item_id desc
-        limit page_size
-    ) i
-    order by i.created_at desc, i.item_id desc
-    limit page_size;
+        limit page_size) p
+    join live_items i on i.namespace_id = p.id and i.item_id = p.item_id
+    order by i.created_at desc, i.item_id desc;
 end;
 $list_items$;
 revoke all on function kompanion.list_items(text, jsonb, text[], text[], text[], text, integer, text) from public;

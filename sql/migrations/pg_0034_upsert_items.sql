@@ -121,12 +121,14 @@ begin
     for r in
         select s.*, c.texts, c.starts, c.ends, c.vectors
         from pg_temp.staged_items s
-        left join lateral (
-            select array_agg(coalesce(k.content, s.content) order by k.ordinal) as texts,
+        left join (  -- once for all of them: they have no index
+            select k.ord, array_agg(coalesce(k.content, i.content) order by k.ordinal) as texts,
                    array_agg(coalesce(k.start_offset, 0) order by k.ordinal) as starts,
-                   array_agg(coalesce(k.end_offset, length(s.content)) order by k.ordinal) as ends,
+                   array_agg(coalesce(k.end_offset, length(i.content)) order by k.ordinal) as ends,
                    case when count(k.vector) > 0 then array_agg(k.vector order by k.ordinal) end as vectors
-            from pg_temp.staged_chunks k where k.ord = s.ord) c on true
+            from pg_temp.staged_chunks k join pg_temp.staged_items i on i.ord = k.ord
+            where not exists (select 1 from unnest(v_done) d (ord) where d.ord = k.ord)
+            group by k.ord) c on c.ord = s.ord
         where not exists (select 1 from unnest(v_done) d (ord) where d.ord = s.ord)
         order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop

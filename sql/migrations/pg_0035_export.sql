@@ -20,7 +20,7 @@ declare
 begin
     return array(
         select n.namespace_id from namespaces n
-        where (v_n = 0 or n.segments >= v_segments and n.segments < v_segments[1:v_n - 1] || (v_segments[v_n] || chr(1)))  -- as in _scope_ids
+        where (v_n = 0 or n.segments >= v_segments and n.segments < _scope_end(v_segments))
           and (lowest is null or n.namespace_id >= lowest)
         order by n.namespace_id limit at_most);
 end;

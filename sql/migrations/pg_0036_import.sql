@@ -40,7 +40,7 @@ begin
             update embedding_models m set is_default = false where m.is_default and m.name <> r.name
                 and not exists (select 1 from embeddings e limit 1);
             update embedding_models m set is_default = true
-            where m.name = r.name and not exists (select 1 from embedding_models o where o.is_default);
+            where m.name = r.name and m.retired_at is null and not exists (select 1 from embedding_models o where o.is_default);
         end if;
     end loop;
     -- After the loop: until the default has had its turn, the first model is the default, and may be a retired one.
@@ -143,7 +143,7 @@ begin
                                                                                 and u.key = d ->> 'user_key'))) then
         raise exception using
             errcode = 'KM007', message = 'documents: an item names a thread or a user that is not there',
-            hint    = 'Import what export_registry returned first.';
+            hint    = 'Import what export_registry returned first. If that was done, it is here by another key, as it was renamed since: rename it here too.';
     end if;
     select count(*) into v_given from jsonb_array_elements(documents) e where e ->> 'kind' = 'item';
 

@@ -25,6 +25,7 @@ declare
     v_rank     integer;
     r          record;
 begin
+    perform _secure_views();
     for v_rank in 1 .. 3 loop
         continue when not exists (select 1 from pg_roles x where x.rolname = c_roles[v_rank]);
         v_count := v_count + 1;
@@ -56,6 +57,6 @@ end;
 $grant_roles$;
 revoke all on function kompanion.grant_roles() from public;
 comment on function kompanion.grant_roles() is
-    'Grant the roles kompanion_reader, kompanion_writer and kompanion_admin what they may; returns how many of them exist. Run it as the owner of the schema.';
+    'Grant the roles kompanion_reader, kompanion_writer and kompanion_admin what they may; returns how many of them exist. Run it as the owner of the schema, and again after moving from PostgreSQL 14 to a later one: row security then holds for the views too.';
 
 do $$ begin perform kompanion.grant_roles(); end $$;
