@@ -7316,6 +7316,7 @@ CREATE TABLE kompanion.threads (
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     closed_at timestamp with time zone,
+    CONSTRAINT threads_key_ck CHECK (((length(key) >= 1) AND (length(key) <= 512))),
     CONSTRAINT threads_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT threads_times_ck CHECK ((isfinite(created_at) AND ((closed_at IS NULL) OR isfinite(closed_at))))
 );
@@ -7352,6 +7353,10 @@ COMMENT ON COLUMN kompanion.threads.created_at IS 'When the thread was first nam
 
 COMMENT ON COLUMN kompanion.threads.closed_at IS 'Since when it takes no new memories (KM010); it stays readable. NULL while open.';
 
+-- Name: CONSTRAINT threads_key_ck ON threads; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT threads_key_ck ON kompanion.threads IS 'Names are short texts.';
+
 -- Name: CONSTRAINT threads_metadata_object_ck ON threads; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON CONSTRAINT threads_metadata_object_ck ON kompanion.threads IS 'Metadata is a JSON object.';
@@ -7369,6 +7374,7 @@ CREATE TABLE kompanion.users (
     display_name text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT users_key_ck CHECK (((length(key) >= 1) AND (length(key) <= 512))),
     CONSTRAINT users_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT users_times_ck CHECK (isfinite(created_at))
 );
@@ -7400,6 +7406,10 @@ COMMENT ON COLUMN kompanion.users.metadata IS 'Anything else about the user, a J
 -- Name: COLUMN users.created_at; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON COLUMN kompanion.users.created_at IS 'When the user was first named.';
+
+-- Name: CONSTRAINT users_key_ck ON users; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT users_key_ck ON kompanion.users IS 'Names are short texts.';
 
 -- Name: CONSTRAINT users_metadata_object_ck ON users; Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -7535,6 +7545,8 @@ CREATE TABLE kompanion.memory_item_revisions (
     superseded_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone,
     deleted_at timestamp with time zone,
+    CONSTRAINT memory_item_revisions_key_ck CHECK (((length(key) >= 1) AND (length(key) <= 512))),
+    CONSTRAINT memory_item_revisions_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT memory_item_revisions_revision_ck CHECK ((revision >= 1)),
     CONSTRAINT memory_item_revisions_times_ck CHECK ((superseded_at > updated_at))
 );
@@ -7598,6 +7610,14 @@ COMMENT ON COLUMN kompanion.memory_item_revisions.expires_at IS 'The expiry at t
 -- Name: COLUMN memory_item_revisions.deleted_at; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON COLUMN kompanion.memory_item_revisions.deleted_at IS 'Set when that revision was a deletion.';
+
+-- Name: CONSTRAINT memory_item_revisions_key_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_item_revisions_key_ck ON kompanion.memory_item_revisions IS 'As that of an item.';
+
+-- Name: CONSTRAINT memory_item_revisions_metadata_object_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_item_revisions_metadata_object_ck ON kompanion.memory_item_revisions IS 'As that of an item: a revision can be gone back to.';
 
 -- Name: CONSTRAINT memory_item_revisions_revision_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
 

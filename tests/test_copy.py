@@ -269,7 +269,7 @@ def test_an_item_too_large_for_a_document_is_named_and_leaves_when_its_history_i
         conn.execute(
             """insert into kompanion.memory_item_revisions
                    (namespace_id, item_id, revision, key, content, metadata, tags, updated_at, superseded_at)
-               select namespace_id, item_id, n - 17, key, repeat(chr(64 + n), 16000000), '{}', '{}', now() - interval '2 days',
+               select namespace_id, item_id, n, key, repeat(chr(64 + n), 16000000), '{}', '{}', now() - interval '2 days',
                       now() - interval '1 day'
                from kompanion.memory_items, generate_series(1, 17) n where key = 'diary'"""
         )

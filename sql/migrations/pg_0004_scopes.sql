@@ -83,6 +83,7 @@ create table kompanion.users (
     constraint users_pk primary key (namespace_id, user_id),
     constraint users_namespace_key_uq unique (namespace_id, key),
     constraint users_namespace_fk foreign key (namespace_id) references kompanion.namespaces (namespace_id) on delete cascade,
+    constraint users_key_ck check (length(key) between 1 and 512),
     constraint users_metadata_object_ck check (jsonb_typeof(metadata) = 'object'),
     constraint users_times_ck check (isfinite(created_at))
 );
@@ -96,6 +97,7 @@ comment on column kompanion.users.created_at is 'When the user was first named.'
 comment on constraint users_pk on kompanion.users is 'Identity of a user; starts with the namespace, as every key does.';
 comment on constraint users_namespace_key_uq on kompanion.users is 'One user a name in a namespace.';
 comment on constraint users_namespace_fk on kompanion.users is 'Purging a namespace takes its users along.';
+comment on constraint users_key_ck on kompanion.users is 'Names are short texts.';
 comment on constraint users_metadata_object_ck on kompanion.users is 'Metadata is a JSON object.';
 comment on constraint users_times_ck on kompanion.users is 'Clients cannot read infinity.';
 
@@ -110,6 +112,7 @@ create table kompanion.threads (
     constraint threads_pk primary key (namespace_id, thread_id),
     constraint threads_namespace_key_uq unique (namespace_id, key),
     constraint threads_namespace_fk foreign key (namespace_id) references kompanion.namespaces (namespace_id) on delete cascade,
+    constraint threads_key_ck check (length(key) between 1 and 512),
     constraint threads_metadata_object_ck check (jsonb_typeof(metadata) = 'object'),
     constraint threads_times_ck check (isfinite(created_at) and (closed_at is null or isfinite(closed_at)))
 );
@@ -124,6 +127,7 @@ comment on column kompanion.threads.closed_at is 'Since when it takes no new mem
 comment on constraint threads_pk on kompanion.threads is 'Identity of a thread; starts with the namespace, as every key does.';
 comment on constraint threads_namespace_key_uq on kompanion.threads is 'One thread a name in a namespace.';
 comment on constraint threads_namespace_fk on kompanion.threads is 'Purging a namespace takes its threads along.';
+comment on constraint threads_key_ck on kompanion.threads is 'Names are short texts.';
 comment on constraint threads_metadata_object_ck on kompanion.threads is 'Metadata is a JSON object.';
 comment on constraint threads_times_ck on kompanion.threads is 'Lists are in order of these, and their cursors cannot hold infinity.';
 

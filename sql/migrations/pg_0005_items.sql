@@ -90,6 +90,8 @@ create table kompanion.memory_item_revisions (
     constraint memory_item_revisions_pk primary key (namespace_id, item_id, revision),
     constraint memory_item_revisions_item_fk foreign key (namespace_id, item_id)
         references kompanion.memory_items (namespace_id, item_id) on delete cascade,
+    constraint memory_item_revisions_key_ck check (length(key) between 1 and 512),
+    constraint memory_item_revisions_metadata_object_ck check (jsonb_typeof(metadata) = 'object'),
     constraint memory_item_revisions_revision_ck check (revision >= 1),
     constraint memory_item_revisions_times_ck check (superseded_at > updated_at)
 );
@@ -112,6 +114,8 @@ comment on column kompanion.memory_item_revisions.expires_at is 'The expiry at t
 comment on column kompanion.memory_item_revisions.deleted_at is 'Set when that revision was a deletion.';
 comment on constraint memory_item_revisions_pk on kompanion.memory_item_revisions is 'One row a revision, so no revision is ever reused.';
 comment on constraint memory_item_revisions_item_fk on kompanion.memory_item_revisions is 'Purging an item takes its history along.';
+comment on constraint memory_item_revisions_key_ck on kompanion.memory_item_revisions is 'As that of an item.';
+comment on constraint memory_item_revisions_metadata_object_ck on kompanion.memory_item_revisions is 'As that of an item: a revision can be gone back to.';
 comment on constraint memory_item_revisions_revision_ck on kompanion.memory_item_revisions is 'Revisions count from 1.';
 comment on constraint memory_item_revisions_times_ck on kompanion.memory_item_revisions is 'Time goes forward from revision to revision.';
 comment on index kompanion.memory_item_revisions_superseded_ix is 'trim_history: what is past its retention.';
