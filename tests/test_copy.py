@@ -265,14 +265,9 @@ def test_an_item_too_large_for_a_document_is_named_and_leaves_when_its_history_i
         for n in range(9):
             store.upsert_item("acme", f"small-{n}", "text")
         # 17 x 16 MB are more than a value of JSON holds; a letter repeated takes no room on the disk.
-        store.upsert_item("acme", "diary", "text")
-        conn.execute(
-            """insert into kompanion.memory_item_revisions
-                   (namespace_id, item_id, revision, key, content, metadata, tags, updated_at, superseded_at)
-               select namespace_id, item_id, n, key, repeat(chr(64 + n), 16000000), '{}', '{}', now() - interval '2 days',
-                      now() - interval '1 day'
-               from kompanion.memory_items, generate_series(1, 17) n where key = 'diary'"""
-        )
+        for n in range(18):
+            store.upsert_item("acme", "diary", f"text {n}")
+        conn.execute("update kompanion.memory_item_revisions set content = repeat(chr(64 + revision), 16000000)")
         with pytest.raises(TooLarge, match="'diary' in 'acme'") as caught:
             store.export_items()
         assert "trim_history" in (caught.value.hint or "")
