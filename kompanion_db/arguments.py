@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,15 +83,27 @@ def sequence(name: str, values: Any, of: str) -> Sequence[Any]:
     return values
 
 
-def integer(name: str, value: Any) -> int | None:
-    """A whole number of 32 bits, or None; BadArgument otherwise."""
+def integer(name: str, value: Any, bits: int = 32) -> int | None:
+    """A whole number of so many bits, or None; BadArgument otherwise."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise BadArgument(f"{name}: {value!r} is no whole number", hint="Give an int.")
-    if not -(2**31) <= value < 2**31:
-        raise BadArgument(f"{name}: is out of range", hint="Give a whole number of 32 bits.")
-    return int(value)
+    found = int(value)
+    if not -(2 ** (bits - 1)) <= found < 2 ** (bits - 1):
+        raise BadArgument(f"{name}: is out of range", hint=f"Give a whole number of {bits} bits.")
+    return found
+
+
+def uuid(name: str, value: Any) -> UUID:
+    """An id, given as a UUID or as its text; BadArgument otherwise."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        found = text(name, value[:100]) if isinstance(value, str) else value
+        raise BadArgument(f"{name}: {found!r} is no UUID", hint="Give a uuid.UUID, or its text.") from None
 
 
 def number(name: str, value: Any) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import replace
 from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,3 +216,30 @@ def test_chunks_are_equal_where_their_vectors_are_too(store: kompanion_db.Store)
     assert first != replace(first, vector=None)
     assert first != replace(first, vector=-first.vector)  # type: ignore[operator]
     assert first != first.content
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("namespace_id", space) for space in (None, 5, b"0" * 16, "acme", "\0", "\ud800", ["a"])],
+        *[("chunk_id", chunk) for chunk in (None, True, 2**63, [1], Decimal(1), "1", 1.0, np.uint64(2**63))],
+        *[("chunk_revision", revision) for revision in (None, True, 0, -1, 2**31, [1], Decimal(1), "1")],
+    ],
+)
+def test_a_chunk_made_by_hand_is_refused_by_the_name_of_its_field_and_no_vector_is_stored(
+    one: kompanion_db.Store, name: str, value: object
+) -> None:
+    _write(one, "a b", chunks=_cut("a b"))
+    good, other = one.pending_embeddings()
+    with pytest.raises(BadArgument, match=rf"^chunks\[1\]\.{name}: ") as refused:
+        one.put_embeddings([good, replace(other, **{name: value})], np.eye(2))
+    assert refused.value.hint
+    assert _vectors(one) == {}
+
+
+def test_a_chunk_made_by_hand_may_have_its_id_as_text_and_its_numbers_from_numpy(one: kompanion_db.Store) -> None:
+    _write(one, "a")
+    (chunk,) = one.pending_embeddings()
+    by_hand: Any = {"namespace_id": str(chunk.namespace_id), "chunk_id": np.int64(chunk.chunk_id)}
+    (result,) = one.put_embeddings([replace(chunk, **by_hand, chunk_revision=np.int32(chunk.chunk_revision))], [[1, 0]])
+    assert (result.namespace_id, result.chunk_id, result.status) == (chunk.namespace_id, chunk.chunk_id, "stored")

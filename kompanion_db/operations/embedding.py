@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any
+from uuid import UUID
 
 from .. import arguments as check
 from ..chunking import Chunk, chunk_text
@@ -176,26 +177,38 @@ def put_embeddings(
     A chunk whose text has changed since is ``stale`` and left alone. Raises BadVector, and then stores none;
     UnknownModel, BadArgument.
     """
+    pending = _pending(chunks)
     rows = yield from rows_of(
         "put_embeddings",
         False,
-        namespace_ids=[c.namespace_id for c in _pending(chunks)],
-        chunk_ids=[c.chunk_id for c in chunks],
-        chunk_revisions=[c.chunk_revision for c in chunks],
+        namespace_ids=[namespace_id for namespace_id, _, _ in pending],
+        chunk_ids=[chunk_id for _, chunk_id, _ in pending],
+        chunk_revisions=[revision for _, _, revision in pending],
         vectors=check.vectors("vectors", vectors),
         model=check.text("model", model),
     )
     return [EmbeddingResult(**row) for row in rows]
 
 
-def _pending(chunks: Sequence[PendingChunk]) -> Sequence[PendingChunk]:
+def _pending(chunks: Sequence[PendingChunk]) -> list[tuple[UUID, int, int]]:
+    """The id of the namespace, the id and the revision of each chunk: callers may make chunks by hand."""
+    found = []
     for n, chunk in enumerate(check.sequence("chunks", chunks, "chunks")):
         if not isinstance(chunk, PendingChunk):
-            raise BadArgument(
-                f"chunks[{n}]: is {type(chunk).__name__}, not a PendingChunk",
-                hint="Give what pending_embeddings returned.",
-            )
-    return chunks
+            raise _not_pending(f"chunks[{n}]: is {type(chunk).__name__}, not a PendingChunk")
+        namespace_id = check.uuid(f"chunks[{n}].namespace_id", chunk.namespace_id)
+        chunk_id = check.integer(f"chunks[{n}].chunk_id", chunk.chunk_id, 64)
+        revision = check.integer(f"chunks[{n}].chunk_revision", chunk.chunk_revision)
+        if chunk_id is None:
+            raise _not_pending(f"chunks[{n}].chunk_id: is None")
+        if revision is None or revision < 1:
+            raise _not_pending(f"chunks[{n}].chunk_revision: {revision} is no revision, they count from 1")
+        found.append((namespace_id, chunk_id, revision))
+    return found
+
+
+def _not_pending(message: str) -> BadArgument:
+    return BadArgument(message, hint="Give what pending_embeddings returned.")
 
 
 def embed_pending(context: Context, *, batch: int = 100, worker: str | None = None) -> Steps[int]:
