@@ -29,7 +29,7 @@ from .imported import (
     whole_of,
 )
 from .merging import next_number
-from .models import Model
+from .models import Model, fit
 from .session import Session
 from .vectors import append_vectors
 
@@ -263,7 +263,8 @@ class _Batch:
             if found is None:
                 raise BadArgument(
                     "documents: an item names a thread or a user that is not there",
-                    hint="Import what export_registry returned first.",
+                    hint="Import what export_registry returned first. If that was done, it is here by another key, as it "
+                    "was renamed since: rename it here too.",
                 )
             self._named[name] = found
         return self._named[name]
@@ -276,6 +277,6 @@ class _Batch:
 
     def _vector(self, name: str, value: Any) -> Vector:
         vector, model = vector_of(value), self._model(name)
-        if len(vector) != model.dim or (model.metric == "cosine" and not vector.any()):
-            raise ValueError(f"a vector of {name} has another dimension, or no direction")
+        if len(vector) != model.dim or not fit(vector, model.metric):
+            raise ValueError(f"a vector of {name} has another dimension, no direction, or is too short or too long")
         return vector

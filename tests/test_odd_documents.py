@@ -1,0 +1,28 @@
+"""Documents that no export writes: an import takes them as a server does, on either engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import engines
+import pytest
+import samples
+
+import kompanion_db
+from kompanion_db.errors import BadArgument
+
+CREATED = "2024-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("vector", ["[1e20,0,0]", "[3e38,3e38,0]", [1e-20, 1e-20, 0], "[1e-40,0,0]"])
+def test_a_vector_that_is_too_long_or_too_short_for_its_distances_is_refused(
+    one_home: engines.Home, vector: Any
+) -> None:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
+        samples.fill(store)
+        document = next(d for d in store.export_items()[0] if d["key"] == "long")
+        hand.delete("memory_items", key="long")
+        document["chunks"][1]["vectors"][0]["vector"] = vector
+        with pytest.raises(BadArgument, match="documents"):
+            store.import_documents([document])
+        assert store.get_item("acme:ann", "long") is None
