@@ -32,6 +32,7 @@ CREATE TABLE users (
     display_name text,
     metadata     blob    not null default (jsonb('{}')) check (json_valid(metadata, 8) and json_type(metadata) = 'object'),
     created_at   integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000),
+    constraint users_namespace_id_uq unique (namespace_no, user_id),
     constraint users_namespace_key_uq unique (namespace_no, key)
 ) strict;
 
@@ -44,6 +45,7 @@ CREATE TABLE threads (
     metadata     blob    not null default (jsonb('{}')) check (json_valid(metadata, 8) and json_type(metadata) = 'object'),
     created_at   integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000),
     closed_at    integer,
+    constraint threads_namespace_id_uq unique (namespace_no, thread_id),
     constraint threads_namespace_key_uq unique (namespace_no, key)
 ) strict;
 

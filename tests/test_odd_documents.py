@@ -26,3 +26,14 @@ def test_a_vector_that_is_too_long_or_too_short_for_its_distances_is_refused(
         with pytest.raises(BadArgument, match="documents"):
             store.import_documents([document])
         assert store.get_item("acme:ann", "long") is None
+
+
+@pytest.mark.parametrize("kind", ["thread", "user"])
+def test_of_two_threads_or_users_of_one_id_the_first_is_kept(one_home: engines.Home, kind: str) -> None:
+    own_id = {f"{kind}_id": "00000000-0000-0000-0000-000000000001"}
+    place: dict[str, Any] = {"kind": "namespace", "path": "acme", "created_at": CREATED}
+    first = {"kind": kind, "namespace": "acme", "key": "first", "metadata": {}, "created_at": CREATED, **own_id}
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
+        assert store.import_documents([place, first, first | {"key": "second"}]).registry == 2
+        assert store.import_documents([place, first | {"key": "third"}]).registry == 0
+        assert hand.rows(f"{kind}s", "key") == [("first",)]

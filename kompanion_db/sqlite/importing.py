@@ -263,8 +263,8 @@ class _Batch:
             if found is None:
                 raise BadArgument(
                     "documents: an item names a thread or a user that is not there",
-                    hint="Import what export_registry returned first. If that was done, it is here by another key, as it "
-                    "was renamed since: rename it here too.",
+                    hint="Import what export_registry returned first. If that was done, it is here by another key, "
+                    "as it was renamed since: rename it here too.",
                 )
             self._named[name] = found
         return self._named[name]

@@ -41,6 +41,7 @@ create table users (
     display_name text,
     metadata     blob    not null default (jsonb('{}')) check (json_valid(metadata, 8) and json_type(metadata) = 'object'),
     created_at   integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000),
+    constraint users_namespace_id_uq unique (namespace_no, user_id),
     constraint users_namespace_key_uq unique (namespace_no, key)
 ) strict;
 
@@ -53,6 +54,7 @@ create table threads (
     metadata     blob    not null default (jsonb('{}')) check (json_valid(metadata, 8) and json_type(metadata) = 'object'),
     created_at   integer not null default (cast(unixepoch('subsec') * 1000 as integer) * 1000),
     closed_at    integer,
+    constraint threads_namespace_id_uq unique (namespace_no, thread_id),
     constraint threads_namespace_key_uq unique (namespace_no, key)
 ) strict;
 create index threads_key_ix on threads (key);
