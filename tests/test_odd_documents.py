@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import engines
@@ -37,3 +38,24 @@ def test_of_two_threads_or_users_of_one_id_the_first_is_kept(one_home: engines.H
         assert store.import_documents([place, first, first | {"key": "second"}]).registry == 2
         assert store.import_documents([place, first | {"key": "third"}]).registry == 0
         assert hand.rows(f"{kind}s", "key") == [("first",)]
+
+
+@pytest.mark.parametrize("value", ["maybe", 5.5, [], {}])
+def test_a_model_is_the_default_or_not_and_nothing_else(one_home: engines.Home, value: Any) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        store.register_model("first", 2)
+        model = {"kind": "model", "name": "second", "dim": 2, "metric": "cosine", "is_default": value}
+        with pytest.raises(BadArgument, match="documents"):
+            store.import_documents([model])
+        assert store.import_documents([model | {"is_default": False}, model | {"is_default": None}]).registry == 2
+        assert [m.model for m in store.list_models() if m.is_default] == ["first"]
+
+
+def test_a_default_as_text_switches_no_default_of_a_file(tmp_path: Path) -> None:
+    with kompanion_db.connect(f"sqlite:///{tmp_path}/a.db") as store:
+        store.register_model("first", 2)
+        for value in ("false", "true", "", 0, 1):
+            model = {"kind": "model", "name": "second", "dim": 2, "metric": "cosine", "is_default": value}
+            with pytest.raises(BadArgument, match="is_default is neither true nor false"):
+                store.import_documents([model])
+        assert [m.model for m in store.list_models()] == ["first"]

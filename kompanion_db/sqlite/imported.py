@@ -121,6 +121,14 @@ def whole_of(document: Document, name: str) -> int:
     return value
 
 
+def truth_of(document: Document, name: str) -> bool:
+    """A field that is true or false; false when it is missing."""
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{name} is neither true nor false")
+    return bool(value)
+
+
 def id_of(document: Document, name: str) -> bytes:
     """A field that is an id."""
     return UUID(need(text_of(document, name), name)).bytes

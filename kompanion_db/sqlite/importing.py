@@ -25,6 +25,7 @@ from .imported import (
     text_of,
     time_of,
     times_of,
+    truth_of,
     vector_of,
     whole_of,
 )
@@ -93,7 +94,7 @@ def _models(session: Session, documents: list[Document]) -> None:
                 (time_of(document, "created_at"), name),
             )
             new.add(name)
-        if document.get("is_default"):
+        if truth_of(document, "is_default"):
             session.run(
                 "update embedding_models set is_default = 0 where is_default = 1 and name <> ? "
                 "and not exists (select 1 from embeddings)",
