@@ -10,6 +10,7 @@ import pytest
 import samples
 
 import kompanion_db
+from kompanion_db.copying import copy
 from kompanion_db.errors import BadArgument
 
 CREATED = "2024-01-01T00:00:00+00:00"
@@ -59,3 +60,16 @@ def test_a_default_as_text_switches_no_default_of_a_file(tmp_path: Path) -> None
             with pytest.raises(BadArgument, match="is_default is neither true nor false"):
                 store.import_documents([model])
         assert [m.model for m in store.list_models()] == ["first"]
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(86400 / 7, 12342.857143), (0.1, 0.1), (4e-7, 0), (90_061, 90_061)])
+def test_a_retention_is_kept_to_the_microsecond_so_that_copies_of_it_are_equal(
+    one_home: engines.Home, tmp_path: Path, seconds: float, kept: float
+) -> None:
+    setting = {"kind": "setting", "name": "retention_deleted", "value": seconds}
+    with kompanion_db.connect(one_home.url) as store, kompanion_db.connect(f"sqlite:///{tmp_path}/a.db") as source:
+        source.import_documents([setting])
+        assert copy(source, store).digest == source.digest()
+        store.import_documents([setting])
+        assert {"kind": "setting", "name": "retention_deleted", "value": kept} in store.export_registry()
+        assert store.digest() == source.digest()

@@ -9,7 +9,7 @@ from ...errors import BadArgument
 from ...requests import Row
 from ..registry import function, one_value
 from ..session import Session
-from .checks import quoted
+from .checks import dumped, quoted
 
 _LONGEST = 1000 * 365.25 * 86400
 
@@ -25,14 +25,19 @@ def set_setting(session: Session, name: str, value: str | None) -> list[Row]:
     """Change a setting, to a JSON value of its kind; the former value."""
     former = session.setting(name)
     try:
-        good = value is not None and _fits(name, json.loads(value))
+        given = json.loads(value or "")
+        good = _fits(name, given)
     except (ValueError, RecursionError):
-        good = False
+        given, good = None, False
     if not good:
         raise BadArgument(
             f"value: {'NULL' if value is None else value[:200]} is no value for setting {quoted(name)}",
             hint=session.value("select description from settings where name = ?", (name,)),
         )
+    if isinstance(given, float) and name != "target_recall":
+        # A server has no shorter durations than a microsecond: unrounded, one could not be copied there and be equal.
+        whole = round(given * 1e6) / 1e6
+        value = value if whole == given else dumped(whole)
     session.run("update settings set value = jsonb(?), updated_at = ? where name = ?", (value, session.now, name))
     return one_value("set_setting", former)
 
