@@ -154,6 +154,13 @@ def test_few_vectors_are_not_tuned(store: kompanion_db.Store) -> None:
     assert told == ["tune_index: 50 vectors are searched exactly faster than by any index"]
 
 
+def test_no_kinds_at_all_are_refused_on_either_engine(store: kompanion_db.Store) -> None:
+    _fill(store, range(50))
+    for kinds in (None, []):
+        with pytest.raises(errors.BadArgument, match=r"^kinds: "):
+            store.tune_index("m", kinds=kinds)  # type: ignore[arg-type]
+
+
 def test_an_outgrown_index_is_named_its_loss_is_measured_and_the_statement_repairs_it(
     pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import arguments as check
+from ..errors import BadArgument
 from ..requests import Outside, Progress, RunAll, Steps, rows_of
 from ..types import Vector
 from ..types_tuning import CalibrationPoint, IndexCandidate, MeasuredRecall
@@ -101,6 +102,9 @@ def tune_index(
     """
     if apply:
         yield Outside("tune_index", "apply")
+    wanted = check.texts("kinds", kinds)
+    if wanted is None:  # in SQL on SQLite it stands for all kinds, on a server for none
+        raise BadArgument("kinds: NULL cannot be", hint="Give ivfflat, hnsw or both.")
     model, vectors = yield from _queries(context, model, queries)
     name = check.text("model", model)
     rows = yield from rows_of(
@@ -110,7 +114,7 @@ def tune_index(
         model=name,
         target_recall=check.number("target_recall", target_recall),
         seconds=check.number("seconds", seconds),
-        kinds=check.texts("kinds", kinds),
+        kinds=wanted,
         share=check.number("share", share),
         sample=check.integer("sample", sample),
         queries=vectors,
