@@ -140,6 +140,12 @@ def duration(name: str, value: Any) -> timedelta | None:
     raise BadArgument(f"{name}: {value!r} is no timedelta", hint="For example timedelta(days=30).")
 
 
+def callback(name: str, value: Any) -> None:
+    """A function, or None; BadArgument otherwise, before there is anything to tell it."""
+    if value is not None and not callable(value):
+        raise BadArgument(f"{name}: is {type(value).__name__}, not a function", hint="Give one, or leave it out.")
+
+
 def json_object(name: str, value: Any) -> str | None:
     """Metadata as text, or None; BadArgument for what is no JSON object or nested too deep, TooLarge over 1 MiB."""
     if value is None:

@@ -38,8 +38,9 @@ class Keeping(ABC):
     def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """The digest of all that a scope holds, the same on both engines; :mod:`kompanion_db.digests` says of what.
 
-        ``progress`` is told the number of items read so far. Raises BadNamespace, DamagedStore.
+        ``progress`` is told the number of items read so far. Raises BadNamespace, BadArgument, DamagedStore.
         """
+        check.callback("progress", progress)
         with self._snapshot() as found:
             return digest_of(found, check.text("scope", scope) or "", progress)
 

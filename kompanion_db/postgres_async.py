@@ -124,6 +124,7 @@ class AsyncPostgresStore(AsyncStore):
 
     async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """As :meth:`Store.digest`, in a thread, on a connection of its own: open transactions are not seen."""
+        check.callback("progress", progress)
         self._open_pool()
 
         def work() -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import engines
 import pytest
 
 from kompanion_db import HashEmbedder, connect, connect_async, errors
+from kompanion_db.copying import copy
 
 DIM = 8
 
@@ -109,3 +111,21 @@ async def test_a_task_that_progress_starts_in_a_transaction_gets_its_turn(one_ho
             assert await store.tune_index(apply=False, progress=progress) == []
             await asyncio.sleep(0)
             assert await asyncio.wait_for(asyncio.gather(*tasks), 60) == [["k"]]
+
+
+async def test_a_progress_that_cannot_be_called_is_refused_before_anything_is_done(
+    one_home: engines.Home, tmp_path: Path
+) -> None:
+    wrong: Any = 5
+    with connect(one_home.url) as store, connect(f"sqlite:///{tmp_path}/a.db") as target:
+        for call in (
+            lambda: store.digest(progress=wrong),
+            lambda: store.upsert_items([{"namespace": "acme", "content": "text"}], progress=wrong),
+            lambda: copy(store, target, progress=wrong),
+        ):
+            with pytest.raises(errors.BadArgument, match=r"^progress: is int, not a function"):
+                call()
+        assert store.list_items("acme") == []
+    async with await connect_async(one_home.url) as opened:
+        with pytest.raises(errors.BadArgument, match=r"^progress: is int, not a function"):
+            await opened.digest(progress=wrong)

@@ -144,6 +144,13 @@ def test_a_target_that_holds_something_of_its_own_is_told_from_the_source(one_ho
             copy(target, target)
 
 
+def test_a_copy_names_what_is_no_store(file: str) -> None:
+    with kompanion_db.connect(file) as store:
+        for name, stores in (("source", (file, store)), ("target", (store, file)), ("target", (store, None))):
+            with pytest.raises(BadArgument, match=f"^{name}: is .*, not a store"):
+                copy(*stores)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("verify", [True, False])
 def test_an_item_that_changed_since_an_earlier_copy_is_refused_by_name(
     one_home: engines.Home, file: str, verify: bool, monkeypatch: pytest.MonkeyPatch

@@ -64,6 +64,7 @@ def upsert_items(
     Raises what ``upsert_item`` raises, naming the item by its place in the batch; the batch then leaves nothing.
     """
     _check_arguments(items, batch_size)
+    check.callback("progress", progress)
     if context.embedder is not None and model is None:
         model = context.embedder.name
     counts: Counter[str] = Counter()
