@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any
-from uuid import UUID
 
 from .. import arguments as check
 from ..chunking import Chunk, chunk_text
@@ -177,22 +176,15 @@ def put_embeddings(
     A chunk whose text has changed since is ``stale`` and left alone. Raises BadVector, and then stores none;
     UnknownModel, BadArgument.
     """
-    pending = _pending(chunks)
-    rows = yield from rows_of(
-        "put_embeddings",
-        False,
-        namespace_ids=[namespace_id for namespace_id, _, _ in pending],
-        chunk_ids=[chunk_id for _, chunk_id, _ in pending],
-        chunk_revisions=[revision for _, _, revision in pending],
-        vectors=check.vectors("vectors", vectors),
-        model=check.text("model", model),
-    )
+    ids = _pending(chunks)
+    vectors, model = check.vectors("vectors", vectors), check.text("model", model)
+    rows = yield from rows_of("put_embeddings", False, None, **ids, vectors=vectors, model=model)
     return [EmbeddingResult(**row) for row in rows]
 
 
-def _pending(chunks: Sequence[PendingChunk]) -> list[tuple[UUID, int, int]]:
+def _pending(chunks: Sequence[PendingChunk]) -> dict[str, list[Any]]:
     """The id of the namespace, the id and the revision of each chunk: callers may make chunks by hand."""
-    found = []
+    found: dict[str, list[Any]] = {"namespace_ids": [], "chunk_ids": [], "chunk_revisions": []}
     for n, chunk in enumerate(check.sequence("chunks", chunks, "chunks")):
         if not isinstance(chunk, PendingChunk):
             raise _not_pending(f"chunks[{n}]: is {type(chunk).__name__}, not a PendingChunk")
@@ -203,7 +195,8 @@ def _pending(chunks: Sequence[PendingChunk]) -> list[tuple[UUID, int, int]]:
             raise _not_pending(f"chunks[{n}].chunk_id: is None")
         if revision is None or revision < 1:
             raise _not_pending(f"chunks[{n}].chunk_revision: {revision} is no revision, they count from 1")
-        found.append((namespace_id, chunk_id, revision))
+        for known, one in zip(found.values(), (namespace_id, chunk_id, revision), strict=True):
+            known.append(one)
     return found
 
 
