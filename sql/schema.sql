@@ -3225,42 +3225,42 @@ CREATE FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.v
     SET jit TO 'off'
     AS $$
 -- As _scan_items, for tags known to be rare: those of tags_all or of tags_any, as lead says, are looked up, and all else is
--- asked of what they give. One of the two halves is never run; to keep what the tags give for one second half took longer.
--- What the tags are on is counted too, as they may have become common since: the last that is looked up has no vector here.
+-- asked of what they give; one half is never run. They may have become common since, elsewhere: how many items were read the
+-- server's own counter tells, as in _nearest_of_one.
 declare
-    v_cosine constant boolean := plan.metric = 'cosine';
-    v_l2     constant boolean := plan.metric = 'l2';
-    v_most   constant bigint := 2 * bound;
+    v_cosine constant boolean := plan.metric = 'cosine'; v_l2 constant boolean := plan.metric = 'l2';
+    v_most   constant bigint := 2 * bound; v_read bigint := pg_stat_get_xact_tuples_fetched('kompanion.memory_items'::regclass);
 begin
     with seen as materialized (
         select e.namespace_id, e.item_id, e.chunk_id,
                case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
-        from (select j.*, row_number() over () as nth from memory_items j where lead = 'all' and j.tags @> plan.tags_all and (plan.tags_any is null or j.tags && plan.tags_any)
-                and is_live(j.deleted_at, j.expires_at) limit v_most) i
-        left join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
-                             and i.nth < v_most and is_live(v.deleted_at, v.expires_at) offset 0) e on true
-        where (i.nth = v_most or (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
-                             and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-                             and (plan.tags_none is null or not i.tags && plan.tags_none)
-                             and (plan.filter is null or i.metadata @@ plan.filter))
-          and (i.nth = v_most or e.chunk_id is not null)
+        from (select * from memory_items m where lead = 'all' and m.tags @> plan.tags_all and (plan.tags_any is null or m.tags && plan.tags_any) and is_live(m.deleted_at, m.expires_at) limit v_most) i
+        cross join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+                              and is_live(v.deleted_at, v.expires_at) offset 0) e
+        where (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+          and (plan.tags_none is null or not i.tags && plan.tags_none)
+          and (plan.filter is null or i.metadata @@ plan.filter)
         union all
         select e.namespace_id, e.item_id, e.chunk_id,
                case when v_cosine then e.vector <=> query when v_l2 then e.vector <-> query else e.vector <#> query end as d
-        from (select j.*, row_number() over () as nth from memory_items j where lead = 'any' and j.tags && plan.tags_any and (plan.tags_all is null or j.tags @> plan.tags_all)
-                and is_live(j.deleted_at, j.expires_at) limit v_most) i
-        left join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
-                             and i.nth < v_most and is_live(v.deleted_at, v.expires_at) offset 0) e on true
-        where (i.nth = v_most or (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
-                             and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-                             and (plan.tags_none is null or not i.tags && plan.tags_none)
-                             and (plan.filter is null or i.metadata @@ plan.filter))
-          and (i.nth = v_most or e.chunk_id is not null)
+        from (select * from memory_items m where lead = 'any' and m.tags && plan.tags_any and (plan.tags_all is null or m.tags @> plan.tags_all) and is_live(m.deleted_at, m.expires_at) limit v_most) i
+        cross join lateral (select * from embeddings v where v.namespace_id = i.namespace_id and v.item_id = i.item_id and v.model_id = plan.model_id
+                              and is_live(v.deleted_at, v.expires_at) offset 0) e
+        where (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+          and (plan.tags_none is null or not i.tags && plan.tags_none)
+          and (plan.filter is null or i.metadata @@ plan.filter)
         limit bound
     )
-    select case when exists (select from seen s where s.chunk_id is null) then bound else (select count(*) from seen) end,
+    select (select count(*) from seen),
            array(select (s.namespace_id, s.item_id, s.chunk_id, s.d)::_search_hit from seen s order by s.d, s.chunk_id limit n)
     into matches, nearest;
+    v_read := pg_stat_get_xact_tuples_fetched('kompanion.memory_items'::regclass) - v_read;
+    if v_read >= v_most
+       or v_read = 0 and exists (select from memory_items m where lead = 'all' and m.tags @> plan.tags_all or lead = 'any' and m.tags && plan.tags_any offset v_most - 1) then
+        matches := bound;
+    end if;
 end;
 $$;
 
