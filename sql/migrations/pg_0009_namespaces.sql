@@ -7,7 +7,7 @@ create function kompanion._scope_end(segments text[])
     language sql
     immutable parallel safe
 -- chr(1) is in no segment and sorts before all that are: from the segments of a scope to this are exactly the paths that start with it.
-return segments[1:cardinality(segments) - 1] || (segments[cardinality(segments)] || chr(1));
+return segments[1 : cardinality(segments) - 1] || (segments[cardinality(segments)] || chr(1));
 revoke all on function kompanion._scope_end(text[]) from public;
 comment on function kompanion._scope_end(text[]) is 'Internal. The first segments after all that start with these.';
 
