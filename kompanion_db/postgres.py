@@ -16,7 +16,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from . import embedded, pg_protocol, staging
-from .around import around, once
+from .around import around
 from .blocks import Blocks
 from .errors import ConnectionFailed, KompanionError
 from .forking import check_process, cut_off_by_fork
@@ -123,7 +123,7 @@ class PostgresStore(Store):
         self._open_pool()
         return postgres_snapshot(self.url, self._prepare)
 
-    @once
+    @contextmanager
     def transaction(self) -> Iterator[PostgresStore]:
         """Make the calls inside one transaction: all are kept or, when the block raises, none.
 

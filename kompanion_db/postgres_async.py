@@ -15,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from . import arguments as check
 from . import embedded, pg_protocol, staging
-from .around import async_around, async_once
+from .around import async_around
 from .blocks import AsyncBlocks
 from .cancelling import for_a_future, to_its_end
 from .digests import digest_of
@@ -133,7 +133,7 @@ class AsyncPostgresStore(AsyncStore):
 
         return await asyncio.to_thread(for_a_future, work)
 
-    @async_once
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncPostgresStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
         async with self._connection() as conn, async_around(conn.transaction(), translated):

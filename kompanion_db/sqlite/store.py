@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..around import once
 from ..operations.embedding import Context, adopt_embedder, need_embedder
 from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, Row, RunAll
 from ..snapshots import Snapshot, sqlite_snapshot
@@ -59,7 +58,7 @@ class SqliteStore(Store):
         self.database.folder.close()
         self.database.close()
 
-    @once
+    @contextmanager
     def transaction(self) -> Iterator[SqliteStore]:
         """Make the calls inside one transaction: all are kept or, when the block raises, none.
 

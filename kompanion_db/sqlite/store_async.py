@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..around import async_once
 from ..cancelling import for_a_future
 from ..errors import ConnectionFailed
 from ..operations.embedding import Context
@@ -125,7 +124,7 @@ class AsyncSqliteStore(AsyncStore):
         """As :meth:`SqliteStore.doctor`, in a thread."""
         return await self._call(lambda: self.store.doctor(repair=repair))
 
-    @async_once
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSqliteStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
         database = self.store.database
