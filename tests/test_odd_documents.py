@@ -1,4 +1,4 @@
-"""Documents that no export writes: an import takes them as a server does, on either engine."""
+"""Documents that no export writes: what an import lets in obeys the rules of what is written here, on either engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import engines
 import pytest
-import samples
 
 import kompanion_db
 from kompanion_db.copying import copy
@@ -15,19 +14,12 @@ from kompanion_db.errors import BadArgument
 
 CREATED = "2024-01-01T00:00:00+00:00"
 
-
-@pytest.mark.parametrize("vector", ["[1e20,0,0]", "[3e38,3e38,0]", [1e-20, 1e-20, 0], "[1e-40,0,0]"])
-def test_a_vector_that_is_too_long_or_too_short_for_its_distances_is_refused(
-    one_home: engines.Home, vector: Any
-) -> None:
-    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
-        samples.fill(store)
-        document = next(d for d in store.export_items()[0] if d["key"] == "long")
-        hand.delete("memory_items", key="long")
-        document["chunks"][1]["vectors"][0]["vector"] = vector
-        with pytest.raises(BadArgument, match="documents"):
-            store.import_documents([document])
-        assert store.get_item("acme:ann", "long") is None
+FIRST = {"revision": 1, "key": "k", "content": "before", "metadata": {}, "tags": [], "updated_at": CREATED,
+         "superseded_at": "2026-02-01T00:00:00+00:00"}  # fmt: skip
+ITEM = {"kind": "item", "namespace": "a", "item_id": "7d444840-9dc0-11d1-b245-5ffdce74fad2", "key": "k", "content": "now",
+        "metadata": {}, "tags": [], "revision": 2, "content_revision": 2, "created_at": CREATED,
+        "updated_at": "2026-02-01T00:00:00+00:00", "revisions": [FIRST], "chunks": []}  # fmt: skip
+REGISTRY = [{"kind": "export", "format": 2}, {"kind": "namespace", "path": "a", "created_at": CREATED}]
 
 
 @pytest.mark.parametrize("kind", ["thread", "user"])
@@ -73,3 +65,35 @@ def test_a_retention_is_kept_to_the_microsecond_so_that_copies_of_it_are_equal(
         store.import_documents([setting])
         assert {"kind": "setting", "name": "retention_deleted", "value": kept} in store.export_registry()
         assert store.digest() == source.digest()
+
+
+def test_a_revision_that_obeys_the_rules_comes_in_and_can_be_gone_back_to(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        assert store.import_documents([*REGISTRY, ITEM]).items == 1
+        assert store.revert_item("a", "k", 1).revision == 3
+        found = store.get_item("a", "k")
+        assert found is not None
+        assert found.content == "before"
+
+
+@pytest.mark.parametrize("change", [{"metadata": "text"}, {"metadata": [1]}, {"key": ""}, {"key": "k" * 513}], ids=str)
+def test_a_revision_that_no_item_could_be_is_refused(one_home: engines.Home, change: dict[str, Any]) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        with pytest.raises(BadArgument, match="documents"):
+            store.import_documents([*REGISTRY, ITEM | {"revisions": [FIRST | change]}])
+        assert store.get_item("a", "k") is None
+
+
+@pytest.mark.parametrize("key", ["", "k" * 513])
+@pytest.mark.parametrize("kind", ["thread", "user"])
+def test_a_thread_or_user_of_a_name_that_cannot_be_is_refused(one_home: engines.Home, kind: str, key: str) -> None:
+    one = {
+        "kind": kind,
+        "namespace": "a",
+        f"{kind}_id": ITEM["item_id"],
+        "key": key,
+        "metadata": {},
+        "created_at": CREATED,
+    }
+    with kompanion_db.connect(one_home.url) as store, pytest.raises(BadArgument, match="documents"):
+        store.import_documents([*REGISTRY, one])

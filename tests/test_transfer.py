@@ -241,7 +241,7 @@ def test_a_time_is_what_it_was_whatever_offset_it_is_written_with(
         assert item.created_at == day + part - offset
 
 
-@pytest.mark.parametrize("vector", [[1, 0], [0, 0, 0], [], "x", None, [1, "a", 0], [1e60, 0, 0]])
+@pytest.mark.parametrize("vector", [[1, 0], [0, 0, 0], [], "x", None, [1, "a", 0], [1e60, 0, 0], "[1e20,0,0]", [3e38, 3e38, 0], [1e-20, 1e-20, 0], "[1e-40,0,0]"])  # fmt: skip
 def test_a_document_with_a_bad_vector_is_refused(one_home: engines.Home, vector: Any) -> None:
     with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
         samples.fill(store)

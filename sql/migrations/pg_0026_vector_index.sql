@@ -89,7 +89,7 @@ begin
     end if;
 
     -- All is well: the kind, lists and precision that should be, and, as ivfflat learns its lists from the rows there are,
-    -- few more rows, nor others. Lists that follow from the number of rows may be off by half.
+    -- few more rows, nor others, nor a few of them that are left. Lists that follow from the number of rows may be off by half.
     v_fine := coalesce(v_current.valid and v_current.kind = v_kind and v_current.half = v_half
        and (v_kind = 'hnsw'
             or v_rows < greatest(1, 2 * coalesce(v_built, 0)) and v_later * 2 <= v_rows and not v_rows between setting('index_min_rows')::bigint and coalesce(v_built, 0) / 4

@@ -145,8 +145,8 @@ declare
     v_times   double precision;
     v_found   jsonb := '[]'; v_best jsonb; v_former jsonb;
     v_hurried boolean := false;
-    v_seconds double precision := 0; v_need double precision; v_built double precision;  -- the first of a list
-    v_asking  double precision := 0;  -- seconds that measuring the last one took
+    v_need    double precision; v_built double precision;  -- seconds, as these: of a list, and of measuring the last candidate
+    v_seconds double precision := 0; v_asking double precision := 0;
     v_start   timestamptz := clock_timestamp();
     v_mb      bigint; v_yard double precision;
     r         record;
