@@ -3883,7 +3883,7 @@ $$;
 
 -- Name: FUNCTION begin_staging(); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. Returns the time, to be given to merge_staged as created_at where batches are merged side by side.';
+COMMENT ON FUNCTION kompanion.begin_staging() IS 'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. What was staged before and not merged is dropped, also by upsert_items, which stages in the same tables. Returns the time, to be given to merge_staged as created_at where batches are merged side by side.';
 
 -- Name: calibrate(text, double precision, integer, public.vector[]); Type: FUNCTION; Schema: kompanion; Owner: -
 

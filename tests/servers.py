@@ -232,7 +232,7 @@ def _base() -> Path:
 
     Thousands of databases are made and dropped, of 300 files each: on some disks that is a third of a second for each.
     """
-    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
         return Path(tempfile.gettempdir())
     room = min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available)
     return MEMORY if room > MEMORY_NEEDED else Path(tempfile.gettempdir())

@@ -53,7 +53,7 @@ end;
 $begin_staging$;
 revoke all on function kompanion.begin_staging() from public;
 comment on function kompanion.begin_staging() is
-    'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. Returns the time, to be given to merge_staged as created_at where batches are merged side by side.';
+    'Make the temporary tables staged_items and staged_chunks of this session ready; then COPY into them and call merge_staged in the same transaction. What was staged before and not merged is dropped, also by upsert_items, which stages in the same tables. Returns the time, to be given to merge_staged as created_at where batches are merged side by side.';
 
 create function kompanion._check_staged_items()
     returns void
