@@ -28,7 +28,7 @@ check: $(VENV)/.test  ## Lint and types only
 	@$(BIN)/mypy
 
 test-slow: $(VENV)/.test  ## The long proofs: thousands of kills, races and programs
-	@$(BIN)/python -m pytest -q -m slow
+	@$(BIN)/python -m pytest -q -n 2 -m slow
 
 bench: $(VENV)/.bench  ## Measure search, growth, tuning and writing on small sets: tables, JSON and pictures in bench/results
 	@$(BIN)/python -m bench.all --small
