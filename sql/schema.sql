@@ -3225,8 +3225,8 @@ CREATE FUNCTION kompanion._scan_tags(plan kompanion._search_plan, query public.v
     SET jit TO 'off'
     AS $$
 -- As _scan_items, for tags known to be rare: those of tags_all or of tags_any, as lead says, are looked up, and all else is
--- asked of what they give; one half is never run. They may have become common since, elsewhere: how many items were read the
--- server's own counter tells, as in _nearest_of_one.
+-- asked of what they give. One half is never run; to keep what the tags give for one second half took longer. They may have
+-- become common since, elsewhere: how many items were read the server's own counter tells, as in _nearest_of_one.
 declare
     v_cosine constant boolean := plan.metric = 'cosine'; v_l2 constant boolean := plan.metric = 'l2';
     v_most   constant bigint := 2 * bound; v_read bigint := pg_stat_get_xact_tuples_fetched('kompanion.memory_items'::regclass);

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import engines
+import fasteners
 import pytest
 import servers
 from by_hand import ByHand
@@ -143,6 +146,13 @@ def one_empty_db(one_server: servers.Server) -> Iterator[servers.Database]:
     database = one_server.create()
     yield database
     database.drop()
+
+
+@pytest.fixture
+def bench_db(one_db: servers.Database) -> Iterator[servers.Database]:
+    """Like ``one_db``, while no other benchmark runs on its server: each tells of the databases of others."""
+    with fasteners.InterProcessLock(str(Path(os.environ[servers.ROOT_VAR]) / "bench.lock")):
+        yield one_db
 
 
 @pytest.fixture

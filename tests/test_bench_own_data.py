@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def measured(
-    one_db: servers.Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bench_db: servers.Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[dict[str, Any], str, str]]:
     """The record of a run, its table and what it said beside."""
     for package in command.PACKAGES:
@@ -38,7 +38,7 @@ def measured(
 
     def run(main: Callable[[list[str]], None], name: str, *line: Any) -> tuple[dict[str, Any], str, str]:
         out = tmp_path / "out"
-        main(["--url", one_db.url, "--out", str(out), *map(str, line)])
+        main(["--url", bench_db.url, "--out", str(out), *map(str, line)])
         told = capsys.readouterr()
         assert sorted(path.name for path in out.iterdir()) == [f"{name}.json", f"{name}_server.png"]
         return json.loads((out / f"{name}.json").read_text()), told.out, told.err

@@ -39,31 +39,33 @@ def python(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_run_that_is_ended_leaves_no_database_and_no_traceback(one_db: servers.Database, tmp_path: Path) -> None:
+TOLD = "interrupted; no server and no database of it is left behind"
+
+
+@pytest.mark.parametrize(("name", "status", "line"), [("SIGINT", 130, TOLD), ("SIGTERM", 143, ""), ("SIGHUP", 129, "")])
+def test_a_run_that_is_ended_leaves_no_database_and_no_traceback(
+    bench_db: servers.Database, tmp_path: Path, name: str, status: int, line: str
+) -> None:
     for package in command.PACKAGES:
         pytest.importorskip(package)
-    ingest = ("-m", "bench.ingest", "--url", one_db.url, "--items", "50000", "--dim", "8", "--out", str(tmp_path))
-    told = "interrupted; no server and no database of it is left behind"
-    # In one test: the databases of a server are seen by all that run on it.
-    for name, status, line in (("SIGINT", 130, told), ("SIGTERM", 143, ""), ("SIGHUP", 129, "")):
-        run = python(*ingest)
-        with one_db.connect() as conn:
-            end = time.monotonic() + 60
-            while not bench_databases(conn) and time.monotonic() < end and run.poll() is None:
-                time.sleep(0.05)
-            run.send_signal(getattr(signal, name))
-            out, err = run.communicate(timeout=60)
-            assert (run.returncode, out, err.strip()) == (status, "", line)
-            assert bench_databases(conn) == []
+    run = python("-m", "bench.ingest", "--url", bench_db.url, "--items", "50000", "--dim", "8", "--out", str(tmp_path))
+    with bench_db.connect() as conn:
+        end = time.monotonic() + 60
+        while not bench_databases(conn) and time.monotonic() < end and run.poll() is None:
+            time.sleep(0.05)
+        run.send_signal(getattr(signal, name))
+        out, err = run.communicate(timeout=60)
+        assert (run.returncode, out, err.strip()) == (status, "", line)
+        assert bench_databases(conn) == []
 
 
 def test_databases_that_other_runs_left_on_a_server_are_named(
-    one_db: servers.Database, capsys: pytest.CaptureFixture[str]
+    bench_db: servers.Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with one_db.connect() as conn:
+    with bench_db.connect() as conn:
         conn.execute("create database kompanion_bench_growth_0a1b2c")
         try:
-            common.tell_left_over(one_db.url)
+            common.tell_left_over(bench_db.url)
         finally:
             conn.execute("drop database kompanion_bench_growth_0a1b2c")
     assert "drop database kompanion_bench_growth_0a1b2c;" in capsys.readouterr().err

@@ -160,8 +160,8 @@ create function kompanion._scan_tags(
     set jit = off
 as $_scan_tags$
 -- As _scan_items, for tags known to be rare: those of tags_all or of tags_any, as lead says, are looked up, and all else is
--- asked of what they give; one half is never run. They may have become common since, elsewhere: how many items were read the
--- server's own counter tells, as in _nearest_of_one.
+-- asked of what they give. One half is never run; to keep what the tags give for one second half took longer. They may have
+-- become common since, elsewhere: how many items were read the server's own counter tells, as in _nearest_of_one.
 declare
     v_cosine constant boolean := plan.metric = 'cosine'; v_l2 constant boolean := plan.metric = 'l2';
     v_most   constant bigint := 2 * bound; v_read bigint := pg_stat_get_xact_tuples_fetched('kompanion.memory_items'::regclass);
