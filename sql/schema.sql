@@ -1564,8 +1564,8 @@ begin
         if r.type = 'number' and number_key is null
            and (jsonb_typeof(v_test -> 'low') = 'number' or jsonb_typeof(v_test -> 'high') = 'number') then
             number_key  := string_to_array(r.key, '.');
-            number_low  := case when jsonb_typeof(v_test -> 'low') = 'number' then (v_test ->> 'low')::numeric else '-Infinity' end;
-            number_high := case when jsonb_typeof(v_test -> 'high') = 'number' then (v_test ->> 'high')::numeric else 'Infinity' end;
+            number_low  := coalesce(metadata_number(v_test, '{low}'), '-Infinity');
+            number_high := coalesce(metadata_number(v_test, '{high}'), 'Infinity');
         elsif r.type = 'text' and text_key is null
            and jsonb_typeof(v_test -> 'low') = 'string' and jsonb_typeof(v_test -> 'high') = 'string' then
             text_key  := string_to_array(r.key, '.');
@@ -5381,11 +5381,11 @@ COMMENT ON FUNCTION kompanion.merge_staged(model text, created_at timestamp with
 
 CREATE FUNCTION kompanion.metadata_number(metadata jsonb, path text[]) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN (jsonb_typeof((metadata #> path)) = 'number'::text) THEN ((metadata #>> path))::numeric ELSE NULL::numeric END;
+    RETURN CASE WHEN (jsonb_typeof((metadata #> path)) = 'number'::text) THEN LEAST(GREATEST(trunc(((metadata #>> path))::numeric, 100), '-10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric), '10000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000'::numeric) ELSE NULL::numeric END;
 
 -- Name: FUNCTION metadata_number(metadata jsonb, path text[]); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.metadata_number(metadata jsonb, path text[]) IS 'The number at a path of metadata, NULL when there is none; what index_metadata_key indexes for type number.';
+COMMENT ON FUNCTION kompanion.metadata_number(metadata jsonb, path text[]) IS 'The number at a path of metadata, to at most a hundred digits on either side of its point, NULL when there is none; what index_metadata_key indexes for type number.';
 
 -- Name: metadata_text(jsonb, text[]); Type: FUNCTION; Schema: kompanion; Owner: -
 

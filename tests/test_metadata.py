@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -144,6 +145,23 @@ def test_a_number_of_thousands_of_digits_that_another_tool_wrote_hides_no_item_a
         assert target.digest() == store.digest()
         assert wanted in [i.metadata for i in target.list_items("acme")]
     assert store.upsert_item("acme", "k", "x", metadata={"n": 1}, vectors=[[1.0]]).status == "revised"
+
+
+def test_an_indexed_key_takes_a_number_of_any_length_and_finds_it(store: kompanion_db.Store, by_hand: ByHand) -> None:
+    store.index_metadata_key("n", type="number")
+    digits = "7" + "".join(random.Random(0).choices("0123456789", k=8_000))  # an index keeps what repeats in less room
+    for key, number in {"one": "1", "high": digits * 6, "low": f"-{digits}", "fine": f"0.{'0' * 200}{digits}"}.items():
+        store.upsert_item("acme", key, "x")
+        by_hand.update("memory_items", {"key": key}, metadata=f'{{"n": {number}}}')
+    for wanted, filter in [
+        ({"one", "high"}, {"n": {"$gte": 1}}),
+        ({"high"}, {"n": {"$gt": 10**300}}),
+        ({"fine", "one"}, {"n": {"$gt": 0, "$lt": 10**300}}),
+        ({"fine"}, {"n": {"$gt": 0, "$lt": 1e-190}}),
+        ({"low"}, {"n": {"$lt": -1}}),
+        (set(), {"n": {"$eq": 0}}),
+    ]:
+        assert {item.key for item in store.list_items("acme", filter=filter)} == wanted, filter
 
 
 def test_a_number_of_thousands_of_digits_is_refused_by_name(store: kompanion_db.Store) -> None:

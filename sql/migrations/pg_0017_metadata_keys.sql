@@ -6,10 +6,11 @@ create function kompanion.metadata_number(metadata jsonb, path text[])
     returns numeric
     language sql
     immutable parallel safe
-return case when jsonb_typeof(metadata #> path) = 'number' then (metadata #>> path)::numeric end;
+-- A number may have 147,455 digits, which no page of an index has room for. Cut off like this, what is not smaller stays so.
+return case when jsonb_typeof(metadata #> path) = 'number' then least(greatest(trunc((metadata #>> path)::numeric, 100), -1e100), 1e100) end;
 revoke all on function kompanion.metadata_number(jsonb, text[]) from public;
 comment on function kompanion.metadata_number(jsonb, text[]) is
-    'The number at a path of metadata, NULL when there is none; what index_metadata_key indexes for type number.';
+    'The number at a path of metadata, to at most a hundred digits on either side of its point, NULL when there is none; what index_metadata_key indexes for type number.';
 
 create function kompanion.metadata_text(metadata jsonb, path text[])
     returns text
@@ -56,8 +57,8 @@ begin
         if r.type = 'number' and number_key is null
            and (jsonb_typeof(v_test -> 'low') = 'number' or jsonb_typeof(v_test -> 'high') = 'number') then
             number_key  := string_to_array(r.key, '.');
-            number_low  := case when jsonb_typeof(v_test -> 'low') = 'number' then (v_test ->> 'low')::numeric else '-Infinity' end;
-            number_high := case when jsonb_typeof(v_test -> 'high') = 'number' then (v_test ->> 'high')::numeric else 'Infinity' end;
+            number_low  := coalesce(metadata_number(v_test, '{low}'), '-Infinity');
+            number_high := coalesce(metadata_number(v_test, '{high}'), 'Infinity');
         elsif r.type = 'text' and text_key is null
            and jsonb_typeof(v_test -> 'low') = 'string' and jsonb_typeof(v_test -> 'high') = 'string' then
             text_key  := string_to_array(r.key, '.');
