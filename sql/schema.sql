@@ -429,9 +429,9 @@ begin
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
                cross join lateral jsonb_to_record(d) as f (created_at timestamptz, updated_at timestamptz, superseded_at timestamptz,
-                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz)
-               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) < '0001-01-03 00:00:00+00'
-                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) > '9999-12-29 00:00:00+00')
+                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz, retired_at timestamptz)
+               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at, f.retired_at) < '0001-01-03 00:00:00+00'
+                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at, f.retired_at) > '9999-12-29 00:00:00+00')
     then
         perform _check_moment('documents: a time', 'infinity');
     end if;
@@ -582,9 +582,9 @@ $$;
 
 COMMENT ON FUNCTION kompanion._check_queries(queries public.vector[], dim integer, metric text) IS 'Internal. KM004 for a query that is no vector of the model, KM007 for none.';
 
--- Name: _check_staged(integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _check_staged(integer, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._check_staged(dim integer, metric text) RETURNS void
+CREATE FUNCTION kompanion._check_staged(model_id integer, dim integer, metric text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -630,7 +630,7 @@ begin
     -- Ordinals without repeats, whole contents, vectors that fit: what nearly every chunk is.
     select bool_or(c.ordinal <> 0 or c.content is not null or c.start_offset is not null or c.end_offset is not null)
                or (select count(distinct c.ord) from pg_temp.staged_chunks c) <> count(*) as odd,
-           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) not between 1e-15 and 1e15) as odd_vector, min(c.ord) as first, max(c.ord) as last
+           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) not between 1e-3 * sqrt(dim) and 65504) as odd_vector, min(c.ord) as first, max(c.ord) as last
     into v_chunks
     from pg_temp.staged_chunks c;
     -- Looked for one by one only where the items are not numbered without gaps, as nearly all are.
@@ -648,16 +648,16 @@ begin
         perform _check_staged_chunks();
     end if;
     if v_chunks.odd_vector then
-        perform _check_vector(format('items[%s].vectors[%s]', c.ord, c.ordinal + 1), c.vector, dim, metric)
+        perform _check_vector(format('items[%s].vectors[%s]', c.ord, c.ordinal + 1), c.vector, dim, metric, model_id)
         from pg_temp.staged_chunks c
         where c.vector is not null;
     end if;
 end;
 $$;
 
--- Name: FUNCTION _check_staged(dim integer, metric text); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _check_staged(model_id integer, dim integer, metric text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._check_staged(dim integer, metric text) IS 'Internal. The rules of upsert_item for staged rows.';
+COMMENT ON FUNCTION kompanion._check_staged(model_id integer, dim integer, metric text) IS 'Internal. The rules of upsert_item for staged rows.';
 
 -- Name: _check_staged_chunks(); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -727,42 +727,48 @@ $$;
 
 COMMENT ON FUNCTION kompanion._check_staged_items() IS 'Internal. Refuses a staged item that breaks a rule of upsert_item, by name.';
 
--- Name: _check_vector(text, public.vector, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _check_vector(text, public.vector, integer, text, integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) RETURNS void
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text, model_id integer DEFAULT NULL::integer) RETURNS void
+    LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them. pgvector adds up
 -- squares and products in single precision (3.4e38 at most, 1.2e-38 at least): beyond that distances are NaN, or 0 to everything.
+-- model_id: it is to be stored, and an index in half precision must hold it (as in _fits_half).
 declare
-    c_shortest constant double precision := case when metric = 'cosine' then 1e-15 else 0 end;
-    c_longest  constant double precision := 1e15;
+    v_length constant double precision := vector_norm(value);
 begin
     if value is null or vector_dims(value) <> dim then
         raise exception using
             errcode = 'KM004',
-            message = format('%s: %s, the model has dimension %s', argument,
-                             case when value is null then 'is null' else format('has dimension %s', vector_dims(value)) end, dim),
+            message = format('%s: %s, the model has dimension %s', argument, coalesce('has dimension ' || vector_dims(value), 'is null'), dim),
             hint    = 'Embed with the model that is named, or name the model it was made with.';
-    elsif metric = 'cosine' and vector_norm(value) = 0 then
+    elsif metric = 'cosine' and v_length = 0 then
         raise exception using
-            errcode = 'KM004',
-            message = format('%s: is the zero vector, which has no direction to compare under cosine', argument),
+            errcode = 'KM004', message = format('%s: is the zero vector, which has no direction to compare under cosine', argument),
             hint    = 'Leave out what has no embedding, or register the model with metric l2 or inner_product.';
-    elsif vector_norm(value) not between c_shortest and c_longest then
+    elsif v_length not between (case when metric = 'cosine' then 1e-15 else 0 end) and 1e15 then
         raise exception using
             errcode = 'KM004',
             message = format('%s: is %s for distances in single precision', argument,
-                             case when vector_norm(value) > c_longest then 'longer than 1e15, too long' else 'shorter than 1e-15, too short' end),
+                             case when v_length > 1 then 'longer than 1e15, too long' else 'shorter than 1e-15, too short' end),
             hint    = 'Scale the vectors of the model before they are stored and asked, best to length 1.';
+    elsif model_id is not null
+          and (metric = 'cosine' and v_length < 1e-3 * sqrt(dim) or v_length > 65504 and exists (select from unnest(value::real[]) e where abs(e) >= 65520))
+          and (select x.half from _vector_index(model_id) x) then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: %s for half precision, which the index of the model is in', argument,
+                             case when v_length > 65504 then 'has an element beyond 65504, too large' else 'is too short' end),
+            hint    = 'Scale the vectors of the model, best to length 1; or, up to 2000 dimensions, index it in single precision: ensure_index(model, half => false).';
     end if;
 end;
 $$;
 
--- Name: FUNCTION _check_vector(argument text, value public.vector, dim integer, metric text); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _check_vector(argument text, value public.vector, dim integer, metric text, model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) IS 'Internal. KM004 for a vector of another dimension, or a zero one under cosine.';
+COMMENT ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text, model_id integer) IS 'Internal. KM004 for a vector of another dimension, too short or too long to be compared, and where it is to be stored, that an index in half precision does not hold.';
 
 -- Name: _choose_knob(jsonb, real[], integer, double precision, double precision); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -4190,8 +4196,8 @@ CREATE FUNCTION kompanion.ensure_index(model text DEFAULT NULL::text, kind text 
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Gives a model the vector index it should have, in this transaction, and returns what was run; nothing when all is well.
--- Writers of embeddings wait meanwhile; where they may not, run index_statements one by one instead. Readers do not wait: an
--- index is dropped only while nobody uses the table, and nothing is dropped before a build, as that lock would be kept.
+-- Writers of embeddings wait meanwhile; where they may not, run index_statements one by one instead. Readers do not wait for a
+-- build: an index is dropped only while nobody uses the table, and last, as that lock is kept to the end of the transaction.
 declare
     r record;
 begin
@@ -4228,7 +4234,7 @@ $$;
 
 -- Name: FUNCTION ensure_index(model text, kind text, lists integer, half boolean); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.ensure_index(model text, kind text, lists integer, half boolean) IS 'Give a model the vector index it should have, in one transaction, blocking writers of embeddings, never readers; returns what was run. 55P03 while another session measures or builds. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';
+COMMENT ON FUNCTION kompanion.ensure_index(model text, kind text, lists integer, half boolean) IS 'Give a model the vector index it should have, in one transaction, blocking writers of embeddings, and readers only from the drop of an index to the end of the transaction; returns what was run. 55P03 while another session measures or builds. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';
 
 -- Name: ensure_namespace(text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -4662,9 +4668,9 @@ begin
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
                where e ->> 'kind' = 'item'
-                 and (d ? 'thread' and not exists (select 1 from threads t where t.namespace_id = namespace_id(e ->> 'namespace')
+                 and (d ->> 'thread' is not null and not exists (select 1 from threads t where t.namespace_id = namespace_id(e ->> 'namespace')
                                                                              and t.key = d ->> 'thread')
-                      or d ? 'user_key' and not exists (select 1 from users u where u.namespace_id = namespace_id(e ->> 'namespace')
+                      or d ->> 'user_key' is not null and not exists (select 1 from users u where u.namespace_id = namespace_id(e ->> 'namespace')
                                                                                 and u.key = d ->> 'user_key'))) then
         raise exception using
             errcode = 'KM007', message = 'documents: an item names a thread or a user that is not there',
@@ -4744,8 +4750,9 @@ begin
     return next;
 exception when data_exception or integrity_constraint_violation then
     raise exception using
-        errcode = 'KM007', message = format('documents: one is not of the form of an export: %s', sqlerrm),
-        hint    = 'Give what export_registry and export_items returned, the registry first.';
+        errcode = 'KM007', message = case when sqlerrm like '%type halfvec' then 'documents: ' else 'documents: one is not of the form of an export: ' end || sqlerrm,
+        hint    = case when sqlerrm like '%type halfvec' then 'The index of the model is in half precision: drop it, and build it when all is here.'
+                  else 'Give what export_registry and export_items returned, the registry first.' end;
 end;
 $$;
 
@@ -4765,7 +4772,7 @@ declare
     r        record;
     v_rows   bigint; v_later bigint; v_need bigint;
     v_again  text; v_build text;
-    v_new    regclass;
+    v_new    regclass; v_unwanted boolean;
     v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector'); v_dead record;
 begin
     if index_advice.model is not null then
@@ -4784,7 +4791,7 @@ begin
         select count(*), count(*) filter (where e.chunk_id > r.index_chunk) into v_rows, v_later from embeddings e where e.model_id = r.model_id;
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
-        v_need := null;
+        v_need := null; v_unwanted := r.index_name is null and r.index_rows = 0 and v_later * 2 <= v_rows;
         v_again := case when r.calibration ->> 'queries_digest' is not null or (r.index_choice ->> 'own_queries')::boolean then '; queries of your own were asked: give them again, as queries' else '' end;
         if r.retired_at is null then
             select _build_memory_kb(substring(s.statement from 'using ([a-z]+)'), v_rows, substring(s.statement from 'lists = ([0-9]+)')::integer, r.dim,
@@ -4809,8 +4816,8 @@ begin
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
             (3, v_new is not null and not _being_built(v_new),
                 'a build broke off and left an index: writers keep it up, and searches may be exact meanwhile', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
-            -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
-            (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
+            -- One that was dropped as (12) advises is not asked for again before there are twice the rows; one that is lost is.
+            (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and not v_unwanted
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
             (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and (v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)) or v_later * 2 > v_rows or v_rows between setting('index_min_rows')::bigint and r.index_rows / 4),
@@ -4827,14 +4834,14 @@ begin
                 and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
-            (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null,
+            (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null and v_rows > 1,
                 'the index was never calibrated: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
-            (9, r.retired_at is null and r.valid and (r.calibration -> 'index') - 'iterative' <> r.index - 'iterative',
+            (9, r.retired_at is null and r.valid and v_rows > 1 and (r.calibration -> 'index') - 'iterative' <> r.index - 'iterative',
                 'the calibration is that of another index: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
-            (10, r.retired_at is null and r.valid and (r.calibration ->> 'queries')::integer
+            (10, r.retired_at is null and r.valid and v_rows > 1 and (r.calibration ->> 'queries')::integer
                 < case when r.calibration ->> 'complete' = 'false' then 400 else least(100, v_rows) end,
                 format('the calibration stopped after %s queries: too few to be sure of a target', r.calibration ->> 'queries') || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
-            (11, r.retired_at is null and r.valid
+            (11, r.retired_at is null and r.valid and v_rows > 1
                 and (r.calibration ->> 'pgvector' <> v_vector or v_rows not between (r.calibration ->> 'rows')::bigint / 2 and (r.calibration ->> 'rows')::bigint * 2),
                 format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector) || v_again,
                 format('select * from kompanion.calibrate(%L)', r.name)),
@@ -4842,9 +4849,9 @@ begin
             (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
                 and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days',
                 'no search has used the index for a week or more: scopes are small enough to be searched exactly',
-                format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
+                format('select statement from kompanion.index_statements(%L, kind => ''none'') \gexec', r.name)),
             (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
-                and (r.index_name is null or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
+                and (r.index_name is null and not v_unwanted or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
                 and exists (select 1 from index_statements(r.name)),
                 format('tune_index found %s %s best; it is not built yet', r.index_choice ->> 'kind', coalesce(r.index_choice ->> 'lists', '')), v_build)
         ) a (n, applies, advice, statement)
@@ -5340,7 +5347,7 @@ begin
         select null::integer as model_id, null::text as model, null::integer as dim, null::text as metric into v_model;
     end if;
     perform _check_moment('created_at', merge_staged.created_at);
-    perform _check_staged(v_model.dim, v_model.metric);
+    perform _check_staged(v_model.model_id, v_model.dim, v_model.metric);
     v_done := array(select n from _insert_staged(v_model.model_id, coalesce(merge_staged.created_at, clock_timestamp())) n);
     return query
     select s.ord, s.item_id, 1, 'inserted' from pg_temp.staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;
@@ -5682,7 +5689,7 @@ begin
             message = 'namespace_ids, chunk_ids, chunk_revisions, vectors: differ in length',
             hint    = 'Give one of each for every chunk, as pending_embeddings returned them.';
     end if;
-    perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric)
+    perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric, v_model.model_id)
     from unnest(vectors) with ordinality v (vector, n);
 
     return query
@@ -5735,7 +5742,7 @@ begin
         raise exception using
             errcode = 'KM007',
             message = format('index_rows: %s is not the number of rows an index was built from', coalesce(index_rows::text, 'NULL')),
-            hint    = 'Give the number of vectors of the model at that time, 0 for no index.';
+            hint    = 'Give the number of vectors of the model at that time; 0 says that none is wanted before there are twice as many as now.';
     elsif index_chunk < 0 then
         raise exception using
             errcode = 'KM007', message = format('index_chunk: %s is not the id of a chunk', index_chunk),
@@ -5743,8 +5750,7 @@ begin
     end if;
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now(),
-        index_chunk = case when record_index.index_rows > 0
-                      then coalesce(record_index.index_chunk, (select max(e.chunk_id + 0) from embeddings e where e.model_id = v_model), 0) end
+        index_chunk = coalesce(record_index.index_chunk, (select max(e.chunk_id + 0) from embeddings e where e.model_id = v_model), 0)
     where m.model_id = v_model;
     perform _write_model_scans();
 end;
@@ -5752,7 +5758,7 @@ $$;
 
 -- Name: FUNCTION record_index(model text, index_rows bigint, index_chunk bigint); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.record_index(model text, index_rows bigint, index_chunk bigint) IS 'Remember how many rows the vector index of a model was built from and which chunk was the last of them (by default now), and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
+COMMENT ON FUNCTION kompanion.record_index(model text, index_rows bigint, index_chunk bigint) IS 'Remember how many rows the vector index of a model was built from (0: none is wanted before there are twice as many) and which chunk was the last of them (by default now), and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
 
 -- Name: register_model(text, integer, text, boolean); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5767,8 +5773,6 @@ declare
     v_fresh  boolean;
     v_queued bigint := 0;
 begin
-    -- One registration at a time, so that two first models do not both become the default; readers go on.
-    lock table embedding_models in share update exclusive mode;  -- not for calibrate and tune_index, which hold a row of it, to wait for
     perform _check_name('name', name);
     if dim is null or dim not between 1 and 16000 then
         raise exception using
@@ -5781,6 +5785,16 @@ begin
             message = format('metric: %s is unknown', coalesce(quote_literal(metric), 'NULL')),
             hint    = 'Use cosine, l2 or inner_product.';
     end if;
+    -- Most calls change nothing, and wait for nobody: calibrate and tune_index hold the row for minutes.
+    return query
+    select m.model_id, m.name, m.is_default, 0::bigint from embedding_models m
+    where m.name = register_model.name and m.dim = register_model.dim and m.metric = register_model.metric and m.retired_at is null
+      and (m.is_default or make_default is not true and exists (select 1 from embedding_models d where d.is_default));
+    if found then
+        return;
+    end if;
+    -- One registration at a time, so that two first models do not both become the default; readers go on.
+    lock table embedding_models in share update exclusive mode;  -- not for calibrate and tune_index, which hold a row of it, to wait for
 
     insert into embedding_models as m (name, dim, metric)
     values (register_model.name, register_model.dim, register_model.metric)
@@ -6104,7 +6118,7 @@ COMMENT ON FUNCTION kompanion.set_default_model(name text, require_complete bool
 CREATE FUNCTION kompanion.set_setting(name text, value jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
-    AS $$
+    AS $_$
 -- Changes a setting after checking the value is of its kind; returns the former value.
 declare
     v_former jsonb := kompanion.setting(set_setting.name);
@@ -6119,7 +6133,9 @@ begin
                 then (set_setting.value #>> '{}')::integer between 1 and 1000000000
             when set_setting.name = 'indexed_metadata' then jsonb_typeof(set_setting.value) = 'object'
             when set_setting.name = 'retention_revisions' and set_setting.value = 'null' then true
-            -- By seconds, as an export has them: a comparison of intervals takes 1000 years for 360,000 days.
+            -- A bare number would be seconds, where who writes 7 means days: purge removes for good. By seconds, as an export has
+            -- them: a comparison of intervals takes 1000 years for 360,000 days.
+            when jsonb_typeof(set_setting.value) <> 'string' or set_setting.value #>> '{}' ~ '^[-+.\s\d]*$' then false
             else extract(epoch from (set_setting.value #>> '{}')::interval) between 0 and extract(epoch from interval '1000 years')
         end;
     exception when data_exception then
@@ -6136,7 +6152,7 @@ begin
     where s.name = set_setting.name;
     return v_former;
 end;
-$$;
+$_$;
 
 -- Name: FUNCTION set_setting(name text, value jsonb); Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -6499,7 +6515,7 @@ begin
     end if;
     if vectors is not null then
         select * into v_model from _model(model);
-        perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric)
+        perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric, v_model.model_id)
         from unnest(vectors) with ordinality v (vector, n) where v.vector is not null;
         v_model_id := v_model.model_id;
         if array_lower(vectors, 1) <> 1 or array_ndims(vectors) <> 1 then
@@ -6709,7 +6725,8 @@ CREATE TABLE kompanion.embedding_models (
     CONSTRAINT embedding_models_default_ck CHECK ((NOT (is_default AND (retired_at IS NOT NULL)))),
     CONSTRAINT embedding_models_dim_ck CHECK (((dim >= 1) AND (dim <= 16000))),
     CONSTRAINT embedding_models_metric_ck CHECK ((metric = ANY (ARRAY['cosine'::text, 'l2'::text, 'inner_product'::text]))),
-    CONSTRAINT embedding_models_name_ck CHECK (((length(name) >= 1) AND (length(name) <= 512)))
+    CONSTRAINT embedding_models_name_ck CHECK (((length(name) >= 1) AND (length(name) <= 512))),
+    CONSTRAINT embedding_models_times_ck CHECK ((isfinite(created_at) AND ((retired_at IS NULL) OR isfinite(retired_at))))
 )
 WITH (toast_tuple_target='8160');
 ALTER TABLE ONLY kompanion.embedding_models ALTER COLUMN knobs SET STORAGE MAIN;
@@ -6745,7 +6762,7 @@ COMMENT ON COLUMN kompanion.embedding_models.index_rows IS 'Rows of the model wh
 
 -- Name: COLUMN embedding_models.index_chunk; Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON COLUMN kompanion.embedding_models.index_chunk IS 'The last chunk that had a vector then: what came later may lie where no list of ivfflat has its centre. NULL without an index.';
+COMMENT ON COLUMN kompanion.embedding_models.index_chunk IS 'The last chunk that had a vector then: what came later may lie where no list of ivfflat has its centre. Where index_rows is 0, when it was recorded that none is wanted.';
 
 -- Name: COLUMN embedding_models.indexed_at; Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -6795,6 +6812,10 @@ COMMENT ON CONSTRAINT embedding_models_metric_ck ON kompanion.embedding_models I
 
 COMMENT ON CONSTRAINT embedding_models_name_ck ON kompanion.embedding_models IS 'A name has 1 to 512 characters.';
 
+-- Name: CONSTRAINT embedding_models_times_ck ON embedding_models; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT embedding_models_times_ck ON kompanion.embedding_models IS 'Clients cannot read infinity.';
+
 -- Name: embedding_models_model_id_seq; Type: SEQUENCE; Schema: kompanion; Owner: -
 
 ALTER TABLE kompanion.embedding_models ALTER COLUMN model_id ADD GENERATED BY DEFAULT AS IDENTITY (
@@ -6814,7 +6835,8 @@ CREATE TABLE kompanion.embedding_queue (
     model_id integer NOT NULL,
     leased_until timestamp with time zone,
     worker text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT embedding_queue_times_ck CHECK (isfinite(created_at))
 );
 
 -- Name: TABLE embedding_queue; Type: COMMENT; Schema: kompanion; Owner: -
@@ -6845,6 +6867,10 @@ COMMENT ON COLUMN kompanion.embedding_queue.worker IS 'Who holds it, as the work
 
 COMMENT ON COLUMN kompanion.embedding_queue.created_at IS 'Since when it waits.';
 
+-- Name: CONSTRAINT embedding_queue_times_ck ON embedding_queue; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT embedding_queue_times_ck ON kompanion.embedding_queue IS 'Clients cannot read infinity.';
+
 -- Name: embeddings; Type: TABLE; Schema: kompanion; Owner: -
 
 CREATE TABLE kompanion.embeddings (
@@ -6858,7 +6884,8 @@ CREATE TABLE kompanion.embeddings (
     deleted_at timestamp with time zone,
     dim integer GENERATED ALWAYS AS (public.vector_dims(vector)) STORED NOT NULL,
     vector public.vector NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT embeddings_times_ck CHECK (isfinite(created_at))
 )
 WITH (toast_tuple_target='8160');
 
@@ -6909,6 +6936,10 @@ COMMENT ON COLUMN kompanion.embeddings.vector IS 'The vector; models of differen
 -- Name: COLUMN embeddings.created_at; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON COLUMN kompanion.embeddings.created_at IS 'When it was stored.';
+
+-- Name: CONSTRAINT embeddings_times_ck ON embeddings; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT embeddings_times_ck ON kompanion.embeddings IS 'Clients cannot read infinity.';
 
 -- Name: namespaces; Type: TABLE; Schema: kompanion; Owner: -
 
@@ -7004,7 +7035,8 @@ CREATE TABLE kompanion.memory_chunks (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT memory_chunks_content_ck CHECK ((content <> ''::text)),
     CONSTRAINT memory_chunks_offsets_ck CHECK (((start_offset >= 0) AND (end_offset >= start_offset))),
-    CONSTRAINT memory_chunks_ordinal_ck CHECK ((ordinal >= 0))
+    CONSTRAINT memory_chunks_ordinal_ck CHECK ((ordinal >= 0)),
+    CONSTRAINT memory_chunks_times_ck CHECK (isfinite(created_at))
 );
 
 -- Name: TABLE memory_chunks; Type: COMMENT; Schema: kompanion; Owner: -
@@ -7062,6 +7094,10 @@ COMMENT ON CONSTRAINT memory_chunks_offsets_ck ON kompanion.memory_chunks IS 'Of
 -- Name: CONSTRAINT memory_chunks_ordinal_ck ON memory_chunks; Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON CONSTRAINT memory_chunks_ordinal_ck ON kompanion.memory_chunks IS 'Places count from 0.';
+
+-- Name: CONSTRAINT memory_chunks_times_ck ON memory_chunks; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_chunks_times_ck ON kompanion.memory_chunks IS 'Clients cannot read infinity.';
 
 -- Name: memory_items; Type: TABLE; Schema: kompanion; Owner: -
 
@@ -8199,12 +8235,12 @@ GRANT ALL ON FUNCTION kompanion._check_queries(queries public.vector[], dim inte
 GRANT ALL ON FUNCTION kompanion._check_queries(queries public.vector[], dim integer, metric text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._check_queries(queries public.vector[], dim integer, metric text) TO kompanion_admin;
 
--- Name: FUNCTION _check_staged(dim integer, metric text); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _check_staged(model_id integer, dim integer, metric text); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._check_staged(dim integer, metric text) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._check_staged(dim integer, metric text) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._check_staged(dim integer, metric text) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._check_staged(dim integer, metric text) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._check_staged(model_id integer, dim integer, metric text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._check_staged(model_id integer, dim integer, metric text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._check_staged(model_id integer, dim integer, metric text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._check_staged(model_id integer, dim integer, metric text) TO kompanion_admin;
 
 -- Name: FUNCTION _check_staged_chunks(); Type: ACL; Schema: kompanion; Owner: -
 
@@ -8220,12 +8256,12 @@ GRANT ALL ON FUNCTION kompanion._check_staged_items() TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._check_staged_items() TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._check_staged_items() TO kompanion_admin;
 
--- Name: FUNCTION _check_vector(argument text, value public.vector, dim integer, metric text); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _check_vector(argument text, value public.vector, dim integer, metric text, model_id integer); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text, model_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text, model_id integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text, model_id integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._check_vector(argument text, value public.vector, dim integer, metric text, model_id integer) TO kompanion_admin;
 
 -- Name: FUNCTION _choose_knob(knobs jsonb, knob_table real[], difficulty integer, share double precision, target_recall double precision, OUT knob integer, OUT milliseconds double precision, OUT recall double precision); Type: ACL; Schema: kompanion; Owner: -
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import clusters
 import numpy as np
 import pytest
@@ -100,7 +102,7 @@ def test_what_is_in_half_precision_is_tuned_and_built_anew_in_half_precision(
 
 
 def test_a_number_too_large_for_an_index_in_half_precision_is_refused_and_told_why(
-    pg_store: kompanion_db.Store, db: servers.Database
+    pg_store: kompanion_db.Store, db: servers.Database, tmp_path: Path
 ) -> None:
     with db.connect() as conn:
         (known,) = conn.execute("select to_regtype('halfvec') is not null").fetchone() or (False,)
@@ -109,13 +111,44 @@ def test_a_number_too_large_for_an_index_in_half_precision_is_refused_and_told_w
     pg_store.register_model("m", 2, metric="l2")
     pg_store.upsert_item("acme", "small", "text", vectors=[[1, 2]])
     pg_store.ensure_index("m", kind="hnsw", half=True)
-    with pytest.raises(errors.BadArgument, match=r"70000.*halfvec") as told:
-        pg_store.upsert_item("acme", "large", "text", vectors=[[70_000, 2]])
-    assert "half=False" in (told.value.hint or "")
+    large = kompanion_db.NewItem("acme", "large", "text", vectors=[[70_000, 2]])
+    with pytest.raises(
+        errors.BadVector, match=r"^vectors\[0\]: has an element beyond 65504, too large for half precision"
+    ) as told:
+        pg_store.upsert_item(large.namespace, large.key, large.content, vectors=large.vectors)
+    assert "half => false" in (told.value.hint or "")
+    with pytest.raises(errors.BadVector, match=r"^items\[0\]\.vectors\[0\]: has an element beyond 65504"):
+        pg_store.upsert_items([large])
+    with kompanion_db.connect(f"sqlite:///{tmp_path}/x.db") as other:
+        other.register_model("m", 2, metric="l2")
+        other.upsert_items([large])
+        documents = other.export_items("acme")[0]
+    with pytest.raises(errors.BadArgument, match=r"^documents: .*70000.*halfvec") as told:
+        pg_store.import_documents(documents)
+    assert "drop it" in (told.value.hint or "")
     assert pg_store.get_item("acme", "large") is None
+    pg_store.upsert_item("acme", "long", "text", vectors=[[60_000, 60_000]])
     pg_store.ensure_index("m", kind="hnsw", half=False)
     pg_store.upsert_item("acme", "large", "text", vectors=[[70_000, 2]])
     assert pg_store.search("acme", [70_000, 2])[0].key == "large"
+
+
+def test_a_vector_too_short_for_an_index_in_half_precision_is_refused_as_it_would_not_be_found(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    with db.connect() as conn:
+        (known,) = conn.execute("select to_regtype('halfvec') is not null").fetchone() or (False,)
+    if not known:
+        pytest.skip("pgvector before 0.7 has no half precision")
+    pg_store.register_model("m", 4)
+    pg_store.ensure_index("m", kind="hnsw", half=True)
+    with pytest.raises(errors.BadVector, match=r"^vectors\[0\]: is too short for half precision"):
+        pg_store.upsert_item("acme", "short", "text", vectors=[[1e-9, 0, 0, 0]])
+    with pytest.raises(errors.BadVector, match=r"^items\[0\]\.vectors\[0\]: is too short for half precision"):
+        pg_store.upsert_items([kompanion_db.NewItem("acme", "short", "text", vectors=[[1e-9, 0, 0, 0]])])
+    pg_store.upsert_item("acme", "fine", "text", vectors=[[0.003, 0, 0, 0]])
+    pg_store.ensure_index("m", kind="hnsw", half=False)
+    pg_store.upsert_item("acme", "short", "text", vectors=[[1e-9, 0, 0, 0]])
 
 
 def test_vectors_of_more_dimensions_than_any_index_takes_are_searched_exactly(store: kompanion_db.Store) -> None:

@@ -181,11 +181,24 @@ def test_an_index_that_no_search_used_is_told_of_and_not_asked_for_again_before_
         time.sleep(0.1)
     (told,) = _advice(filled)
     assert told.startswith("no search has used the index for a week or more")
+    _choose(db, lists=31, rows=1000)
     with db.connect() as conn:
-        conn.execute(told.split(" -> ")[1])
+        for (statement,) in conn.execute(told.split(" -> ")[1].removesuffix(" \\gexec")).fetchall():
+            conn.execute(statement)
     assert _advice(filled) == []
     filled.upsert_items(clusters.items(range(1000, 1800)))
     assert _advice(filled) == []
     filled.upsert_items({**item, "key": f"again {n}"} for n, item in enumerate(clusters.items(range(300))))
-    assert [a.split(":")[0] for a in _advice(filled)] == ["2100 rows and no vector index"]
+    assert [a.split(":")[0].split(";")[0] for a in _advice(filled)] == [
+        "2100 rows and no vector index",
+        "tune_index found ivfflat 31 best",
+    ]
     assert filled.ensure_index("m")
+
+
+def test_an_index_that_is_lost_is_asked_for_at_once(filled: kompanion_db.Store, db: servers.Database) -> None:
+    with db.connect() as conn:
+        conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
+        conn.execute("select kompanion.ensure_index('m', lists => 10)")
+        conn.execute("drop index kompanion.embeddings_ann_1")  # or a restore could not build it
+    assert [a.split(":")[0] for a in _advice(filled)] == ["1000 rows and no vector index"]

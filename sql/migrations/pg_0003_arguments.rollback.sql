@@ -1,4 +1,6 @@
 -- Removes the rules for arguments.
+do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
+drop function kompanion._check_vector(text, vector, integer, text, integer);
 drop function kompanion._check_content(text, text);
 drop function kompanion._raise_no_item(text, text);
 drop function kompanion._check_metadata(jsonb, text);

@@ -200,3 +200,51 @@ end;
 $_check_content$;
 revoke all on function kompanion._check_content(text, text) from public;
 comment on function kompanion._check_content(text, text) is 'Internal. KM007 for NULL, KM008 for content over 16 MiB.';
+
+create function kompanion._check_vector(
+    argument text,
+    value    vector,
+    dim      integer,
+    metric   text,
+    model_id integer default null
+)
+    returns void
+    language plpgsql
+    stable
+    set search_path from current
+as $_check_vector$
+-- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them. pgvector adds up
+-- squares and products in single precision (3.4e38 at most, 1.2e-38 at least): beyond that distances are NaN, or 0 to everything.
+-- model_id: it is to be stored, and an index in half precision must hold it (as in _fits_half).
+declare
+    v_length constant double precision := vector_norm(value);
+begin
+    if value is null or vector_dims(value) <> dim then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: %s, the model has dimension %s', argument, coalesce('has dimension ' || vector_dims(value), 'is null'), dim),
+            hint    = 'Embed with the model that is named, or name the model it was made with.';
+    elsif metric = 'cosine' and v_length = 0 then
+        raise exception using
+            errcode = 'KM004', message = format('%s: is the zero vector, which has no direction to compare under cosine', argument),
+            hint    = 'Leave out what has no embedding, or register the model with metric l2 or inner_product.';
+    elsif v_length not between (case when metric = 'cosine' then 1e-15 else 0 end) and 1e15 then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: is %s for distances in single precision', argument,
+                             case when v_length > 1 then 'longer than 1e15, too long' else 'shorter than 1e-15, too short' end),
+            hint    = 'Scale the vectors of the model before they are stored and asked, best to length 1.';
+    elsif model_id is not null
+          and (metric = 'cosine' and v_length < 1e-3 * sqrt(dim) or v_length > 65504 and exists (select from unnest(value::real[]) e where abs(e) >= 65520))
+          and (select x.half from _vector_index(model_id) x) then
+        raise exception using
+            errcode = 'KM004',
+            message = format('%s: %s for half precision, which the index of the model is in', argument,
+                             case when v_length > 65504 then 'has an element beyond 65504, too large' else 'is too short' end),
+            hint    = 'Scale the vectors of the model, best to length 1; or, up to 2000 dimensions, index it in single precision: ensure_index(model, half => false).';
+    end if;
+end;
+$_check_vector$;
+revoke all on function kompanion._check_vector(text, vector, integer, text, integer) from public;
+comment on function kompanion._check_vector(text, vector, integer, text, integer) is
+    'Internal. KM004 for a vector of another dimension, too short or too long to be compared, and where it is to be stored, that an index in half precision does not hold.';

@@ -19,11 +19,11 @@ insert into kompanion.settings (name, value, description) values
     ('exact_threshold', '10000', 'Matches up to which a search is exact while no calibration holds; above it the vector index may be used; 1 to 1000000000.'),
     ('target_recall', '0.95', 'recall@k a search aims at when it goes by an index and the caller names no target; 0.01 to 1.'),
     ('index_min_rows', '20000', 'Rows of a model from which ensure_index builds a vector index; 1 to 1000000000.'),
-    ('embedding_lease', '"10 minutes"', 'How long a batch handed out by pending_embeddings stays with its worker; an interval, up to 1000 years.'),
+    ('embedding_lease', '"10 minutes"', 'How long a batch handed out by pending_embeddings stays with its worker; an interval with its unit, such as "7 days", up to 1000 years.'),
     ('indexed_metadata', '{}', 'Metadata keys that index_metadata_key built an index for, with their type; filters on them use it.'),
-    ('retention_deleted', '"30 days"', 'How long soft-deleted items and namespaces are kept before purge removes them; an interval, up to 1000 years.'),
-    ('retention_expired', '"30 days"', 'How long expired items are kept before purge removes them; an interval, up to 1000 years.'),
-    ('retention_revisions', 'null', 'How long superseded revisions are kept before purge removes them; an interval, up to 1000 years, or null, which keeps them for ever.');
+    ('retention_deleted', '"30 days"', 'How long soft-deleted items and namespaces are kept before purge removes them; an interval with its unit, such as "7 days", up to 1000 years.'),
+    ('retention_expired', '"30 days"', 'How long expired items are kept before purge removes them; an interval with its unit, such as "7 days", up to 1000 years.'),
+    ('retention_revisions', 'null', 'How long superseded revisions are kept before purge removes them; an interval with its unit, such as "7 days", up to 1000 years, or null, which keeps them for ever.');
 
 create function kompanion._refuse_path(
     path text
@@ -180,7 +180,9 @@ begin
                 then (set_setting.value #>> '{}')::integer between 1 and 1000000000
             when set_setting.name = 'indexed_metadata' then jsonb_typeof(set_setting.value) = 'object'
             when set_setting.name = 'retention_revisions' and set_setting.value = 'null' then true
-            -- By seconds, as an export has them: a comparison of intervals takes 1000 years for 360,000 days.
+            -- A bare number would be seconds, where who writes 7 means days: purge removes for good. By seconds, as an export has
+            -- them: a comparison of intervals takes 1000 years for 360,000 days.
+            when jsonb_typeof(set_setting.value) <> 'string' or set_setting.value #>> '{}' ~ '^[-+.\s\d]*$' then false
             else extract(epoch from (set_setting.value #>> '{}')::interval) between 0 and extract(epoch from interval '1000 years')
         end;
     exception when data_exception then

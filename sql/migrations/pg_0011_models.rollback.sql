@@ -5,5 +5,4 @@ drop function kompanion._hold_models(integer);
 drop function kompanion._vector_index(integer, text);
 drop function kompanion.register_model(text, integer, text, boolean);
 drop function kompanion._check_queries(vector[], integer, text);
-drop function kompanion._check_vector(text, vector, integer, text);
 drop function kompanion._model(text);

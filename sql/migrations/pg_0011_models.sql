@@ -33,47 +33,6 @@ $_model$;
 revoke all on function kompanion._model(text) from public;
 comment on function kompanion._model(text) is 'Internal. A model in use by name, the default one for NULL; KM005 when there is none.';
 
-create function kompanion._check_vector(
-    argument text,
-    value    vector,
-    dim      integer,
-    metric   text
-)
-    returns void
-    language plpgsql
-    immutable parallel safe
-    set search_path from current
-as $_check_vector$
--- Refuses a vector that is no vector of the model. NaN and infinity never get here: the type vector refuses them. pgvector adds up
--- squares and products in single precision (3.4e38 at most, 1.2e-38 at least): beyond that distances are NaN, or 0 to everything.
-declare
-    c_shortest constant double precision := case when metric = 'cosine' then 1e-15 else 0 end;
-    c_longest  constant double precision := 1e15;
-begin
-    if value is null or vector_dims(value) <> dim then
-        raise exception using
-            errcode = 'KM004',
-            message = format('%s: %s, the model has dimension %s', argument,
-                             case when value is null then 'is null' else format('has dimension %s', vector_dims(value)) end, dim),
-            hint    = 'Embed with the model that is named, or name the model it was made with.';
-    elsif metric = 'cosine' and vector_norm(value) = 0 then
-        raise exception using
-            errcode = 'KM004',
-            message = format('%s: is the zero vector, which has no direction to compare under cosine', argument),
-            hint    = 'Leave out what has no embedding, or register the model with metric l2 or inner_product.';
-    elsif vector_norm(value) not between c_shortest and c_longest then
-        raise exception using
-            errcode = 'KM004',
-            message = format('%s: is %s for distances in single precision', argument,
-                             case when vector_norm(value) > c_longest then 'longer than 1e15, too long' else 'shorter than 1e-15, too short' end),
-            hint    = 'Scale the vectors of the model before they are stored and asked, best to length 1.';
-    end if;
-end;
-$_check_vector$;
-revoke all on function kompanion._check_vector(text, vector, integer, text) from public;
-comment on function kompanion._check_vector(text, vector, integer, text) is
-    'Internal. KM004 for a vector of another dimension, or a zero one under cosine.';
-
 create function kompanion._check_queries(
     queries vector[],
     dim     integer,
@@ -113,8 +72,6 @@ declare
     v_fresh  boolean;
     v_queued bigint := 0;
 begin
-    -- One registration at a time, so that two first models do not both become the default; readers go on.
-    lock table embedding_models in share update exclusive mode;  -- not for calibrate and tune_index, which hold a row of it, to wait for
     perform _check_name('name', name);
     if dim is null or dim not between 1 and 16000 then
         raise exception using
@@ -127,6 +84,16 @@ begin
             message = format('metric: %s is unknown', coalesce(quote_literal(metric), 'NULL')),
             hint    = 'Use cosine, l2 or inner_product.';
     end if;
+    -- Most calls change nothing, and wait for nobody: calibrate and tune_index hold the row for minutes.
+    return query
+    select m.model_id, m.name, m.is_default, 0::bigint from embedding_models m
+    where m.name = register_model.name and m.dim = register_model.dim and m.metric = register_model.metric and m.retired_at is null
+      and (m.is_default or make_default is not true and exists (select 1 from embedding_models d where d.is_default));
+    if found then
+        return;
+    end if;
+    -- One registration at a time, so that two first models do not both become the default; readers go on.
+    lock table embedding_models in share update exclusive mode;  -- not for calibrate and tune_index, which hold a row of it, to wait for
 
     insert into embedding_models as m (name, dim, metric)
     values (register_model.name, register_model.dim, register_model.metric)

@@ -109,7 +109,7 @@ begin
             message = 'namespace_ids, chunk_ids, chunk_revisions, vectors: differ in length',
             hint    = 'Give one of each for every chunk, as pending_embeddings returned them.';
     end if;
-    perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric)
+    perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric, v_model.model_id)
     from unnest(vectors) with ordinality v (vector, n);
 
     return query

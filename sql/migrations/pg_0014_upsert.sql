@@ -154,7 +154,7 @@ begin
     end if;
     if vectors is not null then
         select * into v_model from _model(model);
-        perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric)
+        perform _check_vector(format('vectors[%s]', v.n), v.vector, v_model.dim, v_model.metric, v_model.model_id)
         from unnest(vectors) with ordinality v (vector, n) where v.vector is not null;
         v_model_id := v_model.model_id;
         if array_lower(vectors, 1) <> 1 or array_ndims(vectors) <> 1 then

@@ -142,7 +142,7 @@ begin
         raise exception using
             errcode = 'KM007',
             message = format('index_rows: %s is not the number of rows an index was built from', coalesce(index_rows::text, 'NULL')),
-            hint    = 'Give the number of vectors of the model at that time, 0 for no index.';
+            hint    = 'Give the number of vectors of the model at that time; 0 says that none is wanted before there are twice as many as now.';
     elsif index_chunk < 0 then
         raise exception using
             errcode = 'KM007', message = format('index_chunk: %s is not the id of a chunk', index_chunk),
@@ -150,15 +150,14 @@ begin
     end if;
     update embedding_models m
     set index_rows = record_index.index_rows, indexed_at = now(),
-        index_chunk = case when record_index.index_rows > 0
-                      then coalesce(record_index.index_chunk, (select max(e.chunk_id + 0) from embeddings e where e.model_id = v_model), 0) end
+        index_chunk = coalesce(record_index.index_chunk, (select max(e.chunk_id + 0) from embeddings e where e.model_id = v_model), 0)
     where m.model_id = v_model;
     perform _write_model_scans();
 end;
 $record_index$;
 revoke all on function kompanion.record_index(text, bigint, bigint) from public;
 comment on function kompanion.record_index(text, bigint, bigint) is
-    'Remember how many rows the vector index of a model was built from and which chunk was the last of them (by default now), and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
+    'Remember how many rows the vector index of a model was built from (0: none is wanted before there are twice as many) and which chunk was the last of them (by default now), and, as the owner of the schema, keep the statements of searches by it planned once a session; swap_index does it, call it after building an index in another way.';
 
 create function kompanion.swap_index(
     model       text,
@@ -210,8 +209,8 @@ create function kompanion.ensure_index(
     set search_path from current
 as $ensure_index$
 -- Gives a model the vector index it should have, in this transaction, and returns what was run; nothing when all is well.
--- Writers of embeddings wait meanwhile; where they may not, run index_statements one by one instead. Readers do not wait: an
--- index is dropped only while nobody uses the table, and nothing is dropped before a build, as that lock would be kept.
+-- Writers of embeddings wait meanwhile; where they may not, run index_statements one by one instead. Readers do not wait for a
+-- build: an index is dropped only while nobody uses the table, and last, as that lock is kept to the end of the transaction.
 declare
     r record;
 begin
@@ -247,4 +246,4 @@ end;
 $ensure_index$;
 revoke all on function kompanion.ensure_index(text, text, integer, boolean) from public;
 comment on function kompanion.ensure_index(text, text, integer, boolean) is
-    'Give a model the vector index it should have, in one transaction, blocking writers of embeddings, never readers; returns what was run. 55P03 while another session measures or builds. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';
+    'Give a model the vector index it should have, in one transaction, blocking writers of embeddings, and readers only from the drop of an index to the end of the transaction; returns what was run. 55P03 while another session measures or builds. Run it as the owner of the tables; index_statements does it concurrently. Calibrate afterwards.';

@@ -150,7 +150,7 @@ declare
     r        record;
     v_rows   bigint; v_later bigint; v_need bigint;
     v_again  text; v_build text;
-    v_new    regclass;
+    v_new    regclass; v_unwanted boolean;
     v_vector text := (select x.extversion from pg_extension x where x.extname = 'vector'); v_dead record;
 begin
     if index_advice.model is not null then
@@ -169,7 +169,7 @@ begin
         select count(*), count(*) filter (where e.chunk_id > r.index_chunk) into v_rows, v_later from embeddings e where e.model_id = r.model_id;
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
-        v_need := null;
+        v_need := null; v_unwanted := r.index_name is null and r.index_rows = 0 and v_later * 2 <= v_rows;
         v_again := case when r.calibration ->> 'queries_digest' is not null or (r.index_choice ->> 'own_queries')::boolean then '; queries of your own were asked: give them again, as queries' else '' end;
         if r.retired_at is null then
             select _build_memory_kb(substring(s.statement from 'using ([a-z]+)'), v_rows, substring(s.statement from 'lists = ([0-9]+)')::integer, r.dim,
@@ -194,8 +194,8 @@ begin
                 format('drop index concurrently if exists kompanion.embeddings_ann_%s_old', r.model_id)),
             (3, v_new is not null and not _being_built(v_new),
                 'a build broke off and left an index: writers keep it up, and searches may be exact meanwhile', format('drop index concurrently if exists kompanion.embeddings_ann_%s_new', r.model_id)),
-            -- One that was dropped by hand, as (12) advises, is not asked for again before there are twice the rows.
-            (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and v_rows >= 2 * coalesce(r.index_rows, 0)
+            -- One that was dropped as (12) advises is not asked for again before there are twice the rows; one that is lost is.
+            (4, r.retired_at is null and r.index_name is null and v_rows >= setting('index_min_rows')::bigint and not v_unwanted
                 and (r.dim <= 2000 or r.dim <= 4000 and _vector_version() >= 7),
                 format('%s rows and no vector index: large scopes are searched exactly', v_rows), v_build),
             (5, r.retired_at is null and r.valid and r.kind = 'ivfflat' and (v_rows >= greatest(1, 2 * coalesce(r.index_rows, 0)) or v_later * 2 > v_rows or v_rows between setting('index_min_rows')::bigint and r.index_rows / 4),
@@ -212,14 +212,14 @@ begin
                 and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
                 format('set maintenance_work_mem = %L', v_need / 1024 + 1 || 'MB')),
-            (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null,
+            (8, r.retired_at is null and r.valid and (v_rows >= setting('index_min_rows')::bigint or r.index_choice is not null) and r.calibration is null and v_rows > 1,
                 'the index was never calibrated: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
-            (9, r.retired_at is null and r.valid and (r.calibration -> 'index') - 'iterative' <> r.index - 'iterative',
+            (9, r.retired_at is null and r.valid and v_rows > 1 and (r.calibration -> 'index') - 'iterative' <> r.index - 'iterative',
                 'the calibration is that of another index: searches use safe, slow defaults' || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
-            (10, r.retired_at is null and r.valid and (r.calibration ->> 'queries')::integer
+            (10, r.retired_at is null and r.valid and v_rows > 1 and (r.calibration ->> 'queries')::integer
                 < case when r.calibration ->> 'complete' = 'false' then 400 else least(100, v_rows) end,
                 format('the calibration stopped after %s queries: too few to be sure of a target', r.calibration ->> 'queries') || v_again, format('select * from kompanion.calibrate(%L)', r.name)),
-            (11, r.retired_at is null and r.valid
+            (11, r.retired_at is null and r.valid and v_rows > 1
                 and (r.calibration ->> 'pgvector' <> v_vector or v_rows not between (r.calibration ->> 'rows')::bigint / 2 and (r.calibration ->> 'rows')::bigint * 2),
                 format('the calibration is of %s rows with pgvector %s; now %s rows with %s', r.calibration ->> 'rows', r.calibration ->> 'pgvector', v_rows, v_vector) || v_again,
                 format('select * from kompanion.calibrate(%L)', r.name)),
@@ -227,9 +227,9 @@ begin
             (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
                 and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days',
                 'no search has used the index for a week or more: scopes are small enough to be searched exactly',
-                format('drop index concurrently kompanion.%I', coalesce(r.index_name, ''))),
+                format('select statement from kompanion.index_statements(%L, kind => ''none'') \gexec', r.name)),
             (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
-                and (r.index_name is null or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
+                and (r.index_name is null and not v_unwanted or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
                 and exists (select 1 from index_statements(r.name)),
                 format('tune_index found %s %s best; it is not built yet', r.index_choice ->> 'kind', coalesce(r.index_choice ->> 'lists', '')), v_build)
         ) a (n, applies, advice, statement)

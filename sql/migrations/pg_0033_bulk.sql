@@ -120,8 +120,9 @@ revoke all on function kompanion._check_staged_chunks() from public;
 comment on function kompanion._check_staged_chunks() is 'Internal. Refuses staged chunks that do not fit their item, by name.';
 
 create function kompanion._check_staged(
-    dim    integer,
-    metric text
+    model_id integer,
+    dim      integer,
+    metric   text
 )
     returns void
     language plpgsql
@@ -170,7 +171,7 @@ begin
     -- Ordinals without repeats, whole contents, vectors that fit: what nearly every chunk is.
     select bool_or(c.ordinal <> 0 or c.content is not null or c.start_offset is not null or c.end_offset is not null)
                or (select count(distinct c.ord) from pg_temp.staged_chunks c) <> count(*) as odd,
-           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) not between 1e-15 and 1e15) as odd_vector, min(c.ord) as first, max(c.ord) as last
+           bool_or(vector_dims(c.vector) <> dim or vector_norm(c.vector) not between 1e-3 * sqrt(dim) and 65504) as odd_vector, min(c.ord) as first, max(c.ord) as last
     into v_chunks
     from pg_temp.staged_chunks c;
     -- Looked for one by one only where the items are not numbered without gaps, as nearly all are.
@@ -188,11 +189,11 @@ begin
         perform _check_staged_chunks();
     end if;
     if v_chunks.odd_vector then
-        perform _check_vector(format('items[%s].vectors[%s]', c.ord, c.ordinal + 1), c.vector, dim, metric)
+        perform _check_vector(format('items[%s].vectors[%s]', c.ord, c.ordinal + 1), c.vector, dim, metric, model_id)
         from pg_temp.staged_chunks c
         where c.vector is not null;
     end if;
 end;
 $_check_staged$;
-revoke all on function kompanion._check_staged(integer, text) from public;
-comment on function kompanion._check_staged(integer, text) is 'Internal. The rules of upsert_item for staged rows.';
+revoke all on function kompanion._check_staged(integer, integer, text) from public;
+comment on function kompanion._check_staged(integer, integer, text) is 'Internal. The rules of upsert_item for staged rows.';

@@ -110,7 +110,7 @@ begin
         select null::integer as model_id, null::text as model, null::integer as dim, null::text as metric into v_model;
     end if;
     perform _check_moment('created_at', merge_staged.created_at);
-    perform _check_staged(v_model.dim, v_model.metric);
+    perform _check_staged(v_model.model_id, v_model.dim, v_model.metric);
     v_done := array(select n from _insert_staged(v_model.model_id, coalesce(merge_staged.created_at, clock_timestamp())) n);
     return query
     select s.ord, s.item_id, 1, 'inserted' from pg_temp.staged_items s join unnest(v_done) d (ord) on d.ord = s.ord;

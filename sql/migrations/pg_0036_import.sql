@@ -108,9 +108,9 @@ begin
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
                cross join lateral jsonb_to_record(d) as f (created_at timestamptz, updated_at timestamptz, superseded_at timestamptz,
-                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz)
-               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) < '0001-01-03 00:00:00+00'
-                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at) > '9999-12-29 00:00:00+00')
+                                                           expires_at timestamptz, deleted_at timestamptz, closed_at timestamptz, retired_at timestamptz)
+               where least(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at, f.retired_at) < '0001-01-03 00:00:00+00'
+                  or greatest(f.created_at, f.updated_at, f.superseded_at, f.expires_at, f.deleted_at, f.closed_at, f.retired_at) > '9999-12-29 00:00:00+00')
     then
         perform _check_moment('documents: a time', 'infinity');
     end if;
@@ -137,9 +137,9 @@ begin
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
                where e ->> 'kind' = 'item'
-                 and (d ? 'thread' and not exists (select 1 from threads t where t.namespace_id = namespace_id(e ->> 'namespace')
+                 and (d ->> 'thread' is not null and not exists (select 1 from threads t where t.namespace_id = namespace_id(e ->> 'namespace')
                                                                              and t.key = d ->> 'thread')
-                      or d ? 'user_key' and not exists (select 1 from users u where u.namespace_id = namespace_id(e ->> 'namespace')
+                      or d ->> 'user_key' is not null and not exists (select 1 from users u where u.namespace_id = namespace_id(e ->> 'namespace')
                                                                                 and u.key = d ->> 'user_key'))) then
         raise exception using
             errcode = 'KM007', message = 'documents: an item names a thread or a user that is not there',
@@ -219,8 +219,9 @@ begin
     return next;
 exception when data_exception or integrity_constraint_violation then
     raise exception using
-        errcode = 'KM007', message = format('documents: one is not of the form of an export: %s', sqlerrm),
-        hint    = 'Give what export_registry and export_items returned, the registry first.';
+        errcode = 'KM007', message = case when sqlerrm like '%type halfvec' then 'documents: ' else 'documents: one is not of the form of an export: ' end || sqlerrm,
+        hint    = case when sqlerrm like '%type halfvec' then 'The index of the model is in half precision: drop it, and build it when all is here.'
+                  else 'Give what export_registry and export_items returned, the registry first.' end;
 end;
 $import_documents$;
 revoke all on function kompanion.import_documents(jsonb) from public;
