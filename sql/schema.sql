@@ -409,7 +409,10 @@ CREATE FUNCTION kompanion._check_documents(documents jsonb) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
--- Documents are a list of known kinds, of a known format, with times that clients can read.
+-- Documents are a list of known kinds, of a known format, with texts that are texts and times that clients can read: by itself
+-- jsonb_to_record takes the text of whatever there is, and 'yesterday' for a time.
+declare
+    v_wrong text;
 begin
     if jsonb_typeof(documents) is distinct from 'array' then
         raise exception using
@@ -425,6 +428,24 @@ begin
         raise exception using
             errcode = 'KM007', message = format('documents: are of a format that is not known here; the newest that is: %s', _export_format()),
             hint    = 'Upgrade kompanion_db here, or export with this version.';
+    end if;
+    select format('%s is no %s: %s', w.name, w.what, left(w.value::text, 100)) into v_wrong
+    from jsonb_array_elements(documents) e
+    cross join lateral (
+        select f.name, f.what, f.what = 'time', d -> f.name
+        from jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]') || coalesce(e -> 'chunks', '[]')) d
+        cross join (select n, 'text' from unnest('{namespace,path,name,key,metric,content,thread,user_key,actor,display_name,title}'::text[]) n
+                    union all select n, 'time' from unnest('{created_at,updated_at,superseded_at,expires_at,deleted_at,closed_at,retired_at}'::text[]) n) f (name, what)
+        union all
+        select 'tags', 'list of texts', false, t.value from jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
+        cross join lateral jsonb_array_elements(case when e ->> 'kind' = 'item' then coalesce(d -> 'tags', 'null') end) t
+        union all
+        select 'created_at', 'time', true, t.value from jsonb_path_query(e, 'lax $.chunks[*].*[*].created_at') t (value)) w (name, what, is_time, value)
+    where jsonb_typeof(w.value) not in ('string', 'null')
+       or w.is_time and w.value #>> '{}' !~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,6})?(Z|[+-]\d\d(:\d\d(:\d\d)?)?)$'
+    limit 1;
+    if v_wrong is not null or exists (select 1 from jsonb_array_elements(documents) e where e ->> 'kind' = 'item' and (e -> 'revisions' is null or e -> 'chunks' is null)) then
+        raise exception using errcode = 'data_exception', message = coalesce(v_wrong, 'an item has no list of revisions, or none of chunks');
     end if;
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d

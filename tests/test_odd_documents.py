@@ -7,10 +7,11 @@ from typing import Any
 
 import engines
 import pytest
+import samples
 
 import kompanion_db
 from kompanion_db.copying import copy
-from kompanion_db.errors import BadArgument
+from kompanion_db.errors import BadArgument, BadNamespace, KompanionError
 
 CREATED = "2024-01-01T00:00:00+00:00"
 
@@ -97,3 +98,100 @@ def test_a_thread_or_user_of_a_name_that_cannot_be_is_refused(one_home: engines.
     }
     with kompanion_db.connect(one_home.url) as store, pytest.raises(BadArgument, match="documents"):
         store.import_documents([*REGISTRY, one])
+
+
+@pytest.mark.parametrize("at", ["infinity", "yesterday", "2020-01-01"])
+@pytest.mark.parametrize("part", [(), ("vectors", 0), ("queued", 0)])
+def test_a_chunk_of_a_time_that_is_none_is_refused(one_home: engines.Home, part: tuple[Any, ...], at: str) -> None:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
+        samples.fill(store)
+        document = next(d for d in store.export_items()[0] if d["key"] == "long")
+        hand.delete("memory_items", key="long")
+        within = document["chunks"][0] | {"queued": [{"model": "small"}]}
+        document["chunks"][0] = within
+        for step in part:
+            within = within[step]
+        within["created_at"] = at
+        with pytest.raises(BadArgument, match=f"^documents: .*created_at is no time: .*{at}"):
+            store.import_documents([document])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"kind": "model", "name": "m", "dim": 3, "metric": "cosine", "retired_at": "infinity"},
+        {"kind": "model", "name": "m", "dim": 3, "metric": "cosine", "created_at": "-infinity"},
+        {"kind": "model", "name": 5, "dim": 3, "metric": "cosine"},
+        {"kind": "namespace", "path": 5, "created_at": "2026-01-01T00:00:00Z"},
+        {"kind": "setting", "name": "target_recall"},
+    ],
+)
+def test_a_registry_of_the_wrong_form_is_refused(one_home: engines.Home, document: dict[str, Any]) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        with pytest.raises(BadArgument):
+            store.import_documents([document])
+        assert store.list_models() == []
+
+
+def test_a_thread_and_a_user_that_are_null_are_none(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
+        store.upsert_item("acme", "k", "text")
+        (document,) = store.export_items()[0]
+        hand.delete("memory_items", key="k")
+        assert store.import_documents([document | {"thread": None, "user_key": None}]).items == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"kind": "horse"}, BadArgument),
+        ({"kind": None}, BadArgument),
+        ({"namespace": "a b"}, BadNamespace),
+        ({"namespace": None}, BadNamespace),
+        ({"item_id": None}, BadArgument),
+        ({"item_id": "x"}, BadArgument),
+        ({"key": ""}, BadArgument),
+        ({"key": "k" * 10_000}, BadArgument),
+        ({"content": None}, BadArgument),
+        ({"content": "a\0b"}, BadArgument),
+        ({"content": "\ud800"}, BadArgument),
+        ({"metadata": []}, BadArgument),
+        ({"tags": [""]}, BadArgument),
+        ({"tags": "x"}, BadArgument),
+        ({"revision": 0}, BadArgument),
+        ({"revision": "many"}, BadArgument),
+        ({"content_revision": 99}, BadArgument),
+        ({"created_at": "yesterday at noon"}, BadArgument),
+        ({"thread": "no such"}, BadArgument),
+        ({"user_key": "no such"}, BadArgument),
+        ({"chunks": {}}, BadArgument),
+        ({"chunks": 5}, BadArgument),
+        ({"revisions": 5}, BadArgument),
+        ({"revisions": [{"revision": 1}]}, BadArgument),
+        ({"created_at": "infinity"}, BadArgument),
+        ({"expires_at": "infinity"}, BadArgument),
+        ({"namespace": ["acme"]}, BadArgument),
+        ({"key": 5}, BadArgument),
+        ({"content": ["x"]}, BadArgument),
+        ({"actor": {}}, BadArgument),
+        ({"tags": ["a", 5]}, BadArgument),
+        ({"tags": None}, BadArgument),
+        ({"revisions": None}, BadArgument),
+        ({"chunks": None}, BadArgument),
+        ({"created_at": "yesterday"}, BadArgument),
+        ({"created_at": "2020-01-01"}, BadArgument),
+    ],
+)
+def test_a_document_of_the_wrong_form_is_refused(
+    one_home: engines.Home, change: dict[str, Any], error: type[KompanionError]
+) -> None:
+    with kompanion_db.connect(one_home.url) as store, one_home.by_hand() as hand:
+        samples.fill(store)
+        document = next(d for d in store.export_items()[0] if d["key"] == "long")
+        hand.delete("memory_items", key="long")
+        before = hand.contents()
+        with pytest.raises(KompanionError) as caught:
+            store.import_documents([document | change])
+        assert type(caught.value) is error, caught.value
+        assert caught.value.hint
+        assert hand.contents() == before

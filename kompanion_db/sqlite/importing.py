@@ -77,7 +77,7 @@ def _settings(session: Session, documents: list[Document]) -> None:
     # A store that holds items has its own settings.
     if session.one("select 1 from memory_items limit 1") is None:
         for document in documents:
-            set_setting(session, name_of(document, "name"), exact(document["value"]))
+            set_setting(session, name_of(document, "name"), exact(document.get("value")))
 
 
 def _models(session: Session, documents: list[Document]) -> None:
@@ -246,12 +246,12 @@ class _Batch:
         )
 
     def _space(self, document: Document) -> int:
-        path = document.get("namespace")
+        path = text_of(document, "namespace") or ""
         if path not in self._spaces:
-            namespace_segments(path)  # type: ignore[arg-type]  # what is no text is refused
+            namespace_segments(path)
             found = self.session.value("select namespace_no from namespaces where path = ?", (path,))
-            self._spaces[str(path)] = need(found, f"namespace {path}")
-        return self._spaces[str(path)]
+            self._spaces[path] = need(found, f"namespace {path}")
+        return self._spaces[path]
 
     def _number(self, kind: str, space: int, key: str | None) -> int | None:
         if key is None:
