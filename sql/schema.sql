@@ -1095,7 +1095,7 @@ begin
     elsif v_expiry <= now() then
         raise exception using
             errcode = 'KM007',
-            message = format('%s%s is in the past: %s', place, case when _expiry.ttl is null then 'expires_at' else 'ttl' end, v_expiry),
+            message = format('%s%s is in the past: %s', place, case when _expiry.ttl is null then 'expires_at' else 'ttl' end, coalesce(_expiry.expires_at::text, _expiry.ttl::text)),
             hint    = 'Give a moment after now; to end an item, call delete_item.';
     end if;
     perform kompanion._check_moment(place || case when _expiry.ttl is null then 'expires_at' else 'ttl' end, v_expiry);
@@ -5134,7 +5134,7 @@ $$;
 
 -- Name: FUNCTION item_history(namespace text, key text); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion.item_history(namespace text, key text) IS 'Every kept revision of an item, the oldest first, with actor and times; also of a deleted one. No row when it never was or was purged.';
+COMMENT ON FUNCTION kompanion.item_history(namespace text, key text) IS 'Every kept revision of an item, the oldest first, with actor and times; also of a deleted one. No row when it never was, was purged, or its namespace is deleted.';
 
 -- Name: list_items(text, jsonb, text[], text[], text[], text, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 

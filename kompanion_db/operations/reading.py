@@ -57,7 +57,10 @@ def list_items(
 
 
 def item_history(namespace: str, key: str) -> Steps[list[Revision]]:
-    """Every kept revision, the oldest first, also of a deleted item; empty when it never was. Raises BadNamespace."""
+    """Every kept revision, the oldest first, also of a deleted item. Raises BadNamespace.
+
+    Empty when it never was, was purged, or its namespace is deleted.
+    """
     rows = yield from rows_of("item_history", namespace=check.text("namespace", namespace), key=check.text("key", key))
     return [Revision(**row) for row in rows]
 

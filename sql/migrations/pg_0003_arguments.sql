@@ -106,7 +106,7 @@ begin
     elsif v_expiry <= now() then
         raise exception using
             errcode = 'KM007',
-            message = format('%s%s is in the past: %s', place, case when _expiry.ttl is null then 'expires_at' else 'ttl' end, v_expiry),
+            message = format('%s%s is in the past: %s', place, case when _expiry.ttl is null then 'expires_at' else 'ttl' end, coalesce(_expiry.expires_at::text, _expiry.ttl::text)),
             hint    = 'Give a moment after now; to end an item, call delete_item.';
     end if;
     perform kompanion._check_moment(place || case when _expiry.ttl is null then 'expires_at' else 'ttl' end, v_expiry);

@@ -161,7 +161,7 @@ end;
 $item_history$;
 revoke all on function kompanion.item_history(text, text) from public;
 comment on function kompanion.item_history(text, text) is
-    'Every kept revision of an item, the oldest first, with actor and times; also of a deleted one. No row when it never was or was purged.';
+    'Every kept revision of an item, the oldest first, with actor and times; also of a deleted one. No row when it never was, was purged, or its namespace is deleted.';
 
 create function kompanion.item_as_of(
     namespace text,
