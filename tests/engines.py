@@ -86,6 +86,7 @@ NOT_ON_SQLITE = {
     "test_metadata.py::test_what_a_statement_on_the_tables": "goes from a server into a file",
     "test_migrate.py": "advisory locks, extensions and roles; test_sqlite_schema.py is about a file",
     "test_models.py::test_writers_do_not_wait": "a file has one writer at a time",
+    "test_models.py::test_registering_a_model_again_does_not_wait": "a file has one writer at a time",
     "test_no_threads.py::test_a_load_whose": "a file has one writer at a time",
     "test_rare_tags.py": _PLANS,
     "test_recall.py": _PLANS,

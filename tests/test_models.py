@@ -149,3 +149,13 @@ def test_writers_do_not_wait_for_one_who_retires_a_model_or_registers_it_again(
             assert [m.queued for m in store.list_models()] == [2, 1]
             assert store.retire_model("new", delete_vectors=True) == 1
             assert [m.queued for m in store.list_models()] == [2, 0]
+
+
+def test_registering_a_model_again_does_not_wait_for_who_measures_or_tunes_it(db: servers.Database) -> None:
+    with kompanion_db.connect(db.url) as store, db.connect(autocommit=False) as tuner, db.connect() as other:
+        _fill(store)
+        # As calibrate and tune_index hold it, for minutes.
+        tuner.execute("select kompanion._hold_models(m.model_id) from kompanion.embedding_models m")
+        other.execute("set lock_timeout = '3s'")
+        found = other.execute("select model, is_default, queued from kompanion.register_model('old', 2)").fetchone()
+        assert found == ("old", True, 0)
