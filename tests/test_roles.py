@@ -65,7 +65,9 @@ ADMINISTERS: dict[str, Any] = {
     "restore_namespace": lambda s: s.restore_namespace("acme"),
     "trim_history": lambda s: s.trim_history() == 0,
     "purge": lambda s: s.purge(),
-    "import_documents": lambda s: s.import_documents([{"kind": "namespace", "path": "x", "created_at": "2020-01-01Z"}]),
+    "import_documents": lambda s: s.import_documents(
+        [{"kind": "namespace", "path": "x", "created_at": "2020-01-01T00:00:00Z"}]
+    ),
 }
 OWNS: dict[str, Any] = {
     "ensure_index": lambda s: s.ensure_index("large", kind="hnsw"),

@@ -169,7 +169,7 @@ begin
         select count(*), count(*) filter (where e.chunk_id > r.index_chunk) into v_rows, v_later from embeddings e where e.model_id = r.model_id;
         v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
-        v_need := null; v_unwanted := r.index_name is null and r.index_rows = 0 and v_later * 2 <= v_rows;
+        v_need := null; v_unwanted := r.index_name is null and r.index_rows is not distinct from 0 and v_later * 2 <= v_rows;
         v_again := case when r.calibration ->> 'queries_digest' is not null or (r.index_choice ->> 'own_queries')::boolean then '; queries of your own were asked: give them again, as queries' else '' end;
         if r.retired_at is null then
             select _build_memory_kb(substring(s.statement from 'using ([a-z]+)'), v_rows, substring(s.statement from 'lists = ([0-9]+)')::integer, r.dim,
