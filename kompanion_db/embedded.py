@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+from .embedded_start import check_name, drop_socket_folder, start_by_ourselves
 from .errors import BadArgument, ConnectionFailed, MissingExtra, UnsupportedServer
 
 SCHEME = "embedded:"
@@ -61,7 +62,7 @@ class EmbeddedServer:
         name = quote(database, safe="")
         if info.socket_dir is None:
             return f"postgresql://postgres@{info.hostname}:{info.port}/{name}"
-        return f"postgresql://postgres@/{name}?{urlencode({'host': str(info.socket_dir)}, safe='/')}"
+        return f"postgresql://postgres@/{name}?host={quote(str(info.socket_dir))}"
 
     def release(self) -> None:
         """Give the server back; it stops when nobody holds it. Twice, or in a forked child: nothing."""
@@ -104,7 +105,9 @@ def start(folder: str | Path) -> EmbeddedServer:
     not come up.
     """
     library = _library()
+    check_name(folder)
     path = Path(folder).expanduser().resolve()
+    check_name(path)
     with _lock:
         entry = _running.get(path)
         if entry is None or not _alive(entry.server):
@@ -156,7 +159,9 @@ def _start(library: ModuleType, path: Path) -> Any:
             with cls._lock:  # while another process runs initdb, the folder looks like something else
                 _check_folder(path)
                 _drop_stale_pidfile(path)
-            server = library.get_server(path, cleanup_mode="stop", postgres_version=MAJOR)
+            server = library.get_server(path, cleanup_mode="stop", start=False, postgres_version=MAJOR)
+            start_by_ourselves(server)
+            server.start()
         except (subprocess.TimeoutExpired, AssertionError, ValueError) as exc:
             # It is still starting (or stopping): its pid file is not complete yet. Ask again.
             if time.monotonic() > deadline:
@@ -228,6 +233,7 @@ def _let_go(server: Any) -> None:
     server._cleanup()
     type(server)._instances.pop(server.pgdata, None)
     atexit.unregister(server._cleanup)
+    drop_socket_folder(server.get_postmaster_info().socket_dir)
 
 
 def _at_exit() -> None:

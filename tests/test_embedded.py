@@ -82,6 +82,36 @@ def test_a_missing_folder_is_made_and_holds_a_server_with_pgvector(folder: Path)
     assert not runs(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["My Memory", "c & touch PWNED & true", '$(touch PWNED) `touch PWNED` it\'s \\ "50%"; é', "one, two ", "x" * 200],
+)
+def test_a_folder_has_whatever_name_one_likes_and_none_of_it_is_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / name
+    with kompanion_db.connect(f"embedded:{folder}") as store, embedded.start(folder) as server:
+        store.upsert_item("acme", "k", "tea")
+        with psycopg.connect(server.url()) as conn:
+            assert conn.execute("show data_directory").fetchone() == (str(folder),)
+        assert child(folder, "sys.stdin.read()").communicate()[0] == ""
+        sockets = server._server.get_postmaster_info().socket_dir
+        assert sockets == folder or sockets.stat().st_mode & 0o077 == 0, "whoever reaches it is the superuser"
+    assert not runs(folder)
+    assert sockets == folder or not sockets.exists()
+    assert not list(tmp_path.rglob("PWNED*"))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "nul\0", "a\x85b", "a\u2028b", "a\udcffb"])
+def test_a_folder_of_a_name_with_line_breaks_or_of_no_characters_is_refused_before_it_is_made(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(BadArgument, match=rf"^url: the folder .* has U\+{ord(name.strip('ab')[-1]):04X} in its name"):
+        embedded.start(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_many_users_in_one_process_share_one_server_until_the_last_lets_go(folder: Path) -> None:
     first, second = embedded.start(folder), embedded.start(str(folder))
     assert first.url() == second.url()
