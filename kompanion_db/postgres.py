@@ -261,7 +261,7 @@ class PostgresStore(Store):
 
     def _stage_and_merge(self, conn: Conn, batch: staging.Batch, turn: Merging) -> list[DictRow]:
         turn.conn = conn
-        turn.stage(conn.execute(pg_protocol.STAGE_SQL).fetchall()[0]["at"])
+        turn.stage(conn.execute(pg_protocol.STAGE_SQL, binary=True).fetchall()[0]["at"])
         for statement, data in ((staging.ITEMS_SQL, batch.items), (staging.CHUNKS_SQL, batch.chunks)):
             with conn.cursor().copy(statement) as copy:
                 for block in data:

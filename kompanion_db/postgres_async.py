@@ -289,7 +289,7 @@ class AsyncPostgresStore(AsyncStore):
 
     async def _stage_and_merge(self, conn: Conn, batch: staging.Batch, turn: AsyncMerging) -> list[DictRow]:
         turn.conn = conn
-        turn.stage((await (await conn.execute(pg_protocol.STAGE_SQL)).fetchall())[0]["at"])
+        turn.stage((await (await conn.execute(pg_protocol.STAGE_SQL, binary=True)).fetchall())[0]["at"])
         for statement, data in ((staging.ITEMS_SQL, batch.items), (staging.CHUNKS_SQL, batch.chunks)):
             async with conn.cursor().copy(statement) as copy:
                 for block in data:

@@ -12,10 +12,11 @@ from uuid import uuid4
 import engines
 import numpy as np
 import pytest
+import servers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kompanion_db import Chunk, NewItem, Store, chunk_text, connect, pg_protocol
+from kompanion_db import Chunk, NewItem, Store, chunk_text, connect, connect_async, pg_protocol
 from kompanion_db.errors import BadArgument
 
 ROWS, BLOCK = 600, 50
@@ -60,6 +61,17 @@ def test_text_is_what_it_was_whatever_encoding_the_client_is_set_to(
         assert (item.namespace, item.key, item.content) == ("acme:zo\u00eb", "na\u00efve", "caf\u00e9")
         assert (item.tags, item.metadata) == (["\u00fc"], {"\u00e4": "\u20ac"})
         assert [hit.content for hit in store.get_chunks("acme:zo\u00eb", "na\u00efve")] == ["caf\u00e9"]
+
+
+@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+async def test_a_database_may_show_dates_in_any_style(one_db: servers.Database, style: str) -> None:
+    one_db.server.run(f"alter database {one_db.name} set datestyle = '{style}'")
+    with connect(one_db.url) as store:
+        assert store.upsert_items([NewItem("acme", "text", "a")]).inserted == 1
+        with store.transaction():
+            assert store.upsert_items([NewItem("acme", "text", "b")]).inserted == 1
+    async with await connect_async(one_db.url) as astore:
+        assert (await astore.upsert_items([NewItem("acme", "text", "c")])).inserted == 1
 
 
 class _Moment(datetime):
