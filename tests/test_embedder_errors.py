@@ -87,6 +87,48 @@ def test_errors_of_ours_and_what_is_no_error_pass_as_they_are(one_home: engines.
         assert caught.value is problem
 
 
+class Remote(Broken):
+    """An embedder that asks a server for its name and its dimension too."""
+
+    wants = "dim"
+
+    def asks(self, what: str) -> None:
+        if self.problem is not None and what == self.wants:
+            raise self.problem
+
+    @property
+    def name(self) -> str:
+        self.asks("name")
+        return "remote"
+
+    @property
+    def dim(self) -> int:
+        self.asks("dim")
+        return DIM
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        return np.ones((len(texts), DIM))
+
+
+@pytest.mark.parametrize(("wants", "called"), [("name", "Remote"), ("dim", "remote")])
+async def test_an_embedder_that_cannot_tell_its_name_or_its_dimension_has_failed_too(
+    one_home: engines.Home, wants: str, called: str
+) -> None:
+    fill(one_home.url)
+    embedder, problem = Remote(DIM), OSError("no route to host")
+    embedder.wants = wants
+    with kompanion_db.connect(one_home.url, embedder=embedder) as store:
+        store.upsert_item("acme", "waits", "salt")
+        embedder.problem = problem
+        calls = {"connect": lambda _: kompanion_db.connect(one_home.url, embedder=embedder), **CALLS}
+        for call in calls.values():
+            with pytest.raises(EmbedderError, match=rf"^Embedder '{called}' failed: OSError: no route") as caught:
+                call(store)
+            assert caught.value.__cause__ is problem
+        with pytest.raises(EmbedderError):
+            await kompanion_db.connect_async(one_home.url, embedder=embedder)
+
+
 class Picky(HashEmbedder):
     """An embedder that refuses some texts, and tells what it was asked."""
 

@@ -54,29 +54,47 @@ def check_embedder(value: Any) -> None:
             f"embedder: is the class {value.__name__}, not an embedder", hint=f"Make one: {value.__name__}(...)."
         )
     for member in ("name", "dim", "embed_documents", "embed_query"):
-        if not hasattr(value, member):
+        with failing(value):
+            has_it = hasattr(value, member)
+        if not has_it:
             raise BadArgument(
                 f"embedder: is {type(value).__name__}, which has no {member}",
                 hint="An embedder has name, dim, embed_documents and embed_query, such as HashEmbedder().",
             )
-    if arguments.text("embedder.name", value.name) is None:
+    if arguments.text("embedder.name", name_of(value)) is None:
         raise BadArgument("embedder.name: is None", hint="Name the model, with its version.")
-    if arguments.integer("embedder.dim", value.dim) is None:
+    if arguments.integer("embedder.dim", dim_of(value)) is None:
         raise BadArgument("embedder.dim: is None", hint="Give the number of elements of its vectors.")
 
 
 @contextmanager
-def failing(name: str) -> Iterator[None]:
-    """Let errors of the embedder called ``name`` out of the block as EmbedderError, chained; ours pass as they are."""
+def failing(embedder: Embedder) -> Iterator[None]:
+    """Let errors of the embedder out of the block as EmbedderError, chained; ours pass as they are."""
     try:
         yield
     except KompanionError:
         raise
     except Exception as exc:
+        try:
+            name = embedder.name
+        except Exception:
+            name = type(embedder).__name__
         raise EmbedderError(
             f"Embedder '{name}' failed: {type(exc).__name__}: {str(exc)[:500]}",
             hint="Its own error, with the place, is the __cause__ of this one.",
         ) from exc
+
+
+def name_of(embedder: Embedder) -> str:
+    """Its name, for which it may have to ask its server."""
+    with failing(embedder):
+        return embedder.name
+
+
+def dim_of(embedder: Embedder) -> int:
+    """Its dimension, for which it may have to ask its server."""
+    with failing(embedder):
+        return embedder.dim
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
@@ -109,6 +127,11 @@ def check_texts(texts: Sequence[str]) -> list[str]:
                     hint="Decode the source with errors='replace'.",
                 ) from None
     return checked
+
+
+def check_answer(embedder: Embedder, vectors: Any, n: int) -> FloatArray:
+    """``check_vectors`` for what an embedder of the store answered."""
+    return check_vectors(vectors, n, dim_of(embedder), name_of(embedder))
 
 
 def check_vectors(vectors: Any, n: int, dim: int, name: str) -> FloatArray:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import arguments as check
 from ..chunking import Chunk
+from ..embedders.base import name_of
 from ..errors import BadArgument, KompanionError
 from ..namespaces import hash_path
 from ..requests import Breathe, Join, Merge, Pull, Steps, Turn, answered
@@ -66,7 +67,7 @@ def upsert_items(
     _check_arguments(items, batch_size)
     check.callback("progress", progress)
     if context.embedder is not None and model is None:
-        model = context.embedder.name
+        model = name_of(context.embedder)
     counts: Counter[str] = Counter()
     under_way: list[_UnderWay] = []  # oldest first
     settled: set[int] = set()  # hashes of places that stand

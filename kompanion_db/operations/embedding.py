@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import arguments as check
 from ..chunking import Chunk, chunk_text
-from ..embedders.base import Embedder, check_vectors, failing
+from ..embedders.base import Embedder, check_answer, dim_of, failing, name_of
 from ..errors import BadArgument, BadVector, EmbedderError, KompanionError, PermissionDenied
 from ..requests import EmbedDocuments, EmbedQuery, Steps, rows_of, value_of
 from ..types import EmbeddingResult, PendingChunk, StoredChunk, Vector
@@ -42,7 +42,7 @@ def embedder_model(context: Context, what: str, model: str | None) -> str:
 
     Vectors of two models are not to be compared, though they may be of one length.
     """
-    name = need_embedder(context, what).name
+    name = name_of(need_embedder(context, what))
     if check.text("model", model) not in (None, name):
         raise BadArgument(
             f"model: the store's embedder {name} embeds the {what}, not {model!r}",
@@ -73,7 +73,7 @@ def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
         "embedded_chunks",
         namespaces=[namespace for namespace, _, _, _ in items],
         keys=[key for _, key, _, _ in items],
-        model=embedder.name,
+        model=name_of(embedder),
     )
     # Of a key that comes twice the first item may take away what the second would keep.
     times = Counter((namespace, key) for namespace, key, _, _ in items)
@@ -99,18 +99,18 @@ def _embedded(embedder: Embedder, texts: Sequence[str]) -> Steps[dict[str, Vecto
     wanted = list(dict.fromkeys(texts))
     if not wanted:
         return {}
-    with failing(embedder.name):
+    with failing(embedder):
         embedded = yield EmbedDocuments(wanted)
-    return dict(zip(wanted, check_vectors(embedded, len(wanted), embedder.dim, embedder.name), strict=True))
+    return dict(zip(wanted, check_answer(embedder, embedded, len(wanted)), strict=True))
 
 
 def embed_query(context: Context, text: str) -> Steps[Vector]:
     """The vector of a question by the store's embedder, checked."""
     embedder = need_embedder(context, "query")
     asked = check.text("query", text) or ""
-    with failing(embedder.name):
+    with failing(embedder):
         vector = yield EmbedQuery(asked)
-    checked: Vector = check_vectors([vector], 1, embedder.dim, embedder.name)[0]
+    checked: Vector = check_answer(embedder, [vector], 1)[0]
     return checked
 
 
@@ -225,7 +225,7 @@ def embed_batch(
     """As ``embed_pending``; the first error about a text comes with the number of the others that were stored."""
     embedder = need_embedder(context, "embed_pending")
     while True:
-        chunks = yield from pending_embeddings(embedder.name, batch=batch, worker=worker)
+        chunks = yield from pending_embeddings(name_of(embedder), batch=batch, worker=worker)
         stored, refusal = 0, None
         parts = deque([chunks] if chunks else [])
         while parts:  # all at once, or one by one where a text is refused
@@ -252,16 +252,16 @@ def _release(embedder: Embedder, chunks: list[PendingChunk], worker: str | None)
             False,
             namespace_ids=[c.namespace_id for c in chunks],
             chunk_ids=[c.chunk_id for c in chunks],
-            model=embedder.name,
+            model=name_of(embedder),
             worker=worker,
         )
 
 
 def _embed(embedder: Embedder, chunks: Sequence[PendingChunk]) -> Steps[int]:
-    with failing(embedder.name):
+    with failing(embedder):
         vectors = yield EmbedDocuments([c.content for c in chunks])
-    checked = check_vectors(vectors, len(chunks), embedder.dim, embedder.name)
-    results = yield from put_embeddings(chunks, checked, model=embedder.name)
+    checked = check_answer(embedder, vectors, len(chunks))
+    results = yield from put_embeddings(chunks, checked, model=name_of(embedder))
     return sum(r.status == "stored" for r in results)
 
 
@@ -273,7 +273,7 @@ def _is_about_a_text(embedder: Embedder, error: KompanionError) -> Steps[bool]:
     if not isinstance(error, EmbedderError):
         return isinstance(error, (BadArgument, BadVector))
     try:
-        check_vectors((yield EmbedDocuments(["text"])), 1, embedder.dim, embedder.name)
+        check_answer(embedder, (yield EmbedDocuments(["text"])), 1)
     except Exception:
         return False
     return True
@@ -284,7 +284,7 @@ def adopt_embedder(context: Context) -> Steps[None]:
     if context.embedder is not None:
         rows = yield from rows_of("list_models")
         known = {(row["model"], row["dim"]) for row in rows if row["retired_at"] is None}
-        name, dim = context.embedder.name, int(context.embedder.dim)
+        name, dim = name_of(context.embedder), int(dim_of(context.embedder))
         if (name, dim) not in known:
             try:
                 yield from rows_of("register_model", False, name=name, dim=dim)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import arguments as check
 from ..chunking import Chunk
+from ..embedders.base import name_of
 from ..errors import NotFound, StaleChunk
 from ..requests import Call, Steps, answered, rows_of
 from ..types import Purged, Vector, WriteResult
@@ -60,7 +61,7 @@ def upsert_item(
     pieces: list[Chunk] | None
     found: list[Vector | None] | None
     if context.embedder is not None and model is None:
-        model = context.embedder.name
+        model = name_of(context.embedder)
     if vectors is None and context.embedder is not None and content:
         model = embedder_model(context, "content", model)
         ((pieces, found),) = yield from cut_and_embed(context, [(namespace, key, content, chunks)])
@@ -177,7 +178,7 @@ def revert_item(
     )
     result = WriteResult(rows[0]["item_id"], rows[0]["revision_now"], rows[0]["status"])
     if context.embedder is not None and cut is not None and result.status == "revised":
-        yield from _put_cut(names, content, cut, context.embedder.name)
+        yield from _put_cut(names, content, cut, name_of(context.embedder))
     return result
 
 
