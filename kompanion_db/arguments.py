@@ -236,8 +236,15 @@ def vector_rows(name: str, values: Any) -> NDArray[np.float32] | list[Vector | N
     return [None if v is None else vector(f"{name}[{n}]", v) for n, v in enumerate(values)]
 
 
+def refuse_masked(*arrays: Any) -> None:
+    """Raises TypeError for elements that an array says are missing: numpy would take what stands in their places."""
+    if any(isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array) for array in arrays):
+        raise TypeError("elements are masked")
+
+
 def _floats(name: str, value: Any, axes: int) -> Vector:
     try:
+        refuse_masked(value)
         if isinstance(value, np.ndarray) and value.dtype == np.float32:
             array = np.ascontiguousarray(value)  # as below, without its tenth of the time of a search
         else:

@@ -57,6 +57,7 @@ BAD_VECTORS: dict[str, Any] = {
     "nan": [math.nan, 0, 0], "infinity": [0, math.inf, 0], "infinity_in_float32": [1e39, 0, 0], "wrong_dimension": [1, 0],
     "empty": [], "zero": [0, 0, 0], "two_axes": [[[1, 0, 0]]], "text": ["a", "b", "c"], "ragged": [[1], [1, 2]],
     "complex": np.array([1, 2j, 0]), "huge": [10**400, 0, 0], "too_short": [1e-25, 2e-25, 0], "too_long": [2e19, 0, 0], "vast": [1.0] * 70_000,
+    "masked": np.ma.array([1, 2, 3], mask=[0, 1, 0]), "masked_in_float32": np.ma.array([1, 2, 3], "f4", mask=[0, 1, 0]),
 }  # fmt: skip
 for _name, _vector in BAD_VECTORS.items():
     refuses(errors.BadVector, "vectors", **{
@@ -66,8 +67,7 @@ for _name, _vector in BAD_VECTORS.items():
     })  # fmt: skip
     refuses(errors.BadVector, "query", **{f"search_{_name}": find(query=_vector)})
 refuses(
-    errors.BadVector, "vectors",
-    upsert_vectors_no_list=write(vectors=5, model="small"),
+    errors.BadVector, "vectors", upsert_vectors_no_list=write(vectors=5, model="small"),
     put_embeddings_one_axis=lambda s: s.put_embeddings([], np.ones(3)),
 )  # fmt: skip
 

@@ -209,6 +209,8 @@ def test_no_vectors_for_no_texts_are_good():
         [[1.0, 2.0], {"a": 1}],
         [[1.0, 2.0], [1.0, 2j]],
         np.array([[1.0, 2.0], [1.0, 2j]]),
+        np.ma.array([[1.0, 2.0], [1.0, 2.0]], mask=[[0, 0], [0, 1]]),
+        [[1.0, 2.0], np.ma.array([1.0, 2.0], mask=[0, 1])],
     ],
 )
 def test_bad_vectors_are_refused_with_the_name_of_the_embedder(vectors):

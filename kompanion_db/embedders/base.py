@@ -143,6 +143,7 @@ def check_vectors(vectors: Any, n: int, dim: int, name: str) -> FloatArray:
     direction, so cosine distance is undefined).
     """
     try:
+        arguments.refuse_masked(vectors, *(vectors if isinstance(vectors, (list, tuple)) else ()))
         # Overflow to infinity is found below, where the message can say which vector.
         with np.errstate(over="ignore"):
             given = np.asarray(vectors)
