@@ -249,7 +249,11 @@ def test_an_index_is_built_measured_and_tuned_on_either_engine(one_home: engines
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [(["list", "--json"], 141), (["list"], 141), (["digest"], 141), (["list", "--jsn"], 2)]
+    ("words", "code"),
+    [
+        *[(words.split(), 141) for words in ("list --json", "list", "digest", "--help", "list --help", "--version")],
+        (["list", "--jsn"], 2),
+    ],
 )
 @pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
 def test_a_command_whose_output_came_closed_ends_as_with_a_reader_that_has_gone(
@@ -258,7 +262,8 @@ def test_a_command_whose_output_came_closed_ends_as_with_a_reader_that_has_gone(
     with kompanion_db.connect(one_home.url) as store:
         store.upsert_item("acme", "k", "tea")
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "kompanion_db", *words]
-    done = subprocess.run([*command, "--url", one_home.url], capture_output=True, env=environment(), check=False)
+    found = environment(KOMPANION_DB_URL=one_home.url)
+    done = subprocess.run(command, capture_output=True, env=found, check=False)
     assert done.returncode == code
     assert done.stdout == b""
     assert b"Traceback" not in done.stderr

@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has had enough, as with "| head". Python would complain while flushing at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except SystemExit as exc:
+        if not isinstance(exc.__context__, BrokenPipeError):
+            raise
+        return BROKEN_PIPE  # typer prints the help on a console of rich's own, which makes a silent 1 of it
     except KompanionError as exc:
         return _report(f"{one_line(exc)} ({state_of(exc)})", exc.hint)
     except _UsageError as exc:
