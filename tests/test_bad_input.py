@@ -48,6 +48,14 @@ def test_bad_input_is_refused_by_name_with_the_way_out_and_changes_nothing(
     assert memory.by_hand.contents() == memory.before
 
 
+@pytest.mark.parametrize("paths", [{"scope": "a b"}, {"after": "a b"}])
+def test_of_a_bad_path_and_a_bad_page_either_engine_names_the_path(
+    store: kompanion_db.Store, paths: dict[str, str]
+) -> None:
+    with pytest.raises(errors.BadNamespace):
+        store.list_namespaces(**paths, page_size=-1)
+
+
 def test_a_refused_item_leaves_nothing_of_its_batch_and_everything_of_those_before(
     store: kompanion_db.Store, by_hand: ByHand
 ) -> None:

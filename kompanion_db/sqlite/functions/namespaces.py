@@ -78,7 +78,6 @@ def list_namespaces(
     session: Session, scope: str = "*", include_deleted: bool = False, page_size: int = 100, after: str | None = None
 ) -> list[Row]:
     """One page of the namespaces at or below a scope, in the order of their segments."""
-    check_page(page_size)
     arguments: dict[str, Any] = {"page_size": page_size}
     conditions = ["true"]
     if scope != "*":
@@ -91,6 +90,7 @@ def list_namespaces(
         namespace_segments(after)
         conditions.append("sort_path > replace(:after, ':', char(1))")
         arguments["after"] = after
+    check_page(page_size)  # last, as on a server: of two bad arguments the same is named
     rows = session.all(
         f"select path, namespace_id, created_at, deleted_at from namespaces where {' and '.join(conditions)} "
         "order by sort_path limit :page_size",
