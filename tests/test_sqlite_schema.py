@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -204,6 +207,29 @@ def test_a_folder_that_may_not_be_looked_into_is_no_place_without_a_store(
         for call in (kompanion_db.connect, status, doctor):
             with pytest.raises(PermissionDenied, match=r"Permission denied.*readable and writable"):
                 call(url)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders of Windows have no such rights")
+def test_who_may_not_write_to_the_folder_cannot_read_a_store_but_a_copy_of_it_as_the_error_says(tmp_path: Path) -> None:
+    kept, copy = tmp_path / "kept", tmp_path / "copy"
+    kept.mkdir()
+    with kompanion_db.connect(f"sqlite:///{kept}/x.db") as store:
+        store.upsert_item("acme", "k", "tea")
+    shutil.copytree(kept, copy)
+    for path in (kept / "x.db", copy / "x.db", kept):
+        path.chmod(0o500)
+    bound = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if bound and shutil.which(bound[0]) is None:
+        pytest.skip("nothing is forbidden to root here")
+
+    def listed(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [*bound, sys.executable, "-m", "kompanion_db", "list", "--url", f"sqlite:///{folder}/x.db"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    refused = listed(kept)
+    assert (refused.returncode, PermissionDenied.sqlstate in refused.stderr) == (1, True)
+    assert "Or read a copy in another folder" in refused.stderr
+    assert "tea" in listed(copy).stdout
 
 
 def test_three_slashes_are_a_file_here_and_four_one_by_its_full_path() -> None:

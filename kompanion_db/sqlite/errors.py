@@ -22,6 +22,12 @@ from ..errors import (
 # Triggers raise "KM007 what is wrong"; functions add what to do.
 _OURS = re.compile(r"(KM\d{3}) (.+?)(?: Hint: (.+))?$", re.DOTALL)
 
+# Readers too keep the index of the log beside the file.
+_NOT_WRITABLE = (
+    "Make the file and its folder writable; to read, the folder is enough. Or read a copy in another folder, "
+    "of the file and of all beside it whose name begins as its does."
+)
+
 _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
     (apsw.BusyError, ConnectionFailed, "Another process has been writing for long: look what it does, then try again."),
     (apsw.LockedError, ConnectionFailed, "Another connection has been writing for long; try again."),
@@ -29,7 +35,7 @@ _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
     (apsw.CursorClosedError, ConnectionFailed, "Its transaction was given up; begin again."),
     (apsw.InterruptError, ConnectionFailed, "Its transaction was given up; begin again."),
     (apsw.FullError, StorageFull, "Make room on the disk, then write again."),
-    (apsw.ReadOnlyError, PermissionDenied, "Make the file and its folder writable, or only read."),
+    (apsw.ReadOnlyError, PermissionDenied, _NOT_WRITABLE),
     (apsw.PermissionsError, PermissionDenied, "Make the file and its folder readable and writable."),
     (apsw.CantOpenError, ConnectionFailed, "See whether the folder is there, and may be read and written."),
     (apsw.CorruptError, DamagedStore, "Run: kompanion-db doctor URL; then restore a backup."),
