@@ -3,6 +3,9 @@
 A task has a copy of the context that it was started in, and so has a thread of ``asyncio.to_thread``. What is started
 inside a block belongs to it, but only while it is open: afterwards its connection is somebody else's. In a block one
 works at a time: a call, or a whole block inside it, whose savepoint would take along what others write meanwhile.
+
+Blocks nest. One that is ended before a block inside it, as two generators may do that each hold one, is undone whole:
+neither could be kept or undone for itself.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +22,9 @@ from .cancelling import in_time, to_its_end
 from .errors import ConnectionFailed, KompanionError
 
 C = TypeVar("C")
+
+Who = tuple[int, asyncio.Task[Any] | None]
+"""A thread and, where a loop runs in it, a task."""
 
 
 def check_whole(lost: bool, undone: bool) -> None:
@@ -35,6 +41,13 @@ def check_whole(lost: bool, undone: bool) -> None:
         )
 
 
+def _me() -> Who:
+    try:
+        return threading.get_ident(), asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return threading.get_ident(), None
+
+
 @dataclass(eq=False)
 class Block(Generic[C]):
     """A block of a transaction: its connection, the block around it, and the lock of whoever works in it."""
@@ -42,11 +55,14 @@ class Block(Generic[C]):
     conn: C
     outer: Block[C] | None
     lock: Any
+    begun_by: Who = field(default_factory=_me)
     open: bool = True
+    inner: Block[C] | None = None
+    """The one that is open inside it."""
     turns: int = 0
     """How many there were. As long as others get theirs, whoever waits goes on waiting."""
-    holders: list[asyncio.Task[Any] | None] = field(default_factory=list)
-    """The task of each turn that is taken, where a thread takes several: tasks of one thread share its lock."""
+    holders: list[Who] = field(default_factory=list)
+    """Who has each turn that is taken, where a thread takes several."""
 
 
 class _Blocks(Generic[C]):
@@ -69,24 +85,36 @@ class _Blocks(Generic[C]):
         """Let the caller, and what it starts, be in a block. At its end nobody is waited for."""
         block = Block(conn, self.innermost, self._new_lock())
         token = self._entered.set(block)
+        if block.outer is not None:
+            block.outer.inner = block
         try:
             yield block
         finally:
-            block.open = False
-            self._entered.reset(token)  # raises in another context: where a task ends the block that another began
+            self._left(block, token)
+
+    def _left(self, block: Block[C], token: Token[Block[C] | None]) -> None:
+        """The block is over."""
+        block.open = False
+        if block.outer is not None:
+            block.outer.inner = None
+        innermost = self.innermost  # one inside it may still be open: whoever is in that stays in it
+        self._entered.reset(token)  # raises in another context: where a task ends the block that another began
+        self._entered.set(innermost)
+
+    @staticmethod
+    def _check_last(block: Block[C], me: Who) -> None:
+        """At its end: to wait for a block inside that the caller itself began would be to wait for ever."""
+        if block.inner is not None and block.inner.begun_by == me:
+            raise KompanionError(
+                "the transaction is undone, as a block inside it was still open at its end",
+                hint="End the block that was begun last first; close a generator that holds one.",
+            )
 
     def _late(self) -> ConnectionFailed:
         return ConnectionFailed(
             f"no turn in the transaction in {self.timeout:g} s",
             hint="Await what was started inside a block before its end; wait inside it for nothing started outside.",
         )
-
-
-def _task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no loop runs in this thread
-        return None
 
 
 class Blocks(_Blocks[C]):
@@ -112,19 +140,27 @@ class Blocks(_Blocks[C]):
     def inside(self, conn: C, give_up: Callable[[], object]) -> Iterator[None]:
         """Let the caller, and what it starts, be in a block. At its end those who are at work in it are waited for.
 
-        Raises ConnectionFailed when they do not come to an end; ``give_up`` is to take the connection from them.
+        Raises ConnectionFailed when they do not come to an end, KompanionError when the caller left a block open inside
+        it; ``give_up`` is to take the connection from them. What was raised in the block comes out all the same.
         """
         with self.entered(conn) as block:
             try:
                 yield
-            finally:
-                try:
-                    self._take(block)
-                except ConnectionFailed:
-                    give_up()
-                    raise
-                block.open = False
-                self._leave(block)
+            except BaseException:
+                with suppress(KompanionError):
+                    self._end(block, give_up)
+                raise
+            self._end(block, give_up)
+
+    def _end(self, block: Block[C], give_up: Callable[[], object]) -> None:
+        try:
+            self._check_last(block, _me())
+            self._take(block)
+        except KompanionError:
+            give_up()
+            raise
+        block.open = False
+        self._leave(block)
 
     def _take(self, block: Block[C]) -> None:
         seen = block.turns
@@ -132,11 +168,14 @@ class Blocks(_Blocks[C]):
             if block.turns == seen:
                 raise self._late()
             seen = block.turns
-        task = _task()
-        if block.holders and block.holders[-1] is not task:
+        me = _me()
+        if block.holders and (block.holders[-1] != me or block.inner is not None):
             block.lock.release()
-            raise ConnectionFailed("another task is in a block inside the transaction", hint="Use connect_async.")
-        block.holders.append(task)
+            raise ConnectionFailed(
+                "another task or context is in a block inside the transaction",
+                hint="End that block first, or use connect_async, where others wait for its end.",
+            )
+        block.holders.append(me)
         block.turns += 1
 
     def _leave(self, block: Block[C]) -> None:
@@ -169,14 +208,21 @@ class AsyncBlocks(_Blocks[C]):
         with self.entered(conn) as block:
             try:
                 yield
-            finally:
-                if block.lock.locked():
-                    await to_its_end(self._end(block, give_up))
+            except BaseException:
+                with suppress(KompanionError):
+                    await self._over(block, give_up)
+                raise
+            await self._over(block, give_up)
 
-    async def _end(self, block: Block[C], give_up: Callable[[], Awaitable[object]]) -> None:
+    async def _over(self, block: Block[C], give_up: Callable[[], Awaitable[object]]) -> None:
+        if block.lock.locked():
+            await to_its_end(self._end(block, give_up, _me()))
+
+    async def _end(self, block: Block[C], give_up: Callable[[], Awaitable[object]], me: Who) -> None:
         try:
+            self._check_last(block, me)
             await self._take(block)
-        except ConnectionFailed:
+        except KompanionError:
             await give_up()
             raise
         block.open = False

@@ -284,5 +284,5 @@ async def test_tasks_of_a_thread_undo_nothing_of_each_other_in_a_store_of_thread
             told = await asyncio.gather(undone(), refused(), return_exceptions=True)
             store.upsert_item("acme", "kept too", "text")
         assert list(map(type, told)) == [Undone, errors.ConnectionFailed]
-        assert getattr(told[1], "hint", None) == "Use connect_async."
+        assert "use connect_async" in getattr(told[1], "hint", "")
         assert {item.key for item in store.list_items("acme")} == {"kept", "kept too"}
