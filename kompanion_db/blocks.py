@@ -82,24 +82,37 @@ class _Blocks(Generic[C]):
 
     @contextmanager
     def entered(self, conn: C) -> Iterator[Block[C]]:
-        """Let the caller, and what it starts, be in a block. At its end nobody is waited for."""
+        """Let the caller, and what it starts, be in a block. At its end nobody is waited for.
+
+        Raises KompanionError when it ends elsewhere than it began, unless it is undone as something else is raised.
+        """
         block = Block(conn, self.innermost, self._new_lock())
         token = self._entered.set(block)
         if block.outer is not None:
             block.outer.inner = block
         try:
             yield block
-        finally:
+        except BaseException:
             self._left(block, token)
+            raise
+        if not self._left(block, token):
+            raise KompanionError(
+                "the transaction is undone, as its block ended in another task, thread or context than it began in",
+                hint="Begin and end it by one with statement, in a function that one task or thread runs to its end.",
+            )
 
-    def _left(self, block: Block[C], token: Token[Block[C] | None]) -> None:
-        """The block is over."""
+    def _left(self, block: Block[C], token: Token[Block[C] | None]) -> bool:
+        """The block is over; whether it ended where it began: nobody else can take the caller out of it."""
         block.open = False
         if block.outer is not None:
             block.outer.inner = None
         innermost = self.innermost  # one inside it may still be open: whoever is in that stays in it
-        self._entered.reset(token)  # raises in another context: where a task ends the block that another began
+        try:
+            self._entered.reset(token)
+        except ValueError:
+            return False
         self._entered.set(innermost)
+        return True
 
     @staticmethod
     def _check_last(block: Block[C], me: Who) -> None:
@@ -120,7 +133,7 @@ class _Blocks(Generic[C]):
 class Blocks(_Blocks[C]):
     """Blocks of threads. A thread that has the turn may take it again, but not in another task: none could wait."""
 
-    _new_lock = staticmethod(threading.RLock)
+    _new_lock = staticmethod(threading.Lock)  # not RLock: a block inside may end in another thread, and with it a turn
 
     @contextmanager
     def turn(self) -> Iterator[Block[C] | None]:
@@ -163,24 +176,27 @@ class Blocks(_Blocks[C]):
         self._leave(block)
 
     def _take(self, block: Block[C]) -> None:
-        seen = block.turns
-        while not block.lock.acquire(timeout=self.timeout):
-            if block.turns == seen:
-                raise self._late()
-            seen = block.turns
         me = _me()
-        if block.holders and (block.holders[-1] != me or block.inner is not None):
-            block.lock.release()
-            raise ConnectionFailed(
-                "another task or context is in a block inside the transaction",
-                hint="End that block first, or use connect_async, where others wait for its end.",
-            )
+        holder = block.holders[-1:]
+        if holder and holder[0][0] == me[0]:
+            if holder[0] != me or block.inner is not None:
+                raise ConnectionFailed(
+                    "another task or context is in a block inside the transaction",
+                    hint="End that block first, or use connect_async, where others wait for its end.",
+                )
+        else:
+            seen = block.turns
+            while not block.lock.acquire(timeout=self.timeout):
+                if block.turns == seen:
+                    raise self._late()
+                seen = block.turns
         block.holders.append(me)
         block.turns += 1
 
     def _leave(self, block: Block[C]) -> None:
         block.holders.pop()
-        block.lock.release()
+        if not block.holders:
+            block.lock.release()
 
 
 class AsyncBlocks(_Blocks[C]):

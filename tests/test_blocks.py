@@ -277,6 +277,6 @@ async def test_a_block_that_another_task_ends_is_over_for_the_one_that_began_it(
 
         task = asyncio.create_task(begin())
         await begun.wait()
-        with pytest.raises(ValueError, match="different Context"):
+        with pytest.raises(kompanion_db.KompanionError, match="ended in another task, thread or context"):
             await stack.aclose()
         await _write_survives_the_next_block(store, task, go)

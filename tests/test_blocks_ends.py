@@ -1,15 +1,20 @@
-"""A block ends after those inside it; else nothing of either is kept, and the end of each says so."""
+"""A block ends after those inside it, and where it was begun; else nothing of it is kept, and its end says so."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import TypeVar
 
 import engines
 import pytest
 from sharing import Undone
 
 from kompanion_db import AsyncStore, KompanionError, Store, connect, connect_async, errors
+
+T = TypeVar("T")
 
 
 def _load(store: Store, name: str, count: int) -> Generator[int, None, None]:
@@ -138,4 +143,63 @@ def test_a_block_left_open_in_another_context_of_the_thread_is_undone_with_the_o
             context.run(next, inner)
         with pytest.raises(errors.ConnectionFailed, match="was given up"):
             context.run(next, inner)
+        _still_works(store)
+
+
+def _elsewhere(pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: object) -> T:
+    """Do it as a pool of threads does: each call in another copy of the context."""
+    return pool.submit(copy_context().run, work, *arguments).result(60)
+
+
+def test_a_block_ended_in_another_thread_or_context_is_undone_and_says_so(one_home: engines.Home) -> None:
+    with connect(one_home.url, max_size=1, timeout=5) as store, ThreadPoolExecutor(1) as pool:
+        for end in (lambda work: _elsewhere(pool, work), copy_context().run):
+            block, context = store.transaction(), copy_context()
+            context.run(block.__enter__)
+            context.run(store.upsert_item, "acme", "k", "text")
+            with pytest.raises(KompanionError, match="ended in another task, thread or context") as told:
+                end(lambda block=block: block.__exit__(None, None, None))
+            assert "one with statement" in (told.value.hint or "")
+            assert store.list_items("acme") == []
+        _still_works(store)
+        with connect(one_home.url) as other:
+            other.upsert_item("acme", "of another", "text")
+
+
+def test_a_nested_block_ended_in_another_thread_undoes_nothing_of_the_one_around_it(one_home: engines.Home) -> None:
+    with connect(one_home.url, max_size=1, timeout=5) as store, ThreadPoolExecutor(1) as pool:
+        with store.transaction():
+            store.upsert_item("acme", "before", "text")
+            block = store.transaction()
+            block.__enter__()
+            store.upsert_item("acme", "inner", "text")
+            with pytest.raises(KompanionError, match="ended in another task, thread or context"):
+                _elsewhere(pool, block.__exit__, None, None, None)
+            store.upsert_item("acme", "here", "text")
+            _elsewhere(pool, store.upsert_item, "acme", "there", "text")
+        assert {item.key for item in store.list_items("acme")} == {"before", "here", "there"}
+
+
+async def test_a_block_of_tasks_ended_in_another_task_is_undone_and_says_so(one_home: engines.Home) -> None:
+    async with await connect_async(one_home.url, max_size=1, timeout=5) as store:
+        block = store.transaction()
+        await block.__aenter__()
+        await store.upsert_item("acme", "k", "text")
+        with pytest.raises(KompanionError, match="ended in another task, thread or context"):
+            await asyncio.gather(block.__aexit__(None, None, None))
+        await _astill_works(store)
+
+
+async def test_a_generator_closed_in_another_task_or_thread_leaves_its_block_and_raises_nothing(
+    one_home: engines.Home,
+) -> None:
+    async with await connect_async(one_home.url, max_size=1, timeout=5) as tasks:
+        items = _aload(tasks, "undone", 2)
+        await anext(items)
+        await asyncio.gather(items.aclose())
+        assert await tasks.list_items("acme") == []
+    with connect(one_home.url, max_size=1, timeout=5) as store:
+        held = _load(store, "undone", 2)
+        next(held)
+        await asyncio.to_thread(held.close)
         _still_works(store)
