@@ -39,11 +39,13 @@ def copy(
     that has changed since is refused by name, for nothing in ``target`` is written over. With ``verify`` the digests of
     both are compared at the end; without, what came later and makes no revision, such as vectors, is not seen.
     ``progress`` is told "copied" or "compared" with the number of items so far. Memory: a page of items at a time.
-    Raises BadArgument when the stores are none or one, hold an item in two states, or differ in the end; ModelConflict.
+    Raises BadArgument when the stores are none or one, hold an item in two states, or differ in the end, and inside a
+    transaction of either; ModelConflict.
     """
     for name, store in (("source", source), ("target", target)):
         if not isinstance(store, Store):
             raise BadArgument(f"{name}: is {type(store).__name__}, not a store", hint="Give what connect(url) returns.")
+        store._check_outside("copy")
     check.callback("progress", progress)
     if source.url == target.url:
         raise BadArgument("target: is the source", hint="Name two stores.")

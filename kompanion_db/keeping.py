@@ -28,6 +28,11 @@ def only_files(what: str) -> BadArgument:
     return BadArgument(f"{what}: is for stores in a SQLite file, this one is in PostgreSQL", hint=_INSTEAD[what])
 
 
+def only_outside(what: str) -> BadArgument:
+    """The error for what cannot be called in a block of a transaction."""
+    return BadArgument(f"{what}: cannot run inside a transaction", hint="Call it after the transaction.")
+
+
 class Keeping(ABC):
     """This part of :class:`kompanion_db.Store`."""
 
@@ -35,12 +40,21 @@ class Keeping(ABC):
     def _snapshot(self) -> AbstractContextManager[Snapshot]:
         """What the store holds at this moment, to be read as the documents of an export."""
 
+    @abstractmethod
+    def _check_outside(self, what: str) -> None:
+        """Raises BadArgument inside a transaction, for what reads a snapshot.
+
+        On a server that is on a connection of its own, to be of one moment; it would not see what the block has done.
+        """
+
     def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """The digest of all that a scope holds, the same on both engines; :mod:`kompanion_db.digests` says of what.
 
-        ``progress`` is told the number of items read so far. Raises BadNamespace, BadArgument, DamagedStore.
+        ``progress`` is told the number of items read so far.
+        Raises BadNamespace, BadArgument (also inside a transaction), DamagedStore.
         """
         check.callback("progress", progress)
+        self._check_outside("digest")
         with self._snapshot() as found:
             return digest_of(found, check.text("scope", scope) or "", progress)
 

@@ -20,6 +20,7 @@ from .around import around
 from .blocks import Blocks
 from .errors import ConnectionFailed, KompanionError
 from .forking import check_process, cut_off_by_fork
+from .keeping import only_outside
 from .migrate import migrate as run_migrations
 from .migrate import require_installed
 from .operations.bulk import SIDE_BY_SIDE
@@ -122,6 +123,10 @@ class PostgresStore(Store):
         """What the store holds at this moment, on a connection of its own: open transactions are not seen."""
         self._open_pool()
         return postgres_snapshot(self.url, self._prepare)
+
+    def _check_outside(self, what: str) -> None:
+        if self._blocks.innermost is not None:
+            raise only_outside(what)
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresStore]:

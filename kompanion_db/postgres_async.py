@@ -21,6 +21,7 @@ from .cancelling import for_a_future, to_its_end
 from .digests import digest_of
 from .errors import ConnectionFailed, KompanionError
 from .forking import check_process, cut_off_by_fork
+from .keeping import only_outside
 from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
@@ -125,6 +126,8 @@ class AsyncPostgresStore(AsyncStore):
     async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """As :meth:`Store.digest`, in a thread, on a connection of its own: open transactions are not seen."""
         check.callback("progress", progress)
+        if self._blocks.innermost is not None:
+            raise only_outside("digest")
         self._open_pool()
 
         def work() -> str:

@@ -145,6 +145,6 @@ def postgres_snapshot(url: str, prepare: bool) -> Iterator[Snapshot]:
 
 @contextmanager
 def sqlite_snapshot(database: Database) -> Iterator[Snapshot]:
-    """A snapshot of a SQLite store; inside a transaction of the store it is what that sees."""
+    """A snapshot of a SQLite store."""
     with database.session(write=False) as session:
         yield _SqliteSnapshot(session)

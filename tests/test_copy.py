@@ -185,6 +185,19 @@ def test_vectors_that_came_after_an_earlier_copy_are_seen_by_the_digests(one_hom
             copy(source, target)
 
 
+def test_inside_a_transaction_of_either_store_a_copy_is_refused_before_anything_is_written(
+    one_home: engines.Home, file: str
+) -> None:
+    with kompanion_db.connect(one_home.url) as store, kompanion_db.connect(file) as other:
+        store.upsert_item("acme", "k", "text")
+        with store.transaction():
+            for source, target in ((store, other), (other, store)):
+                with pytest.raises(BadArgument, match=r"^copy: cannot run inside a transaction"):
+                    copy(source, target)
+        assert other.list_namespaces() == []
+        assert copy(store, other).items == 1
+
+
 def test_what_is_large_is_copied_compared_and_exported_few_at_a_time(
     one_home: engines.Home, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

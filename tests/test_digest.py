@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import kompanion_db
 from kompanion_db.digests import canonical
+from kompanion_db.errors import BadArgument
 from kompanion_db.sqlite.documents import same_document
 
 # Table, which row, and what is changed of it: a column with what kind of value it holds.
@@ -143,6 +144,27 @@ def test_a_digest_is_of_one_moment(one_home: engines.Home) -> None:
         samples.fill(store)
         before = store.digest()
         assert store.digest(progress=lambda count: store.delete_item("acme:ann", "note-1")) == before != store.digest()
+
+
+def test_inside_a_transaction_a_digest_is_refused_on_either_engine(one_home: engines.Home) -> None:
+    with kompanion_db.connect(one_home.url) as store:
+        with store.transaction():
+            store.upsert_item("acme", "k", "text")
+            with pytest.raises(BadArgument, match=r"^digest: cannot run inside a transaction") as told:
+                store.digest()
+            assert told.value.hint == "Call it after the transaction."
+        assert store.get_item("acme", "k") is not None
+        store.digest()
+
+
+async def test_inside_a_transaction_of_tasks_a_digest_is_refused_on_either_engine(one_home: engines.Home) -> None:
+    async with await kompanion_db.connect_async(one_home.url) as store:
+        async with store.transaction():
+            await store.upsert_item("acme", "k", "text")
+            with pytest.raises(BadArgument, match=r"^digest: cannot run inside a transaction"):
+                await store.digest()
+        assert await store.get_item("acme", "k") is not None
+        await store.digest()
 
 
 NUMBERS = st.integers(-(10**25), 10**25) | st.decimals(allow_nan=False, allow_infinity=False, places=3)

@@ -69,8 +69,11 @@ class SqliteStore(Store):
         self.wrote()
 
     def _snapshot(self) -> AbstractContextManager[Snapshot]:
-        """What the store holds at this moment; inside a transaction, what that sees."""
+        """What the store holds at this moment."""
         return sqlite_snapshot(self.database)
+
+    def _check_outside(self, what: str) -> None:
+        upkeep.outside(self.database, what)
 
     def checkpoint(self, *, compact: bool = False) -> dict[str, int]:
         """As ``Store.checkpoint``."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from ..errors import BadArgument, ConnectionFailed
+from ..keeping import only_outside
 from ..sidecar.backup import copy_store
 from ..sidecar.doctor import examine
 from ..sidecar.rounds import Rounds, rounds
@@ -95,7 +96,7 @@ def outside(database: Database, what: str) -> None:
     """Raises BadArgument inside a transaction, ConnectionFailed when the store is closed."""
     database.check_open()
     if database.in_transaction:
-        raise BadArgument(f"{what}: cannot run inside a transaction", hint="Call it after the transaction.")
+        raise only_outside(what)
 
 
 def _alone(place: Place, work: Rounds | None) -> Rounds:
