@@ -415,16 +415,14 @@ declare
     v_wrong text;
 begin
     if jsonb_typeof(documents) is distinct from 'array' then
-        raise exception using
-            errcode = 'KM007', message = 'documents: is not a JSON list', hint = 'Give a list of what export_registry and export_items returned.';
+        raise exception using errcode = 'KM007', message = 'documents: is not a JSON list', hint = 'Give a list of what export_registry and export_items returned.';
     elsif exists (select 1 from jsonb_array_elements(documents) e
                   where coalesce(e ->> 'kind', '') not in ('export', 'setting', 'model', 'namespace', 'user', 'thread', 'item')) then
         raise exception using
             errcode = 'KM007', message = 'documents: one has no kind, or an unknown one',
             hint    = 'A document has a kind of export, setting, model, namespace, user, thread or item.';
     elsif exists (select 1 from jsonb_array_elements(documents) e
-                  where e ->> 'kind' = 'export'
-                    and case when e ->> 'format' ~ '^[0-9]{1,4}$' then (e ->> 'format')::integer > _export_format() else true end) then
+                  where e ->> 'kind' = 'export' and case when e ->> 'format' ~ '^[0-9]{1,4}$' then (e ->> 'format')::integer > _export_format() else true end) then
         raise exception using
             errcode = 'KM007', message = format('documents: are of a format that is not known here; the newest that is: %s', _export_format()),
             hint    = 'Upgrade kompanion_db here, or export with this version.';
@@ -445,7 +443,9 @@ begin
        or w.is_time and w.value #>> '{}' !~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,6})?(Z|[+-]\d\d(:\d\d(:\d\d)?)?)$'
     limit 1;
     if v_wrong is not null or exists (select 1 from jsonb_array_elements(documents) e where e ->> 'kind' = 'item' and (e -> 'revisions' is null or e -> 'chunks' is null)) then
-        raise exception using errcode = 'data_exception', message = coalesce(v_wrong, 'an item has no list of revisions, or none of chunks');
+        raise exception using
+            errcode = 'KM007', message = 'documents: one is not of the form of an export: ' || coalesce(v_wrong, 'an item has no list of revisions, or none of chunks'),
+            hint    = 'Give what export_registry and export_items returned, the registry first.';
     end if;
     if exists (select 1 from jsonb_array_elements(documents) e
                cross join lateral jsonb_array_elements(jsonb_build_array(e) || coalesce(e -> 'revisions', '[]')) d
