@@ -247,10 +247,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.minutes is not None and not args.folder:
         parser.error("--minutes needs --folder, or what was measured until then is lost")
     if args.small:
-        small = {"sizes": [10_000, 30_000], "dim": 64, "query_count": 40, "calibrate": 10}
-        for what, value in small.items():
-            usual = _sizes(parser.get_default(what)) if what == "sizes" else parser.get_default(what)
-            setattr(args, what, value if getattr(args, what) == usual else getattr(args, what))
+        records.make_small(args, parser, dim=64, query_count=40, calibrate=10)
+        if args.sizes == _sizes(parser.get_default("sizes")):
+            args.sizes = [10_000, 30_000]
     if "FAISS" in args.peers and args.dim % 2:
         parser.error("--dim: must be even for FAISS, whose codes are of two elements each; or leave it out of --peers")
     for name in args.peers:

@@ -128,9 +128,10 @@ class Hnswlib(Peer):
             return [int(n) for n in self.index.knn_query(query, K, num_threads=1)[0][0]]
         if where.scope not in self.kept:
             self.kept[where.scope] = frozenset(where.members.tolist())
+        kept = self.kept[where.scope]
         try:
-            found = self.index.knn_query(query, K, num_threads=1, filter=self.kept[where.scope].__contains__)
-        except RuntimeError:  # it raises where it finds fewer than k
+            found = self.index.knn_query(query, min(K, len(kept)), num_threads=1, filter=kept.__contains__)
+        except RuntimeError:  # it raises where it finds fewer than are asked for
             return []
         return [int(n) for n in found[0][0]]
 

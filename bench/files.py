@@ -254,6 +254,8 @@ def column(name: str, path: Path, rows: int) -> list[Any]:
 
 
 def tag_list(value: Any) -> list[str]:
-    """Tags of a row: a list, or text with commas."""
+    """Tags of a row: a list, or text with commas; none for None."""
+    if value is None:
+        return []
     parts = value if isinstance(value, list) else str(value).split(",")
     return [str(part).strip() for part in parts if str(part).strip()]

@@ -258,8 +258,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     name = records.name_of(NAME, args, parser)
     if args.small:
-        args.rows, args.dim = args.rows or 30_000, min(args.dim, 64)
-        args.query_count, args.calibrate = min(args.query_count, 40), min(args.calibrate, 15)
+        records.make_small(args, parser, rows=30_000, dim=64, query_count=40, calibrate=15)
     source = data.chosen(args)
     record: dict[str, Any] = records.settings_of(args) | {
         "data": source.name, "rows": len(source.vectors), "dim": source.dim, "metric": source.metric, "k": K, "runs": [],

@@ -251,11 +251,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     name = records.name_of(NAME, args, parser)
     if args.small:
-        args.max_rows, args.dim, args.calibrate = (
-            min(args.max_rows, 100_000),
-            min(args.dim, 64),
-            min(args.calibrate, 10),
-        )
+        records.make_small(args, parser, max_rows=100_000, dim=64, calibrate=10)
     data.check_arguments(args)
     if args.scope_rows >= SIZES[0] or (args.data is None and args.max_rows < SIZES[0]):
         parser.error(f"--scope-rows must be below {SIZES[0]:,}, and without --data --max-rows at least that")

@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     name = records.name_of(NAME, args, parser)
     if args.small:
-        args.items = min(args.items, 20_000)
+        records.make_small(args, parser, items=20_000)
     source = loaded(args)
     record: dict[str, Any] = records.settings_of(args) | {
         "data": source.name, "items": len(source.vectors), "dim": source.dim, "metric": source.metric, "runs": [],

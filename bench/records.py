@@ -60,6 +60,13 @@ def name_of(name: str, args: argparse.Namespace, parser: argparse.ArgumentParser
     return "_".join([*parts, *(["small"] if args.small else [])])
 
 
+def make_small(args: argparse.Namespace, parser: argparse.ArgumentParser, **small: Any) -> None:
+    """What --small stands for, but where the caller said otherwise: that is in the name of the record."""
+    for what, value in small.items():
+        if getattr(args, what) == parser.get_default(what):
+            setattr(args, what, value)
+
+
 _UNSHOWN = ("url", "queries", "namespaces", "tags")
 """Paths, and what may hold a password."""
 

@@ -226,8 +226,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     name = records.name_of(NAME, args, parser)
     if args.small:
-        args.clients = list(UPSERT_CLIENTS) if args.clients == list(CLIENTS) else args.clients
-        args.seconds, args.rounds = min(args.seconds, 2), min(args.rounds, 3)
+        records.make_small(args, parser, clients=list(UPSERT_CLIENTS), seconds=2, rounds=3)
     data.check_arguments(args)
     source = data.of_file(args, None, upsert_rows.ROWS) if args.data else None
     told = (

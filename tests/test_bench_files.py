@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import kompanion_db
-from bench import data
+from bench import data, files
 
 RNG = np.random.default_rng(5)
 VECTORS = RNG.standard_normal((400, 8)).astype(np.float32)
@@ -210,3 +210,7 @@ def test_numbers_too_large_for_single_precision_are_left_out(tmp_path: Path) -> 
     rows[3] = 1e300
     np.save(tmp_path / "v.npy", rows)
     assert len(chosen(tmp_path / "v.npy", metric="l2").vectors) == 400 - 30 - 1
+
+
+def test_a_row_without_tags_has_none() -> None:
+    assert [files.tag_list(value) for value in (None, [], "", "a, b", ["a"])] == [[], [], [], ["a", "b"], ["a"]]

@@ -167,3 +167,12 @@ def test_an_embedded_store_is_asked_again_when_there_is_one_query(
     np.save(tmp_path / "queries.npy", source.queries)
     embedded_peers.main("kompanion_db", str(tmp_path), str(tmp_path / "queries.npy"), "0.99")
     assert json.loads(capsys.readouterr().out)["alone_ms"] > 0
+
+
+def test_small_leaves_what_the_caller_asked_for() -> None:
+    parser = argparse.ArgumentParser()
+    common.add_server_arguments(parser)
+    data.add_arguments(parser, rows=100_000)
+    args = parser.parse_args("--small --query-count 3000".split())
+    records.make_small(args, parser, rows=20_000, dim=64, query_count=40)
+    assert (args.rows, args.dim, args.query_count) == (20_000, 64, 3000)

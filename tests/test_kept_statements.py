@@ -15,9 +15,6 @@ from kompanion_db.migrate import migrate, rollback
 
 ROWS, DIM = 1200, 8
 VECTORS = np.random.default_rng(3).normal(size=(ROWS, DIM)).astype(np.float32)
-ARGUMENTS = (
-    "%(q)s::vector, 30, (p).namespace_ids, (p).thread_ids, (p).tags_any, (p).tags_all, (p).tags_none, (p).filter"
-)
 KEPT = (
     "select kompanion._model_nearest('[1,0,0,0,0,0,0,0]', 1, null, null, null, null, null, null, %s, false) is not null"
 )
