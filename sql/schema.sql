@@ -1407,10 +1407,8 @@ CREATE FUNCTION kompanion._import_registry(documents jsonb) RETURNS bigint
     AS $$
 -- Settings, models, namespaces, users and threads as they were; what is there already stays as it is.
 declare
-    v_count bigint := 0;
-    v_rows  bigint;
-    v_new   text[] := '{}';
-    r       record;
+    v_count bigint := 0; v_rows bigint;
+    v_new   text[] := '{}'; r record;
 begin
     -- A store that holds items has its own settings.
     if not exists (select 1 from memory_items limit 1) then
@@ -1432,6 +1430,7 @@ begin
         end if;
         v_count := v_count + 1;
         if r.is_default then
+            lock table embedding_models in share update exclusive mode;  -- one switch at a time, as in set_default_model
             update embedding_models m set is_default = false where m.is_default and m.name <> r.name
                 and not exists (select 1 from embeddings e limit 1);
             update embedding_models m set is_default = true
@@ -1452,21 +1451,22 @@ begin
     on conflict do nothing;
     get diagnostics v_rows = row_count; v_count := v_count + v_rows;
 
-    insert into users (namespace_id, user_id, key, display_name, metadata, created_at)
-    select namespace_id(d.namespace), d.user_id, d.key, d.display_name, d.metadata, d.created_at
-    from jsonb_array_elements(documents) e
-    cross join lateral jsonb_to_record(e) as d (kind text, namespace text, user_id uuid, key text, display_name text,
-                                                metadata jsonb, created_at timestamptz)
-    where d.kind = 'user'
-    on conflict do nothing;
-    get diagnostics v_rows = row_count; v_count := v_count + v_rows;
-
+    -- Threads before users, as every write of an item has them: else the two may wait for each other.
     insert into threads (namespace_id, thread_id, key, title, metadata, created_at, closed_at)
     select namespace_id(d.namespace), d.thread_id, d.key, d.title, d.metadata, d.created_at, d.closed_at
     from jsonb_array_elements(documents) e
     cross join lateral jsonb_to_record(e) as d (kind text, namespace text, thread_id uuid, key text, title text,
                                                 metadata jsonb, created_at timestamptz, closed_at timestamptz)
     where d.kind = 'thread'
+    on conflict do nothing;
+    get diagnostics v_rows = row_count; v_count := v_count + v_rows;
+
+    insert into users (namespace_id, user_id, key, display_name, metadata, created_at)
+    select namespace_id(d.namespace), d.user_id, d.key, d.display_name, d.metadata, d.created_at
+    from jsonb_array_elements(documents) e
+    cross join lateral jsonb_to_record(e) as d (kind text, namespace text, user_id uuid, key text, display_name text,
+                                                metadata jsonb, created_at timestamptz)
+    where d.kind = 'user'
     on conflict do nothing;
     get diagnostics v_rows = row_count;
     return v_count + v_rows;
@@ -2498,6 +2498,26 @@ $$;
 
 COMMENT ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) IS 'Internal. The n nearest vectors of one namespace, exactly; NULL when there are more than bound.';
 
+-- Name: _needs_all(text); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._needs_all(what text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Models are everybody's: what is decided about one must not go by the rows that row security leaves to one role.
+begin
+    if row_security_active('kompanion.memory_chunks') or row_security_active('kompanion.memory_items') or row_security_active('kompanion.embeddings') then
+        raise exception using
+            errcode = 'insufficient_privilege', message = format('%s: row security hides rows from this role, and all roles share the models', what),
+            hint    = 'Call it as the owner of the tables, or as a role with BYPASSRLS.';
+    end if;
+end;
+$$;
+
+-- Name: FUNCTION _needs_all(what text); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._needs_all(what text) IS 'Internal. 42501 where row security holds for the role that calls.';
+
 -- Name: _never_rising(double precision[], double precision[]); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._never_rising(recalls double precision[], weights double precision[]) RETURNS double precision[]
@@ -3002,7 +3022,8 @@ CREATE FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, conte
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Makes the chunks of one item exactly these. A chunk whose text stays keeps its id, and so its embeddings:
--- old and new are matched by text, the first occurrence to the first, the second to the second.
+-- old and new are matched by text, the first occurrence to the first, the second to the second. By a full join, which is never
+-- a nested loop: of 20,000 chunks with the same text that would compare each with each.
 begin
     with wanted as materialized (
         select t.content, t.start_offset, t.end_offset, (t.n - 1)::integer as ordinal,
@@ -3013,25 +3034,25 @@ begin
         select c.chunk_id, c.content, row_number() over (partition by c.content order by c.ordinal) as nth
         from memory_chunks c
         where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id
+    ), matched as materialized (
+        select w.*, p.chunk_id from wanted w full join present p on p.content = w.content and p.nth = w.nth
     ), dropped as (
         delete from memory_chunks c
-        using present p
-        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = p.chunk_id
-          and not exists (select 1 from wanted w where w.content = p.content and w.nth = p.nth)
+        using matched m
+        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is null
     ), kept as (
         update memory_chunks c
-        set ordinal = w.ordinal, start_offset = w.start_offset, end_offset = w.end_offset,
+        set ordinal = m.ordinal, start_offset = m.start_offset, end_offset = m.end_offset,
             content_revision = _replace_chunks.content_revision
-        from present p
-        join wanted w on w.content = p.content and w.nth = p.nth
-        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = p.chunk_id
+        from matched m
+        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is not null
     )
     insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
-    select _replace_chunks.namespace_id, _replace_chunks.item_id, w.ordinal, w.content, w.start_offset, w.end_offset,
+    select _replace_chunks.namespace_id, _replace_chunks.item_id, m.ordinal, m.content, m.start_offset, m.end_offset,
            _replace_chunks.content_revision
-    from wanted w
-    where not exists (select 1 from present p where p.content = w.content and p.nth = w.nth)
-    order by w.ordinal;
+    from matched m
+    where m.chunk_id is null
+    order by m.ordinal;
 end;
 $$;
 
@@ -3478,7 +3499,10 @@ begin
     delete from embeddings e where e.namespace_id = new.namespace_id and e.chunk_id = new.chunk_id;
     -- A worker may hold the former text: what it brings is stale, so the chunk is free for another at once.
     delete from embedding_queue q where q.namespace_id = new.namespace_id and q.chunk_id = new.chunk_id;
-    perform _enqueue_item(new.namespace_id, new.item_id);
+    -- This chunk alone: an update of all chunks of an item would queue each of them for each.
+    insert into embedding_queue (namespace_id, chunk_id, model_id)
+    select new.namespace_id, new.chunk_id, m.model_id from embedding_models m where m.retired_at is null
+    on conflict do nothing;
     return null;
 end;
 $$;
@@ -3946,8 +3970,7 @@ declare
     v_asked integer;
     v_names  text[];
     v_former text[];
-    i       integer;
-    r       record;
+    i integer; r record;
 begin
     if coalesce(seconds not between 0.001 and 1000000, true) or coalesce(sample not between 10 and 100000, true) then
         raise exception using
@@ -3955,6 +3978,7 @@ begin
             hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 2000 are usual.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
+    perform _needs_all('calibrate');
     v_end := _time_limit(seconds);
     if p.index_name is null or _has_rival_index(p.model_id) then
         raise notice 'calibrate: model "%" has no valid vector index, or two of them, and search is exact; index_advice tells what to run', p.model;
@@ -4868,8 +4892,8 @@ begin
                 format('select * from kompanion.calibrate(%L)', r.name)),
             -- Calibrating uses it last, and remembers how often it had been used then; after a crash or a restore that is not known.
             (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
-                and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days',
-                'no search has used the index for a week or more: scopes are small enough to be searched exactly',
+                and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days' and not exists (select 1 from pg_stat_replication),
+                'no search on this server has used the index for a week or more: scopes are small enough to be searched exactly',
                 format('select statement from kompanion.index_statements(%L, kind => ''none'') \gexec', r.name)),
             (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
                 and (r.index_name is null and not v_unwanted or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
@@ -5836,6 +5860,7 @@ begin
             hint    = 'Give the new one a name of its own, such as a version; both live side by side.';
     end if;
     if v_fresh then
+        perform _needs_all('register_model');
         update embedding_models m set retired_at = null where m.model_id = v_id;
         v_queued := enqueue_missing(name);
     end if;
@@ -6109,6 +6134,7 @@ begin
     lock table embedding_models in share update exclusive mode;  -- one switch at a time; readers, and who measures, go on
     select m.model_id into v_model from _model(coalesce(set_default_model.name, '')) m;
     if require_complete then
+        perform _needs_all('set_default_model');
         select count(*) into v_missing
         from live_chunks c
         where not exists (select 1 from embeddings e
@@ -8626,6 +8652,13 @@ REVOKE ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, qu
 GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._nearest_of_one(plan kompanion._search_plan, query public.vector, n integer, bound integer) TO kompanion_admin;
+
+-- Name: FUNCTION _needs_all(what text); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._needs_all(what text) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._needs_all(what text) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._needs_all(what text) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._needs_all(what text) TO kompanion_admin;
 
 -- Name: FUNCTION _never_rising(recalls double precision[], weights double precision[]); Type: ACL; Schema: kompanion; Owner: -
 

@@ -52,6 +52,7 @@ NOT_ON_SQLITE = {
     "test_cli_tuning.py::test_an_index_is_built": _PLANS,
     "test_concurrency.py::test_a_namespace_that_is_being_restored": "a file has one writer at a time",
     "test_concurrency.py::test_sets_of_items_in_sql": _SQL,
+    "test_concurrency.py::test_a_switch_of_the_default": "a file has one writer at a time",
     "test_connecting.py::test_a_pooler": "a file has no poolers",
     "test_connecting.py::test_a_task_that_waits_for_a_connection_of_a": "a file has no pool",
     "test_connecting.py::test_whoever_waits_for_a_connection_of_a": "a file has no pool",

@@ -173,6 +173,6 @@ def test_small_leaves_what_the_caller_asked_for() -> None:
     parser = argparse.ArgumentParser()
     common.add_server_arguments(parser)
     data.add_arguments(parser, rows=100_000)
-    args = parser.parse_args("--small --query-count 3000".split())
+    args = parser.parse_args(["--small", "--query-count", "3000"])
     records.make_small(args, parser, rows=20_000, dim=64, query_count=40)
     assert (args.rows, args.dim, args.query_count) == (20_000, 64, 3000)

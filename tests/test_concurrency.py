@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -245,3 +246,22 @@ def test_a_namespace_that_is_being_restored_is_not_purged_meanwhile(one_db: serv
         other.commit()
     with kompanion_db.connect(one_db.url) as store:
         assert [item.key for item in store.list_items("acme")] == ["k"]
+
+
+def test_a_switch_of_the_default_waits_for_an_import_that_brings_one(db: servers.Database) -> None:
+    document = {"kind": "model", "name": "b", "dim": 3, "metric": "cosine", "is_default": True}
+    with kompanion_db.connect(db.url) as store, db.connect(autocommit=False) as importer, db.connect() as watch:
+        for name in "abc":
+            store.register_model(name, 3)
+        importer.execute("select * from kompanion.import_documents(%s)", [json.dumps([document])])
+        former: list[str | None] = []
+        switch = threading.Thread(target=lambda: former.append(store.set_default_model("c")))
+        switch.start()
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        while switch.is_alive() and watch.execute(waiting).fetchone() == (0,):
+            time.sleep(0.01)
+        importer.commit()
+        switch.join()
+        assert former == ["b"]

@@ -180,7 +180,7 @@ def test_an_index_that_no_search_used_is_told_of_and_not_asked_for_again_before_
             break
         time.sleep(0.1)
     (told,) = _advice(filled)
-    assert told.startswith("no search has used the index for a week or more")
+    assert told.startswith("no search on this server has used the index for a week or more")
     _choose(db, lists=31, rows=1000)
     with db.connect() as conn:
         for (statement,) in conn.execute(told.split(" -> ")[1].removesuffix(" \\gexec")).fetchall():

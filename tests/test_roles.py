@@ -212,6 +212,25 @@ def test_row_security_by_namespace_can_be_added_without_touching_a_function(fill
                 assert mine.execute(f"select distinct {column} from kompanion.{view}").fetchall() == [("acme:ann",)]
 
 
+def test_a_role_that_row_security_leaves_a_part_decides_nothing_about_models_that_all_share(
+    filled: servers.Database,
+) -> None:
+    with filled.connect() as conn, login(filled, "kompanion_admin") as url:
+        conn.execute("alter table kompanion.memory_chunks enable row level security")
+        conn.execute("create policy nothing on kompanion.memory_chunks to kompanion_admin using (false)")
+        with kompanion_db.connect(url) as store:
+            for call in (
+                lambda: store.register_model("new", 3),
+                lambda: store.set_default_model("small"),
+            ):
+                with pytest.raises(PermissionDenied, match="row security hides rows from this role"):
+                    call()
+            assert store.register_model("small", 3).queued == 0  # again: it changes nothing
+        conn.execute("select kompanion.ensure_index('small', kind => 'ivfflat', lists => 1)")
+        with kompanion_db.connect(url) as store, pytest.raises(PermissionDenied, match=r"^calibrate: row security"):
+            store.calibrate("small")
+
+
 def test_a_function_that_fits_better_is_not_called_in_place_of_the_servers_own(db: servers.Database) -> None:
     with db.connect() as conn, kompanion_db.connect(db.url) as store:
         conn.execute(

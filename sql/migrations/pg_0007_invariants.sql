@@ -16,7 +16,8 @@ create function kompanion._replace_chunks(
     set search_path from current
 as $_replace_chunks$
 -- Makes the chunks of one item exactly these. A chunk whose text stays keeps its id, and so its embeddings:
--- old and new are matched by text, the first occurrence to the first, the second to the second.
+-- old and new are matched by text, the first occurrence to the first, the second to the second. By a full join, which is never
+-- a nested loop: of 20,000 chunks with the same text that would compare each with each.
 begin
     with wanted as materialized (
         select t.content, t.start_offset, t.end_offset, (t.n - 1)::integer as ordinal,
@@ -27,25 +28,25 @@ begin
         select c.chunk_id, c.content, row_number() over (partition by c.content order by c.ordinal) as nth
         from memory_chunks c
         where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id
+    ), matched as materialized (
+        select w.*, p.chunk_id from wanted w full join present p on p.content = w.content and p.nth = w.nth
     ), dropped as (
         delete from memory_chunks c
-        using present p
-        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = p.chunk_id
-          and not exists (select 1 from wanted w where w.content = p.content and w.nth = p.nth)
+        using matched m
+        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is null
     ), kept as (
         update memory_chunks c
-        set ordinal = w.ordinal, start_offset = w.start_offset, end_offset = w.end_offset,
+        set ordinal = m.ordinal, start_offset = m.start_offset, end_offset = m.end_offset,
             content_revision = _replace_chunks.content_revision
-        from present p
-        join wanted w on w.content = p.content and w.nth = p.nth
-        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = p.chunk_id
+        from matched m
+        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is not null
     )
     insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
-    select _replace_chunks.namespace_id, _replace_chunks.item_id, w.ordinal, w.content, w.start_offset, w.end_offset,
+    select _replace_chunks.namespace_id, _replace_chunks.item_id, m.ordinal, m.content, m.start_offset, m.end_offset,
            _replace_chunks.content_revision
-    from wanted w
-    where not exists (select 1 from present p where p.content = w.content and p.nth = w.nth)
-    order by w.ordinal;
+    from matched m
+    where m.chunk_id is null
+    order by m.ordinal;
 end;
 $_replace_chunks$;
 revoke all on function kompanion._replace_chunks(uuid, uuid, integer, text[], integer[], integer[]) from public;
@@ -193,7 +194,10 @@ begin
     delete from embeddings e where e.namespace_id = new.namespace_id and e.chunk_id = new.chunk_id;
     -- A worker may hold the former text: what it brings is stale, so the chunk is free for another at once.
     delete from embedding_queue q where q.namespace_id = new.namespace_id and q.chunk_id = new.chunk_id;
-    perform _enqueue_item(new.namespace_id, new.item_id);
+    -- This chunk alone: an update of all chunks of an item would queue each of them for each.
+    insert into embedding_queue (namespace_id, chunk_id, model_id)
+    select new.namespace_id, new.chunk_id, m.model_id from embedding_models m where m.retired_at is null
+    on conflict do nothing;
     return null;
 end;
 $_tg_memory_chunks__update$;

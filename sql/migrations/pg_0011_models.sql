@@ -54,6 +54,26 @@ $_check_queries$;
 revoke all on function kompanion._check_queries(vector[], integer, text) from public;
 comment on function kompanion._check_queries(vector[], integer, text) is 'Internal. KM004 for a query that is no vector of the model, KM007 for none.';
 
+create function kompanion._needs_all(
+    what text
+)
+    returns void
+    language plpgsql
+    stable
+    set search_path from current
+as $_needs_all$
+-- Models are everybody's: what is decided about one must not go by the rows that row security leaves to one role.
+begin
+    if row_security_active('kompanion.memory_chunks') or row_security_active('kompanion.memory_items') or row_security_active('kompanion.embeddings') then
+        raise exception using
+            errcode = 'insufficient_privilege', message = format('%s: row security hides rows from this role, and all roles share the models', what),
+            hint    = 'Call it as the owner of the tables, or as a role with BYPASSRLS.';
+    end if;
+end;
+$_needs_all$;
+revoke all on function kompanion._needs_all(text) from public;
+comment on function kompanion._needs_all(text) is 'Internal. 42501 where row security holds for the role that calls.';
+
 create function kompanion.register_model(
     name         text,
     dim          integer,
@@ -114,6 +134,7 @@ begin
             hint    = 'Give the new one a name of its own, such as a version; both live side by side.';
     end if;
     if v_fresh then
+        perform _needs_all('register_model');
         update embedding_models m set retired_at = null where m.model_id = v_id;
         v_queued := enqueue_missing(name);
     end if;

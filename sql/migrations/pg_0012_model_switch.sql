@@ -91,6 +91,7 @@ begin
     lock table embedding_models in share update exclusive mode;  -- one switch at a time; readers, and who measures, go on
     select m.model_id into v_model from _model(coalesce(set_default_model.name, '')) m;
     if require_complete then
+        perform _needs_all('set_default_model');
         select count(*) into v_missing
         from live_chunks c
         where not exists (select 1 from embeddings e

@@ -157,8 +157,7 @@ declare
     v_asked integer;
     v_names  text[];
     v_former text[];
-    i       integer;
-    r       record;
+    i integer; r record;
 begin
     if coalesce(seconds not between 0.001 and 1000000, true) or coalesce(sample not between 10 and 100000, true) then
         raise exception using
@@ -166,6 +165,7 @@ begin
             hint    = 'Give seconds above 0 and 10 to 100000 queries; 60 and 2000 are usual.';
     end if;
     perform _check_queries(queries, p.dim, p.metric);
+    perform _needs_all('calibrate');
     v_end := _time_limit(seconds);
     if p.index_name is null or _has_rival_index(p.model_id) then
         raise notice 'calibrate: model "%" has no valid vector index, or two of them, and search is exact; index_advice tells what to run', p.model;

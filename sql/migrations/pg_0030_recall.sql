@@ -225,8 +225,8 @@ begin
                 format('select * from kompanion.calibrate(%L)', r.name)),
             -- Calibrating uses it last, and remembers how often it had been used then; after a crash or a restore that is not known.
             (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
-                and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days',
-                'no search has used the index for a week or more: scopes are small enough to be searched exactly',
+                and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days' and not exists (select 1 from pg_stat_replication),
+                'no search on this server has used the index for a week or more: scopes are small enough to be searched exactly',
                 format('select statement from kompanion.index_statements(%L, kind => ''none'') \gexec', r.name)),
             (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
                 and (r.index_name is null and not v_unwanted or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)

@@ -12,10 +12,8 @@ create function kompanion._import_registry(
 as $_import_registry$
 -- Settings, models, namespaces, users and threads as they were; what is there already stays as it is.
 declare
-    v_count bigint := 0;
-    v_rows  bigint;
-    v_new   text[] := '{}';
-    r       record;
+    v_count bigint := 0; v_rows bigint;
+    v_new   text[] := '{}'; r record;
 begin
     -- A store that holds items has its own settings.
     if not exists (select 1 from memory_items limit 1) then
@@ -37,6 +35,7 @@ begin
         end if;
         v_count := v_count + 1;
         if r.is_default then
+            lock table embedding_models in share update exclusive mode;  -- one switch at a time, as in set_default_model
             update embedding_models m set is_default = false where m.is_default and m.name <> r.name
                 and not exists (select 1 from embeddings e limit 1);
             update embedding_models m set is_default = true
@@ -57,21 +56,22 @@ begin
     on conflict do nothing;
     get diagnostics v_rows = row_count; v_count := v_count + v_rows;
 
-    insert into users (namespace_id, user_id, key, display_name, metadata, created_at)
-    select namespace_id(d.namespace), d.user_id, d.key, d.display_name, d.metadata, d.created_at
-    from jsonb_array_elements(documents) e
-    cross join lateral jsonb_to_record(e) as d (kind text, namespace text, user_id uuid, key text, display_name text,
-                                                metadata jsonb, created_at timestamptz)
-    where d.kind = 'user'
-    on conflict do nothing;
-    get diagnostics v_rows = row_count; v_count := v_count + v_rows;
-
+    -- Threads before users, as every write of an item has them: else the two may wait for each other.
     insert into threads (namespace_id, thread_id, key, title, metadata, created_at, closed_at)
     select namespace_id(d.namespace), d.thread_id, d.key, d.title, d.metadata, d.created_at, d.closed_at
     from jsonb_array_elements(documents) e
     cross join lateral jsonb_to_record(e) as d (kind text, namespace text, thread_id uuid, key text, title text,
                                                 metadata jsonb, created_at timestamptz, closed_at timestamptz)
     where d.kind = 'thread'
+    on conflict do nothing;
+    get diagnostics v_rows = row_count; v_count := v_count + v_rows;
+
+    insert into users (namespace_id, user_id, key, display_name, metadata, created_at)
+    select namespace_id(d.namespace), d.user_id, d.key, d.display_name, d.metadata, d.created_at
+    from jsonb_array_elements(documents) e
+    cross join lateral jsonb_to_record(e) as d (kind text, namespace text, user_id uuid, key text, display_name text,
+                                                metadata jsonb, created_at timestamptz)
+    where d.kind = 'user'
     on conflict do nothing;
     get diagnostics v_rows = row_count;
     return v_count + v_rows;
