@@ -212,3 +212,18 @@ def test_what_is_out_of_range_is_refused_with_its_code_and_the_argument(
 ) -> None:
     with pytest.raises(apsw.Error, match=f"{code} .*{words}"):
         conn.execute(f"select * from {call}").fetchall()
+
+
+def test_a_transaction_that_read_before_somebody_wrote_is_told_to_begin_anew(
+    conn: apsw.Connection, tmp_path: Path
+) -> None:
+    write = "select status from upsert_item('acme', 'mine', 'x')"
+    conn.execute("begin")
+    conn.execute("select count(*) from live_items").fetchall()
+    with kompanion_db.connect(f"sqlite:///{tmp_path}/x.db") as store:
+        store.upsert_item("acme", "theirs", "x")
+    with pytest.raises(apsw.Error, match=r"^KM000 .* Hint: Somebody has written since .* roll back, then begin immed"):
+        conn.execute(write).fetchall()
+    conn.execute("rollback; begin immediate")
+    assert conn.execute(write).fetchall() == [("inserted",)]
+    conn.execute("commit")

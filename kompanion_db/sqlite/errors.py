@@ -28,6 +28,8 @@ _NOT_WRITABLE = (
     "of the file and of all beside it whose name begins as its does."
 )
 
+_READS_THE_PAST = "Somebody has written since this transaction began to read: roll back, then begin immediate."
+
 _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
     (apsw.BusyError, ConnectionFailed, "Another process has been writing for long: look what it does, then try again."),
     (apsw.LockedError, ConnectionFailed, "Another connection has been writing for long; try again."),
@@ -52,6 +54,9 @@ def translate(exc: apsw.Error) -> KompanionError:
     ours = _OURS.search(message)
     if ours is not None and ours[1] in BY_SQLSTATE:
         return BY_SQLSTATE[ours[1]](ours[2], hint=ours[3])
+    # A server's 40001, which has no class of its own either. In this transaction no later try will do.
+    if getattr(exc, "extendedresult", None) == apsw.SQLITE_BUSY_SNAPSHOT:
+        return KompanionError(f"SQLite: {message}", hint=_READS_THE_PAST)
     for theirs, cls, hint in _CLASSES:
         if isinstance(exc, theirs):
             return cls(f"SQLite: {message}", hint=hint)
