@@ -151,8 +151,17 @@ def test_a_model_is_registered_with_its_metric_and_becomes_the_default_where_tha
         assert cli("models", "set-default", "third", "-u", one_home.url).code == 1
         done = _run(one_home, "models", "set-default", "third", "--force")
         assert done.out == "The default is now third; it was second.\n"
+        again = _run(one_home, "models", "set-default", "third", "--force")
+        assert again.out == "The default is third, and no other was before.\n"
         models = {model.model: (model.metric, model.is_default) for model in store.list_models()}
     assert models == {"first": ("cosine", False), "second": ("l2", False), "third": ("cosine", True)}
+
+
+def test_the_name_of_a_model_cannot_steer_the_terminal_it_is_shown_on(one_home: engines.Home) -> None:
+    evil = "m\x1b[2J"
+    for words in (("register", evil, "2"), ("register", "other", "2", "--default"), ("set-default", evil), ("list",)):
+        assert "\x1b" not in _run(one_home, "models", *words).out
+    assert "it was m\\x1b[2J" in _run(one_home, "models", "set-default", "other").out
 
 
 def test_embed_works_under_the_name_it_is_given_and_first_queues_what_never_was_where_asked(

@@ -47,7 +47,7 @@ def register(
         print_json([result])
     else:
         default = ", the default" if result.is_default else ""
-        print(f"{result.model}{default}: {result.queued} chunks wait for a vector.")
+        print(clean(f"{result.model}{default}: {result.queued} chunks wait for a vector."))
 
 
 @models.command("set-default")
@@ -64,8 +64,10 @@ def set_default(
         former = store.set_default_model(name, require_complete=not force)
     if as_json:
         print_json([{"default": name, "former": former}])
+    elif former is None:
+        print(clean(f"The default is {name}, and no other was before."))
     else:
-        print(f"The default is now {name}; it was {former}.")
+        print(clean(f"The default is now {name}; it was {former}."))
 
 
 @models.command()
