@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any
 
 from .errors import BadArgument, TooLarge
@@ -18,7 +20,6 @@ MAX_DEPTH = 100
 _MAX_CHARACTERS = 8 * MAX_BYTES
 """No text so long is metadata: one byte of it takes six characters at most, as in \\u001f."""
 
-_DECODER = json.JSONDecoder()
 _EXACT = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
 _SHORT_SCALE, _SHORT_WEIGHTS = 63, range(-64, 64)
 
@@ -102,10 +103,11 @@ def decoded(text: str) -> Any:
     """What JSON text that was stored says; TooLarge where it is nested deeper than Python reads.
 
     A whole number of more digits than Python makes an int of (4,300) is a Decimal: SQL and other tools may write one.
+    A number too great for a float is what its digits say, such an int or Decimal: infinity is no JSON.
     """
     try:
         try:
-            return _DECODER.decode(text)
+            return DECODER.decode(text)
         except ValueError:
             return _LONG.decode(text)
     except RecursionError:
@@ -119,7 +121,22 @@ def _whole(text: str) -> int | Decimal:
         return Decimal(text)
 
 
-_LONG = json.JSONDecoder(parse_int=_whole)
+def _fraction(text: str) -> float | int | Decimal | str:
+    value = float(text)
+    if isfinite(value):
+        return value
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:  # an exponent of 19 digits, which only another tool can have written
+        return text
+    return _whole(f"{exact:f}") if exact.adjusted() < _DIGITS else exact
+
+
+_DIGITS = sys.int_info.default_max_str_digits
+DECODER = json.JSONDecoder(parse_float=_fraction)
+"""Slower by a call for each number with a point or an exponent, of which most metadata has few."""
+
+_LONG = json.JSONDecoder(parse_float=_fraction, parse_int=_whole)
 """Slower by a call for each number."""
 
 

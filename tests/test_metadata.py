@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import apsw
 import engines
 import psycopg
 import pytest
@@ -147,6 +148,18 @@ def test_a_number_of_thousands_of_digits_that_another_tool_wrote_hides_no_item_a
     assert store.upsert_item("acme", "k", "x", metadata={"n": 1}, vectors=[[1.0]]).status == "revised"
 
 
+def test_a_number_beyond_floats_is_read_in_full_and_taken_back(store: kompanion_db.Store, by_hand: ByHand) -> None:
+    store.register_model("small", 1)
+    store.upsert_item("acme", "k", "x", vectors=[[1.0]])
+    part = "1" * 400 + ".5"
+    for text, wanted in [("[1e400, -2.5E+400]", [10**400, -25 * 10**399]), (part, Decimal(part))]:
+        by_hand.update("memory_items", {"key": "k"}, metadata=f'{{"n": {text}}}')
+        for item in (store.get_item("acme", "k"), store.list_items("acme")[0], store.search("acme", [1.0])[0]):
+            assert item is not None
+            assert repr(item.metadata) == repr({"n": wanted})
+    assert store.upsert_item("acme", "k", "x", metadata={"n": [10**400]}, vectors=[[1.0]]).status == "revised"
+
+
 def test_an_indexed_key_takes_a_number_of_any_length_and_finds_it(store: kompanion_db.Store, by_hand: ByHand) -> None:
     store.index_metadata_key("n", type="number")
     digits = "7" + "".join(random.Random(0).choices("0123456789", k=8_000))  # an index keeps what repeats in less room
@@ -182,6 +195,18 @@ def test_sql_shows_a_number_of_thousands_of_digits_in_a_file_as_text(tmp_path: P
         conn.execute("update memory_items set metadata = jsonb(?)", (f'{{"n": {DIGITS}}}',))
         ((text,),) = conn.execute("select metadata from get_item('acme', 'k')")
         assert json.loads(text) == {"n": DIGITS}
+
+
+def test_sql_in_a_file_takes_as_great_a_number_as_a_server_and_shows_it_as_json(tmp_path: Path) -> None:
+    kompanion_db.migrate(f"sqlite:///{tmp_path}/x.db")
+    with closing(open_sql(f"sqlite:///{tmp_path}/x.db")) as conn:
+        write = "select status from upsert_item('acme', 'k', 'x', ?)"
+        for taken in ("1e131071", "1e400"):
+            conn.execute(write, (f'{{"n": {taken}}}',)).fetchall()
+            assert conn.execute("select json_valid(metadata) from get_item('acme', 'k')").fetchall() == [(1,)]
+        for refused in ("1e131072", "-1e9999999999999999999"):
+            with pytest.raises(apsw.Error, match="KM007 metadata: is no JSON: a number has more than 131072 digits"):
+                conn.execute(write, (f'{{"n": {refused}}}',)).fetchall()
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from math import isinf
 from typing import Any
 
 from ..arguments import characters
@@ -27,10 +28,27 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-PLAIN = json.JSONDecoder(parse_constant=_no_constant)
-"""As json.loads, but NaN and Infinity are no JSON."""
+def _number(text: str) -> float:
+    value = float(text)
+    if isinf(value) and not _in_range(text):
+        raise ValueError(f"a number has more than {_DIGITS} digits")
+    return value
 
-_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+
+def _in_range(text: str) -> bool:
+    try:
+        return Decimal(text).adjusted() < _DIGITS
+    except InvalidOperation:  # an exponent of 19 digits
+        return False
+
+
+_DIGITS = 131_072
+"""So many digits before the point has a number in PostgreSQL at most."""
+
+PLAIN = json.JSONDecoder(parse_float=_number, parse_constant=_no_constant)
+"""As json.loads, but NaN and Infinity are no JSON, nor is a number that PostgreSQL has no room for."""
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_number, parse_constant=_no_constant)
 _EXACT = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
 _KINDS = {list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
 

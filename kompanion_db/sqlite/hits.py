@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ..metadata import decoded, unreadable
+from ..metadata import DECODER, decoded, unreadable
 from ..requests import Row
 from . import values
 from .candidates import Question
@@ -43,7 +42,7 @@ def _live(columns: str, joins: str) -> str:
 
 _LIVE, _LIVE_SHOWN = _live("", ""), _live("," + _COLUMNS, _JOINS)
 
-_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # what SQLite writes has no white space around it
+_scan: Any = DECODER.scan_once  # type: ignore[attr-defined] # what SQLite writes has no white space around it
 
 
 class Hit(NamedTuple):
