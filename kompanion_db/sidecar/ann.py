@@ -169,14 +169,17 @@ def _in_halves(flat: Any) -> Any | None:
 
 def _of_disk(exc: RuntimeError) -> OSError:
     """What the disk said, which FAISS tells in its text alone."""
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EMFILE, errno.ENFILE)
     code = next((code for code in codes if os.strerror(code) in str(exc)), errno.EIO)
     return OSError(code, os.strerror(code))
 
 
 def open_ann(path: Path) -> AnnFile:
-    """Read an index that ``build_ann`` wrote, its checksum being right. Raises DamagedStore, RuntimeError of FAISS."""
-    index = faiss.read_index(str(path))
+    """Read an index that ``build_ann`` wrote, its checksum being right. Raises DamagedStore, OSError."""
+    try:
+        index = faiss.read_index(str(path))
+    except RuntimeError as exc:
+        raise _of_disk(exc) from exc
     if not isinstance(index, faiss.IndexIVFPQFastScan):
         raise DamagedStore(f"{path}: is not a vector index of this package", hint="Run: kompanion-db doctor URL.")
     return AnnFile(index)

@@ -16,7 +16,7 @@ import apsw
 from .durable import NewFile, checksum, named_errors
 from .manifest import SegmentEntry
 from .part import Part
-from .segment import Layout, check_sum, damaged, mapped, read_layout
+from .segment import Layout, check_sum, damaged, mapped, read_layout, unreadable
 from .transactions import writing
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def list_derived(conn: apsw.Connection, segment_no: int, derived: Derived) -> No
 
 
 def open_listed(place: Place, entry: SegmentEntry) -> AnnFile:
-    """Open the index of a segment if it is whole: a damaged one could take the process down. Raises DamagedStore."""
+    """Open the index of a segment if it is whole: a damaged one could take the process down.
+
+    Raises DamagedStore, and other KompanionError where it may be whole, but the system does not read it.
+    """
     from .ann import open_ann
 
     assert entry.ann is not None
@@ -96,8 +99,8 @@ def open_listed(place: Place, entry: SegmentEntry) -> AnnFile:
         if path.stat().st_size != entry.ann.bytes or checksum(path) != entry.ann.crc:
             raise damaged(path, "has changed since it was written")
         return open_ann(path)
-    except (OSError, RuntimeError) as exc:  # FAISS raises RuntimeError
-        raise damaged(path, f"cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise unreadable(path, exc) from exc
 
 
 def sound(folder: Path, entry: SegmentEntry) -> bool:

@@ -192,14 +192,19 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise _named(path, exc) from exc
+        raise named(path, exc) from exc
 
 
-def _named(path: Path, exc: OSError) -> KompanionError:
+def named(path: Path, exc: OSError) -> KompanionError:
+    """An error of the file system as one of ours that names the file."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFull(f"{path}: {exc.strerror}", hint="Make room on the disk, then write again.")
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermissionDenied(f"{path}: {exc.strerror}", hint="Make the folder and its files readable and writable.")
     if exc.errno == errno.ENAMETOOLONG:
         return BadArgument(f"{path}: {exc.strerror}", hint="Give the file a shorter name.")
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        return ConnectionFailed(
+            f"{path}: {exc.strerror}", hint="Close files, or raise the limit of open ones: ulimit -n."
+        )
     return ConnectionFailed(f"{path}: {exc.strerror or exc}", hint="See the system's log for errors of the disk.")

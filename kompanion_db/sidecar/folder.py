@@ -122,7 +122,10 @@ class VectorFolder:
         return Part(*arrays, open_ann=(lambda: self._open_ann(entry)) if entry.ann else None)
 
     def _open_ann(self, entry: SegmentEntry) -> AnnFile | None:
-        """The index of a segment; None, and exact search, when its file cannot be used: it is made anew in time."""
+        """The index of a segment; None, and exact search, when its file is damaged: it is made anew in time.
+
+        Raises KompanionError where the file may be whole, as when no more can be opened: a later search asks again.
+        """
         from .derive import open_listed
 
         try:
@@ -130,7 +133,9 @@ class VectorFolder:
         except KompanionError as exc:
             _log.warning("%s: searched without it", exc.message)
             self._maintenance.doubt(entry.segment_no)
-            return None
+            if isinstance(exc, DamagedStore):
+                return None
+            raise
 
     def _missing(self, entry: SegmentEntry) -> KompanionError:
         from ..sqlite.database import open_connection

@@ -7,6 +7,7 @@ streams, and rows written together lie together, as a bulk load has them in the 
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from collections.abc import Iterable
@@ -16,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DamagedStore
-from .durable import NewFile, checksum
+from ..errors import DamagedStore, KompanionError
+from .durable import NewFile, checksum, named
 
 PAGE = 4096
 ID = np.dtype("<i8")
@@ -130,6 +131,13 @@ def lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def damaged(path: Path, what: str) -> DamagedStore:
     """The error for a file that must not be read from."""
     return DamagedStore(f"{path}: {what}", hint="Run: kompanion-db doctor URL; then restore a backup.")
+
+
+def unreadable(path: Path, exc: OSError) -> KompanionError:
+    """The error for a file that the system does not read: it is damaged only where what it held is gone."""
+    if exc.errno in (errno.ENOENT, errno.EIO):
+        return damaged(path, f"cannot be read: {exc.strerror}")
+    return named(path, exc)
 
 
 def _paged(offset: int) -> int:
