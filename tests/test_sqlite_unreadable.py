@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +16,9 @@ import numpy as np
 import pytest
 
 import kompanion_db
+from kompanion_db.errors import ConnectionFailed, PermissionDenied
 from kompanion_db.sidecar import part
+from kompanion_db.sqlite.files import place_of
 
 resource = pytest.importorskip("resource", reason="Windows sets no such limits")
 
@@ -49,6 +55,15 @@ def no_more_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def as_user(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line for one to whom the modes of files apply, as they do not to root."""
+    bound = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if bound and shutil.which(bound[0]) is None:
+        pytest.skip("nothing is forbidden to root here")
+    command = [*bound, sys.executable, "-m", "kompanion_db", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def _reason(store: kompanion_db.Store) -> str:
     return str(store.explain_search("*", np.ones(DIM), k=1)["reason"])
 
@@ -64,3 +79,28 @@ def test_an_index_that_could_not_be_opened_for_want_of_descriptors_is_used_when_
         with no_more_files():
             assert _reason(store) == "the model has no vector index"
         assert _reason(store) == expected
+
+
+def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_called_damaged(url: str) -> None:
+    with kompanion_db.connect(url) as store:
+        store.list_models()
+        with no_more_files(), pytest.raises(ConnectionFailed, match=r"Too many open files.*ulimit"):
+            store.get_chunks("acme", "k1")
+        assert len(store.get_chunks("acme", "k1")) == 1
+
+
+def test_a_file_that_one_may_not_read_is_said_as_such_and_nothing_is_called_lost(url: str) -> None:
+    place = place_of(url)
+    (segment,) = place.folder.glob("seg-*")
+    (index,) = place.folder.glob("ann-*")
+    for path in (segment, index):
+        path.chmod(0)
+    searched = as_user("search", "acme", "--vector", str([1.0] * DIM), "--url", url)
+    assert (searched.returncode, PermissionDenied.sqlstate in searched.stderr) == (1, True)
+    assert f"{segment}: Permission denied" in searched.stderr
+    found = [json.loads(line) for line in as_user("doctor", url, "--json").stdout.splitlines()]
+    assert [(row["file"], row["what"]) for row in found] == [
+        (str(segment), "cannot be read: Permission denied"),
+        (str(index), "cannot be read: Permission denied: its segment is searched row by row"),
+    ]
+    assert {row["advice"] for row in found} == {"Make the folder and its files readable and writable."}

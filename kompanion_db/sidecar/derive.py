@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from .durable import NewFile, checksum, named_errors
-from .manifest import SegmentEntry
+from .manifest import AnnEntry, SegmentEntry
 from .part import Part
 from .segment import Layout, check_sum, damaged, mapped, read_layout, unreadable
 from .transactions import writing
@@ -96,7 +96,7 @@ def open_listed(place: Place, entry: SegmentEntry) -> AnnFile:
     assert entry.ann is not None
     path = place.folder / entry.ann.file
     try:
-        if path.stat().st_size != entry.ann.bytes or checksum(path) != entry.ann.crc:
+        if not as_written(place.folder, entry.ann):
             raise damaged(path, "has changed since it was written")
         return open_ann(path)
     except OSError as exc:
@@ -107,11 +107,16 @@ def sound(folder: Path, entry: SegmentEntry) -> bool:
     """Whether the index of a segment is there as it was written; also when there is none."""
     if entry.ann is None:
         return True
-    path = folder / entry.ann.file
     try:
-        return path.stat().st_size == entry.ann.bytes and checksum(path) == entry.ann.crc
+        return as_written(folder, entry.ann)
     except OSError:
         return False
+
+
+def as_written(folder: Path, ann: AnnEntry) -> bool:
+    """Whether the file of an index is what was written. Raises OSError."""
+    path = folder / ann.file
+    return path.stat().st_size == ann.bytes and checksum(path) == ann.crc
 
 
 def lists_of(entry: SegmentEntry, rows: int) -> int | None:

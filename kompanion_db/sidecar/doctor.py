@@ -6,22 +6,23 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import KompanionError, NotInstalled
+from ..errors import DamagedStore, KompanionError, NotInstalled
 from ..types import Finding
 from . import manifest
 from .collect import GRACE, stray_files
-from .derive import lacking, sound
-from .durable import named_errors, stat_of
+from .derive import as_written, lacking
+from .durable import named, named_errors, stat_of
 from .fold import due
 from .manifest import SegmentEntry
 from .rounds import rounds
-from .segment import ID, check_sum, mapped, read_layout
+from .segment import ID, Layout, check_sum, mapped, read_layout, unreadable
 from .transactions import one, reading
 
 if TYPE_CHECKING:
@@ -75,39 +76,57 @@ def _database(place: Place, conn: apsw.Connection) -> Iterator[Finding]:
 def _everything(place: Place, conn: apsw.Connection) -> list[Finding]:
     with reading(conn):
         entries = manifest.segments(conn)
-        ids, found = _segments(place, entries)
-        found += _rows(place, conn, ids)
+        ids, unread, found = _segments(place, entries)
+        found += _rows(place, conn, ids, unread)
         found += _log(place, conn)
     found += _indexes(place, entries)
     found += _folder(place, conn, entries)
     return found
 
 
-def _segments(place: Place, entries: list[SegmentEntry]) -> tuple[dict[int, list[NDArray[np.int64]]], list[Finding]]:
-    """The ids in the files that can be read, by model, and what is wrong with the files."""
+def _segments(
+    place: Place, entries: list[SegmentEntry]
+) -> tuple[dict[int, list[NDArray[np.int64]]], list[SegmentEntry], list[Finding]]:
+    """The ids in the files that can be read, by model; the files that may be whole, but are not read; what is wrong."""
     ids: dict[int, list[NDArray[np.int64]]] = {}
+    unread = []
     found = []
     for entry in entries:
         path = place.folder / entry.file
         try:
-            with named_errors(path):
-                layout = read_layout(path)
-                own, _, _ = mapped(path, layout)
-                check_sum(path, entry.crc)
-        except KompanionError as exc:
+            layout, own = _whole(path, entry.crc)
+        except DamagedStore as exc:
             missing = isinstance(exc.__cause__, FileNotFoundError)
             what = "is missing" if missing else exc.message.removeprefix(f"{path}: ")
             found.append(Finding("error", f"{what}: {entry.rows} vectors are lost", str(path), _RESTORE))
+            continue
+        except KompanionError as exc:
+            what = exc.message.removeprefix(f"{path}: ")
+            found.append(Finding("error", f"cannot be read: {what}", str(path), exc.hint or _REPAIR))
+            unread.append(entry)
             continue
         if (layout.model_id, layout.dim, layout.rows) != (entry.model_id, entry.dim, entry.rows) or not _ascend(own):
             found.append(Finding("error", "is not the file the database lists", str(path), _RESTORE))
             continue
         ids.setdefault(entry.model_id, []).append(own)
-    return ids, found
+    return ids, unread, found
 
 
-def _rows(place: Place, conn: apsw.Connection, ids: dict[int, list[NDArray[np.int64]]]) -> Iterator[Finding]:
-    """Each row has its vector once, and carries what its item says."""
+def _whole(path: Path, crc: int) -> tuple[Layout, NDArray[np.int64]]:
+    """Header and ids of a segment that is as it was written."""
+    try:
+        layout = read_layout(path)
+        ids, _, _ = mapped(path, layout)
+        check_sum(path, crc)
+    except OSError as exc:
+        raise unreadable(path, exc) from exc
+    return layout, ids
+
+
+def _rows(
+    place: Place, conn: apsw.Connection, ids: dict[int, list[NDArray[np.int64]]], unread: list[SegmentEntry]
+) -> Iterator[Finding]:
+    """Each row has its vector once, and carries what its item says. A vector may also be in a file that is not read."""
     file = str(place.path)
     models: list[tuple[Any, ...]] = conn.execute("select model_id, name from embedding_models").fetchall()
     for model_id, name in models:
@@ -117,7 +136,11 @@ def _rows(place: Place, conn: apsw.Connection, ids: dict[int, list[NDArray[np.in
         if twice:
             yield Finding("error", f"{twice} vectors of model {name} are held twice", file, _RESTORE)
         wanted = _column(conn, "select vec_id from embeddings where model_id = ?", model_id)
-        lost = int((~np.isin(wanted, held)).sum())
+        without = wanted[~np.isin(wanted, held)]
+        for entry in unread:
+            if entry.model_id == model_id:
+                without = without[(without < entry.low) | (without > entry.high)]
+        lost = len(without)
         if lost:
             yield Finding("error", f"{lost} rows of model {name} have no vector in any sound file", file, _RESTORE)
     differ = one(
@@ -153,10 +176,18 @@ def _indexes(place: Place, entries: list[SegmentEntry]) -> Iterator[Finding]:
         what = "has no vector index yet: it is searched row by row"
         yield Finding("warning", what, str(place.folder / entry.file), _REPAIR)
     for entry in entries:
-        if entry.ann is not None and not sound(place.folder, entry):
-            path = place.folder / entry.ann.file
-            what = "has changed since it was written" if os.path.exists(path) else "is missing"
-            yield Finding("warning", f"{what}: its segment is searched row by row", str(path), _REPAIR)
+        if entry.ann is None:
+            continue
+        path = place.folder / entry.ann.file
+        try:
+            if as_written(place.folder, entry.ann):
+                continue
+            what, advice = "has changed since it was written", _REPAIR
+        except FileNotFoundError:
+            what, advice = "is missing", _REPAIR
+        except OSError as exc:
+            what, advice = f"cannot be read: {exc.strerror}", named(path, exc).hint or _REPAIR
+        yield Finding("warning", f"{what}: its segment is searched row by row", str(path), advice)
 
 
 def _folder(place: Place, conn: apsw.Connection, entries: list[SegmentEntry]) -> Iterator[Finding]:

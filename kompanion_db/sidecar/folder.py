@@ -19,7 +19,7 @@ from .maintenance import Changed, Maintenance, nobody
 from .manifest import SegmentEntry
 from .part import Part
 from .reader import VectorReader
-from .segment import damaged, mapped, read_layout
+from .segment import damaged, mapped, read_layout, unreadable
 from .tail import SharedTail
 from .transactions import one, reading
 
@@ -59,12 +59,14 @@ class VectorFolder:
             path = self.place.folder / entry.file
             try:
                 size = path.stat().st_size
-            except OSError:
+            except FileNotFoundError:
                 error = self._missing(entry)
                 if isinstance(error, ConnectionFailed):  # merged since the list was read: there is another one
                     self.open()
                     return
                 raise error from None
+            except OSError as exc:
+                raise unreadable(path, exc) from exc
             if size != entry.bytes:
                 raise damaged(path, f"has {size} bytes of {entry.bytes}")
 
@@ -73,7 +75,7 @@ class VectorFolder:
         return VectorReader(session, self)
 
     def part(self, entry: SegmentEntry) -> Part:
-        """The vectors of a listed segment, mapped. Raises DamagedStore, ConnectionFailed."""
+        """The vectors of a listed segment, mapped. Raises DamagedStore, ConnectionFailed, PermissionDenied."""
         key = _key(entry)
         with self._lock:
             part = self._parts.get(key)
@@ -116,7 +118,7 @@ class VectorFolder:
         except FileNotFoundError:
             raise self._missing(entry) from None
         except OSError as exc:
-            raise damaged(path, f"cannot be read: {exc.strerror}") from exc
+            raise unreadable(path, exc) from exc
         if (layout.model_id, layout.dim, layout.rows) != (entry.model_id, entry.dim, entry.rows):
             raise damaged(path, "is not the file the database lists under this name")
         return Part(*arrays, open_ann=(lambda: self._open_ann(entry)) if entry.ann else None)
