@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +11,7 @@ from pathlib import Path
 import kill_store
 import numpy as np
 import pytest
+from rights import as_user
 
 import kompanion_db
 from kompanion_db.errors import ConnectionFailed, PermissionDenied
@@ -53,15 +51,6 @@ def no_more_files() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def as_user(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line for one to whom the modes of files apply, as they do not to root."""
-    bound = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-    if bound and shutil.which(bound[0]) is None:
-        pytest.skip("nothing is forbidden to root here")
-    command = [*bound, sys.executable, "-m", "kompanion_db", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _reason(store: kompanion_db.Store) -> str:

@@ -18,7 +18,7 @@ from ..types import Finding
 from . import manifest
 from .collect import GRACE, stray_files
 from .derive import as_written, lacking
-from .durable import named, named_errors, stat_of
+from .durable import make_folder, named, named_errors, stat_of
 from .fold import due
 from .manifest import SegmentEntry
 from .rounds import rounds
@@ -211,7 +211,7 @@ def _repaired(place: Place, found: list[Finding]) -> list[Finding]:
     trouble: list[KompanionError] = []
     try:
         with named_errors(place.folder):
-            place.folder.mkdir(exist_ok=True)
+            make_folder(place.folder)
         with rounds(place, _WAIT_SECONDS) as work:
             if work is not None:
                 trouble = work.trouble

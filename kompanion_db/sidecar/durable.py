@@ -24,6 +24,9 @@ from .failpoints import reached
 TEMPORARY = ".tmp"
 """The end of the name of a file that is being written."""
 
+FOLDER = ".vec"
+"""The end of the name of a folder of vectors, after that of its database."""
+
 _READ_BYTES = 1 << 20
 
 
@@ -43,7 +46,7 @@ class NewFile:
 
     def __enter__(self) -> NewFile:
         with named_errors(self.temporary):
-            self._fd = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            self._fd = _made(self.temporary, os.O_WRONLY)
         return self
 
     def write(self, data: Any) -> None:
@@ -99,6 +102,49 @@ class NewFile:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a store's vectors, if it is not there, for those whom the database lets in."""
+    database = _database(folder)
+    mode = _mode(database)
+    mode |= mode >> 2 & 0o111  # who may read it may look into the folder
+    try:
+        folder.mkdir(mode)
+    except FileExistsError:
+        return
+    if os.name != "nt":
+        with suppress(OSError):
+            os.chown(folder, *_owners(database))
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~0o777 | mode)
+
+
+def _made(path: Path, flags: int) -> int:
+    """Make a file in a folder of vectors, open: for those whom the database lets in, as SQLite makes its own files.
+
+    Of a private store nobody else is to read the vectors; those who share one are all to write to it. Where the system
+    does not grant that, fewer are let in, not more.
+    """
+    database = _database(path.parent)
+    fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, _mode(database))
+    if os.name != "nt":
+        with suppress(OSError):
+            os.fchown(fd, *_owners(database))
+            os.fchmod(fd, _mode(database))  # whatever the umask
+    return fd
+
+
+def _database(folder: Path) -> os.stat_result:
+    return folder.with_name(folder.name.removesuffix(FOLDER)).stat()
+
+
+def _mode(database: os.stat_result) -> int:
+    return database.st_mode & 0o666 | 0o600
+
+
+def _owners(database: os.stat_result) -> tuple[int, int]:
+    """Root keeps the files of others theirs; anybody else may choose of groups alone."""
+    return database.st_uid if os.geteuid() == 0 else -1, database.st_gid
 
 
 def sync_file(fd: int) -> None:
@@ -173,8 +219,11 @@ def alone(folder: Path, wait: float) -> Iterator[bool]:
 
     The kernel gives it back when its holder dies.
     """
-    with named_errors(folder):
-        lock = FileLock(str(folder / "lock"), thread_local=False)
+    path = folder / "lock"
+    with named_errors(path):
+        with suppress(FileExistsError):
+            os.close(_made(path, os.O_RDWR))
+        lock = FileLock(str(path), mode=_mode(_database(folder)), thread_local=False)
         try:
             lock.acquire(timeout=wait, poll_interval=0.02)
         except Timeout:

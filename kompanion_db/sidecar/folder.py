@@ -14,7 +14,7 @@ import apsw
 
 from ..errors import ConnectionFailed, DamagedStore, KompanionError
 from . import manifest
-from .durable import named_errors
+from .durable import make_folder, named_errors
 from .maintenance import Changed, Maintenance, nobody
 from .manifest import SegmentEntry
 from .part import Part
@@ -54,7 +54,7 @@ class VectorFolder:
             entries = manifest.segments(conn)
         if not entries:
             with named_errors(self.place.folder):
-                self.place.folder.mkdir(exist_ok=True)
+                make_folder(self.place.folder)
         for entry in entries:
             path = self.place.folder / entry.file
             try:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from .. import arguments as check
 from ..errors import BadArgument
+from ..sidecar.durable import FOLDER
 
 SCHEME = "sqlite:"
 _SYNCHRONOUS = ("full", "normal")
@@ -35,7 +36,7 @@ class Place:
     @property
     def folder(self) -> Path:
         """The folder of its vector files."""
-        return self.path.with_name(self.path.name + ".vec")
+        return self.path.with_name(self.path.name + FOLDER)
 
     @property
     def url(self) -> str:
