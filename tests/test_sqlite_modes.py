@@ -78,12 +78,25 @@ def test_a_folder_that_the_doctor_makes_lets_in_whom_the_database_does(place: Pl
     assert stat.S_IMODE(place.folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root writes for others")
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root gives files to others")
 def test_what_root_writes_for_another_user_is_that_users(place: Place) -> None:
     place.path.chmod(0o600)
     os.chown(place.path, 65534, 65533)
     fill(place)
     assert {(path.stat().st_uid, path.stat().st_gid) for path in beside(place).values()} == {(65534, 65533)}
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root gives files to others")
+def test_who_shares_the_database_of_a_group_that_is_not_ones_own_makes_files_for_all_who_share_it(place: Place) -> None:
+    kompanion_db.connect(place.url).close()
+    place.folder.rmdir()
+    place.path.chmod(0o666)
+    os.chown(place.path, 65534, 65533)
+    with umask(0o022):
+        done = as_user("checkpoint", place.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = (place.folder, place.folder / "lock")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o777, 0o666]
 
 
 def test_who_may_not_lock_the_folder_of_vectors_is_told_the_name_of_the_lock(place: Place) -> None:

@@ -116,6 +116,7 @@ def make_folder(folder: Path) -> None:
     if os.name != "nt":
         with suppress(OSError):
             os.chown(folder, *_owners(database))
+        with suppress(OSError):
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~0o777 | mode)
 
 
@@ -130,6 +131,7 @@ def _made(path: Path, flags: int) -> int:
     if os.name != "nt":
         with suppress(OSError):
             os.fchown(fd, *_owners(database))
+        with suppress(OSError):
             os.fchmod(fd, _mode(database))  # whatever the umask
     return fd
 
