@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from math import isfinite
@@ -132,7 +131,7 @@ def _fraction(text: str) -> float | int | Decimal | str:
     return _whole(f"{exact:f}") if exact.adjusted() < _DIGITS else exact
 
 
-_DIGITS = sys.int_info.default_max_str_digits
+_DIGITS = 4300  # not sys.int_info: the first releases of Python 3.10 have no such limit, nor the name
 DECODER = json.JSONDecoder(parse_float=_fraction)
 """Slower by a call for each number with a point or an exponent, of which most metadata has few."""
 
