@@ -603,6 +603,41 @@ $$;
 
 COMMENT ON FUNCTION kompanion._check_queries(queries public.vector[], dim integer, metric text) IS 'Internal. KM004 for a query that is no vector of the model, KM007 for none.';
 
+-- Name: _check_snapshot(uuid, uuid); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._check_snapshot(namespace_id uuid, item_id uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- The snapshot of a higher level may be older than chunks, vectors or claims of the item that others have stored since, without
+-- changing the item: an update would pass them over in silence, and a deleted item be found. The cascade of a delete does not: of
+-- a row that the snapshot does not show it is a 40001, to be tried again. Where no chunk is seen, the first one tells. None of
+-- this is to stay.
+begin
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        begin
+            delete from memory_chunks c
+            where c.namespace_id = _check_snapshot.namespace_id and c.item_id = _check_snapshot.item_id;
+            if not found then
+                insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+                values (_check_snapshot.namespace_id, _check_snapshot.item_id, 0, '-', 0, 0, 1);
+            end if;
+            raise sqlstate 'KMUND';
+        exception when sqlstate 'KMUND' then
+            null;
+        when unique_violation then
+            raise exception using
+                errcode = 'serialization_failure', message = 'could not serialize access due to concurrent insert of chunks',
+                hint    = 'Try the transaction again.';
+        end;
+    end if;
+end;
+$$;
+
+-- Name: FUNCTION _check_snapshot(namespace_id uuid, item_id uuid); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._check_snapshot(namespace_id uuid, item_id uuid) IS 'Internal. 40001 when, above isolation level read committed, chunks or vectors of an item are newer than the snapshot.';
+
 -- Name: _check_staged(integer, integer, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._check_staged(model_id integer, dim integer, metric text) RETURNS void
@@ -3025,6 +3060,7 @@ CREATE FUNCTION kompanion._replace_chunks(namespace_id uuid, item_id uuid, conte
 -- old and new are matched by text, the first occurrence to the first, the second to the second. By a full join, which is never
 -- a nested loop: of 20,000 chunks with the same text that would compare each with each.
 begin
+    perform _check_snapshot(_replace_chunks.namespace_id, _replace_chunks.item_id);
     with wanted as materialized (
         select t.content, t.start_offset, t.end_offset, (t.n - 1)::integer as ordinal,
                row_number() over (partition by t.content order by t.n) as nth
@@ -3519,6 +3555,7 @@ CREATE FUNCTION kompanion._tg_memory_items__after_update() RETURNS trigger
     AS $$
 -- Keeps the superseded revision; keeps chunks and vectors in step with the item.
 begin
+    perform _check_snapshot(new.namespace_id, new.item_id);
     insert into memory_item_revisions (namespace_id, item_id, revision, key, content, metadata, tags, thread_id, user_id,
                                        actor, updated_at, superseded_at, expires_at, deleted_at)
     values (old.namespace_id, old.item_id, old.revision, old.key, old.content, old.metadata, old.tags, old.thread_id,
@@ -8281,6 +8318,13 @@ REVOKE ALL ON FUNCTION kompanion._check_queries(queries public.vector[], dim int
 GRANT ALL ON FUNCTION kompanion._check_queries(queries public.vector[], dim integer, metric text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._check_queries(queries public.vector[], dim integer, metric text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._check_queries(queries public.vector[], dim integer, metric text) TO kompanion_admin;
+
+-- Name: FUNCTION _check_snapshot(namespace_id uuid, item_id uuid); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._check_snapshot(namespace_id uuid, item_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._check_snapshot(namespace_id uuid, item_id uuid) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._check_snapshot(namespace_id uuid, item_id uuid) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._check_snapshot(namespace_id uuid, item_id uuid) TO kompanion_admin;
 
 -- Name: FUNCTION _check_staged(model_id integer, dim integer, metric text); Type: ACL; Schema: kompanion; Owner: -
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
@@ -144,6 +145,61 @@ def test_a_role_that_row_security_keeps_below_a_namespace_can_write_there(
         pg_store.delete_namespace("acme:ann")
         with pytest.raises(psycopg.errors.SerializationFailure):
             conn.execute("select kompanion.ensure_namespace('acme:ann:late')")
+
+
+STORE = """select kompanion.put_embeddings(array_agg(namespace_id), array_agg(chunk_id), array_agg(revision),
+    array_agg('[1, 2]'::vector)) from kompanion.live_chunks"""
+
+
+@HIGHER
+@pytest.mark.parametrize(
+    "change",
+    [
+        "select kompanion.delete_item('acme', 'k')",
+        "select kompanion.upsert_item('acme', 'k', 'text', tags => '{secret}')",
+        "select kompanion.touch_item('acme', 'k', ttl => '9 days')",
+        "update kompanion.memory_items set deleted_at = now()",
+        "select kompanion.put_chunks('acme', 'blank', '{x}', '{0}', '{1}')",
+        "select kompanion.upsert_item('acme', 'blank', 'written')",
+    ],
+)
+def test_a_snapshot_from_before_hides_no_vector_nor_chunk_from_a_change_of_their_item(
+    pg_store: kompanion_db.Store, db: servers.Database, level: IsolationLevel, change: str
+) -> None:
+    pg_store.register_model("m", 2)
+    pg_store.upsert_item("acme", "k", "text", ttl=timedelta(days=1))
+    pg_store.upsert_item("acme", "blank", " ")
+    with db.connect(autocommit=False) as conn, db.connect() as other:
+        conn.isolation_level = level
+        conn.execute("select 1 from kompanion.settings")  # takes the snapshot
+        other.execute("select kompanion.put_chunks('acme', 'blank', '{y}', '{0}', '{1}')")
+        other.execute(STORE)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            conn.execute(change)
+        conn.rollback()
+        conn.execute(change)
+        conn.commit()
+        apart = """select count(*) from kompanion.embeddings e
+            join kompanion.memory_items i on i.namespace_id = e.namespace_id and i.item_id = e.item_id
+            where (e.tags, e.expires_at, e.deleted_at) is distinct from (i.tags, i.expires_at, i.deleted_at)"""
+        assert _count(other, apart) == 0
+
+
+@HIGHER
+def test_a_change_of_an_item_at_a_higher_level_leaves_its_chunks_and_vectors_as_they_are(
+    pg_store: kompanion_db.Store, db: servers.Database, level: IsolationLevel
+) -> None:
+    pg_store.register_model("m", 2)
+    pg_store.upsert_item("acme", "k", "text", vectors=[[1, 2]])
+    pg_store.upsert_item("acme", "blank", " ")
+    before = pg_store.get_chunks("acme", "k")
+    with db.connect(autocommit=False) as conn:
+        conn.isolation_level = level
+        conn.execute("update kompanion.memory_items set tags = '{new}'")
+        conn.commit()
+    assert pg_store.get_chunks("acme", "k") == before
+    assert pg_store.get_chunks("acme", "blank") == []
+    assert [hit.key for hit in pg_store.search("acme", [1, 2], tags_all=["new"])] == ["k"]
 
 
 def test_a_namespace_is_not_restored_below_one_that_is_being_deleted(

@@ -19,6 +19,7 @@ as $_replace_chunks$
 -- old and new are matched by text, the first occurrence to the first, the second to the second. By a full join, which is never
 -- a nested loop: of 20,000 chunks with the same text that would compare each with each.
 begin
+    perform _check_snapshot(_replace_chunks.namespace_id, _replace_chunks.item_id);
     with wanted as materialized (
         select t.content, t.start_offset, t.end_offset, (t.n - 1)::integer as ordinal,
                row_number() over (partition by t.content order by t.n) as nth
@@ -149,6 +150,7 @@ create function kompanion._tg_memory_items__after_update()
 as $_tg_memory_items__after_update$
 -- Keeps the superseded revision; keeps chunks and vectors in step with the item.
 begin
+    perform _check_snapshot(new.namespace_id, new.item_id);
     insert into memory_item_revisions (namespace_id, item_id, revision, key, content, metadata, tags, thread_id, user_id,
                                        actor, updated_at, superseded_at, expires_at, deleted_at)
     values (old.namespace_id, old.item_id, old.revision, old.key, old.content, old.metadata, old.tags, old.thread_id,
