@@ -1468,7 +1468,7 @@ begin
             lock table embedding_models in share update exclusive mode;  -- one switch at a time, as in set_default_model
             update embedding_models m set is_default = false where m.is_default and m.name <> r.name
                 and not exists (select 1 from embeddings e limit 1);
-            update embedding_models m set is_default = true
+            perform _make_default(m.model_id) from embedding_models m
             where m.name = r.name and m.retired_at is null and not exists (select 1 from embedding_models o where o.is_default);
         end if;
     end loop;
@@ -2180,6 +2180,27 @@ $_$;
 -- Name: FUNCTION _look_statement(plan kompanion._search_plan, extra text); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) IS 'Internal. The statement of a look around.';
+
+-- Name: _make_default(integer); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._make_default(model_id integer) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Of a model in use; who calls has locked the table and found none. A snapshot from before the lock does not show another's.
+begin
+    update embedding_models m set is_default = true where m.model_id = _make_default.model_id and m.retired_at is null;
+    return found;
+exception when unique_violation then
+    raise exception using
+        errcode = 'serialization_failure', message = 'model: another session has chosen a default since this transaction began',
+        hint    = 'Try the transaction again.';
+end;
+$$;
+
+-- Name: FUNCTION _make_default(model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._make_default(model_id integer) IS 'Internal. Makes a model the default where there is none; false for one that is retired, 40001 when the snapshot is older than another default.';
 
 -- Name: _make_tuning_copy(integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -4699,6 +4720,7 @@ declare
     v_rank     integer;
     r          record;
 begin
+    perform from settings s where s.name = 'target_recall' for no key update;  -- as _write_model_scans: two at a time would fail
     perform _secure_views();
     for v_rank in 1 .. 3 loop
         continue when not exists (select 1 from pg_roles x where x.rolname = c_roles[v_rank]);
@@ -4978,6 +5000,9 @@ begin
             hint    = 'Use text or number.';
     elsif left(key, 1) = '$' or '' = any (string_to_array(key, '.')) then
         perform _raise_bad_filter(format('key %L is no name of a field', left(key, 100)));
+    end if;
+    if index_metadata_key.concurrently is not true then
+        perform from settings s where s.name = 'indexed_metadata' for no key update;  -- before 18 one of two who build the same would fail
     end if;
     if _being_built(to_regclass('kompanion.' || v_name)) then
         raise notice 'index_metadata_key: another session builds an index of memory_items, or vacuums it, just now';
@@ -6185,8 +6210,7 @@ begin
     end if;
     update embedding_models m set is_default = false where m.is_default and m.model_id <> v_model
     returning m.name into v_former;
-    update embedding_models m set is_default = true where m.model_id = v_model and m.retired_at is null;
-    if not found then
+    if not _make_default(v_model) then
         perform _model(name);  -- retired in this moment
     end if;
     return v_former;
@@ -8619,6 +8643,13 @@ REVOKE ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, ex
 GRANT ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._look_statement(plan kompanion._search_plan, extra text) TO kompanion_admin;
+
+-- Name: FUNCTION _make_default(model_id integer); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._make_default(model_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._make_default(model_id integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._make_default(model_id integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._make_default(model_id integer) TO kompanion_admin;
 
 -- Name: FUNCTION _make_tuning_copy(model_id integer); Type: ACL; Schema: kompanion; Owner: -
 

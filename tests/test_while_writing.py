@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -200,6 +201,60 @@ def test_a_change_of_an_item_at_a_higher_level_leaves_its_chunks_and_vectors_as_
     assert pg_store.get_chunks("acme", "k") == before
     assert pg_store.get_chunks("acme", "blank") == []
     assert [hit.key for hit in pg_store.search("acme", [1, 2], tags_all=["new"])] == ["k"]
+
+
+DEFAULT_B = json.dumps([{"kind": "model", "name": "b", "dim": 2, "metric": "cosine", "is_default": True}])
+
+
+@HIGHER
+@pytest.mark.parametrize(
+    "call",
+    [
+        "select kompanion.register_model('b', 2)",
+        "select kompanion.set_default_model('b')",
+        f"select kompanion.import_documents('{DEFAULT_B}')",
+    ],
+)
+def test_a_snapshot_from_before_the_first_default_is_told_to_try_again(
+    db: servers.Database, level: IsolationLevel, call: str
+) -> None:
+    with db.connect(autocommit=False) as conn, db.connect() as other:
+        if "register" not in call:
+            other.execute("select kompanion.register_model('b', 2)")
+            other.execute("update kompanion.embedding_models set is_default = false")
+        conn.isolation_level = level
+        conn.execute("select 1 from kompanion.settings")  # takes the snapshot
+        other.execute("select kompanion.register_model('a', 2)")
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            conn.execute(call)
+        conn.rollback()
+        conn.execute(call)
+        conn.commit()
+        assert _count(other, "select count(*) from kompanion.embedding_models where is_default") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            "select kompanion.index_metadata_key('year', 'number')",
+            "select kompanion.index_metadata_key('year', 'number')",
+        ),
+        ("select kompanion.record_index('m', 1)", "select kompanion.grant_roles()"),
+        ("select kompanion.grant_roles()", "select kompanion.grant_roles()"),
+    ],
+)
+def test_of_two_who_set_up_the_same_one_waits_for_the_other(db: servers.Database, first: str, second: str) -> None:
+    with db.connect(autocommit=False) as one, db.connect() as two, ThreadPoolExecutor() as pool:
+        two.execute("select kompanion.register_model('m', 2)")
+        two.execute(
+            "create index embeddings_ann_1 on kompanion.embeddings using hnsw ((vector::vector(2)) vector_cosine_ops) where model_id = 1"
+        )
+        one.execute(first)
+        done = pool.submit(two.execute, second)
+        _wait_until_blocked(db, two)
+        one.commit()
+        done.result()
 
 
 def test_a_namespace_is_not_restored_below_one_that_is_being_deleted(

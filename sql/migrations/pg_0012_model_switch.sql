@@ -72,6 +72,28 @@ revoke all on function kompanion.release_embeddings(uuid[], bigint[], text, text
 comment on function kompanion.release_embeddings(uuid[], bigint[], text, text) is
     'End the claims of a worker on chunks that pending_embeddings handed out, before their lease does; returns how many were ended.';
 
+create function kompanion._make_default(
+    model_id integer
+)
+    returns boolean
+    language plpgsql
+    volatile
+    set search_path from current
+as $_make_default$
+-- Of a model in use; who calls has locked the table and found none. A snapshot from before the lock does not show another's.
+begin
+    update embedding_models m set is_default = true where m.model_id = _make_default.model_id and m.retired_at is null;
+    return found;
+exception when unique_violation then
+    raise exception using
+        errcode = 'serialization_failure', message = 'model: another session has chosen a default since this transaction began',
+        hint    = 'Try the transaction again.';
+end;
+$_make_default$;
+revoke all on function kompanion._make_default(integer) from public;
+comment on function kompanion._make_default(integer) is
+    'Internal. Makes a model the default where there is none; false for one that is retired, 40001 when the snapshot is older than another default.';
+
 create function kompanion.set_default_model(
     name             text,
     require_complete boolean default true
@@ -105,8 +127,7 @@ begin
     end if;
     update embedding_models m set is_default = false where m.is_default and m.model_id <> v_model
     returning m.name into v_former;
-    update embedding_models m set is_default = true where m.model_id = v_model and m.retired_at is null;
-    if not found then
+    if not _make_default(v_model) then
         perform _model(name);  -- retired in this moment
     end if;
     return v_former;

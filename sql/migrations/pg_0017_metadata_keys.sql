@@ -134,6 +134,9 @@ begin
     elsif left(key, 1) = '$' or '' = any (string_to_array(key, '.')) then
         perform _raise_bad_filter(format('key %L is no name of a field', left(key, 100)));
     end if;
+    if index_metadata_key.concurrently is not true then
+        perform from settings s where s.name = 'indexed_metadata' for no key update;  -- before 18 one of two who build the same would fail
+    end if;
     if _being_built(to_regclass('kompanion.' || v_name)) then
         raise notice 'index_metadata_key: another session builds an index of memory_items, or vacuums it, just now';
         return;

@@ -38,7 +38,7 @@ begin
             lock table embedding_models in share update exclusive mode;  -- one switch at a time, as in set_default_model
             update embedding_models m set is_default = false where m.is_default and m.name <> r.name
                 and not exists (select 1 from embeddings e limit 1);
-            update embedding_models m set is_default = true
+            perform _make_default(m.model_id) from embedding_models m
             where m.name = r.name and m.retired_at is null and not exists (select 1 from embedding_models o where o.is_default);
         end if;
     end loop;

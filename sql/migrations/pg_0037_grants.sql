@@ -25,6 +25,7 @@ declare
     v_rank     integer;
     r          record;
 begin
+    perform from settings s where s.name = 'target_recall' for no key update;  -- as _write_model_scans: two at a time would fail
     perform _secure_views();
     for v_rank in 1 .. 3 loop
         continue when not exists (select 1 from pg_roles x where x.rolname = c_roles[v_rank]);
