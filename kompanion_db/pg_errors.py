@@ -18,11 +18,12 @@ from .errors import (
 )
 
 # 08: connection exceptions; 28: login refused; the others: server shutting down, starting up or
-# crashed, no such database, too many connections, idle session ended.
+# crashed or without that database, too many connections, a session ended as it was idle, also inside a transaction, or as
+# that took too long.
 _CONNECTION_CLASSES = ("08", "28")
 # 22: a value its type cannot hold; 54: beyond a limit of the server.
 _CLASSES: dict[str, type[KompanionError]] = {"22": BadArgument, "54": TooLarge}
-_CONNECTION_STATES = {"57P01", "57P02", "57P03", "57P05", "3D000", "53300"}
+_CONNECTION_STATES = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "3D000", "53300"}
 
 
 # The way out where the server names none.
@@ -32,6 +33,13 @@ _HINTS: dict[type[KompanionError], str] = {
     StorageFull: "Make room on the server's disk, then write again.",
     ConnectionFailed: "See whether the server is up and the URL is right. "
     "A write that was not answered may have been kept: look before writing it again.",
+}
+
+_STATE_HINTS = {
+    "40001": "Try the transaction again.",
+    "40P01": "Try the transaction again.",  # the server's own sends users to its log
+    "55P03": "Another session has what this call needs: try again when it is done, or raise lock_timeout.",
+    "57014": "Where it was not cancelled by hand: raise statement_timeout, or ask for less at once.",
 }
 
 _MEMORY_HINT = (
@@ -64,12 +72,14 @@ def translate(exc: psycopg.Error) -> KompanionError:
         cls = ConnectionFailed
     elif cls is KompanionError and state is not None and state[:2] in _CLASSES:
         cls = _CLASSES[state[:2]]
-    hint = _HINTS.get(cls)
+    hint = _HINTS.get(cls) or _STATE_HINTS.get(state or "")
     if "maintenance_work_mem is" in message:
         hint = _MEMORY_HINT
     elif message.endswith("out of range for type halfvec"):
         hint = _HALF_HINT
-    return cls(message, detail=exc.diag.message_detail, hint=exc.diag.message_hint or hint)
+    return cls(
+        message, detail=exc.diag.message_detail, hint=hint if state == "40P01" else exc.diag.message_hint or hint
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 
 import psycopg
@@ -104,6 +105,7 @@ def test_a_code_of_ours_becomes_its_class_with_message_detail_and_hint(one_db: s
         ("do $$ begin raise exception using errcode = '57P01'; end $$", errors.ConnectionFailed),
         ("do $$ begin raise exception using errcode = '08006'; end $$", errors.ConnectionFailed),
         ("select pg_terminate_backend(pg_backend_pid())", errors.ConnectionFailed),
+        ("do $$ begin raise exception using errcode = '25P03'; end $$", errors.ConnectionFailed),
         ("select 1 / 0", errors.BadArgument),
         ("select * from nowhere", errors.KompanionError),
         ("set statement_timeout = 1; select pg_sleep(1)", errors.KompanionError),
@@ -116,6 +118,25 @@ def test_a_code_of_the_server_becomes_the_class_users_can_act_on(
         conn.execute(sql)
     assert type(caught.value) is expected
     assert caught.value.message
+
+
+def test_a_transaction_that_idles_too_long_has_lost_its_connection(one_db: servers.Database) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        with pytest.raises(errors.ConnectionFailed, match="idle-in-transaction") as caught, store.transaction():
+            store.upsert_item("acme", "k", "text")
+            with store._connection() as conn:  # type: ignore[attr-defined]
+                conn.execute("set idle_in_transaction_session_timeout = 1")
+            time.sleep(0.2)
+            store.upsert_item("acme", "other", "text")
+        assert caught.value.hint
+        assert store.list_items("acme") == []
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "55P03", "57014"])
+def test_what_is_to_be_tried_again_says_so(one_db: servers.Database, state: str) -> None:
+    with one_db.connect() as conn, pytest.raises(errors.KompanionError) as caught, translated():
+        conn.execute(f"do $$ begin raise exception using errcode = '{state}'; end $$")
+    assert "again" in (caught.value.hint or "") or "statement_timeout" in (caught.value.hint or "")
 
 
 def test_a_server_out_of_reach_and_a_closed_connection_are_failed_connections(
