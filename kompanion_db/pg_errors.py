@@ -36,6 +36,8 @@ _HINTS: dict[type[KompanionError], str] = {
 }
 
 _STATE_HINTS = {
+    "23503": "What this belongs to was removed in this moment: try again.",
+    "25006": "Write on the primary, in a transaction that may write.",
     "40001": "Try the transaction again.",
     "40P01": "Try the transaction again.",  # the server's own sends users to its log
     "55P03": "Another session has what this call needs: try again when it is done, or raise lock_timeout.",
