@@ -17,9 +17,8 @@ from .errors import (
     TooLarge,
 )
 
-# 08: connection exceptions; 28: login refused; the others: server shutting down, starting up or
-# crashed or without that database, too many connections, a session ended as it was idle, also inside a transaction, or as
-# that took too long.
+# 08: connection exceptions; 28: login refused; the others: server shutting down, starting up or crashed, or without
+# that database, too many connections, a session ended as it was idle (also in a transaction), or took too long.
 _CONNECTION_CLASSES = ("08", "28")
 # 22: a value its type cannot hold; 54: beyond a limit of the server.
 _CLASSES: dict[str, type[KompanionError]] = {"22": BadArgument, "54": TooLarge}

@@ -122,12 +122,17 @@ def test_a_code_of_the_server_becomes_the_class_users_can_act_on(
 
 def test_a_transaction_that_idles_too_long_has_lost_its_connection(one_db: servers.Database) -> None:
     with kompanion_db.connect(one_db.url) as store:
-        with pytest.raises(errors.ConnectionFailed, match="idle-in-transaction") as caught, store.transaction():
-            store.upsert_item("acme", "k", "text")
-            with store._connection() as conn:  # type: ignore[attr-defined]
-                conn.execute("set idle_in_transaction_session_timeout = 1")
-            time.sleep(0.2)
-            store.upsert_item("acme", "other", "text")
+
+        def idle() -> None:
+            with store.transaction():
+                store.upsert_item("acme", "k", "text")
+                with store._connection() as conn:  # type: ignore[attr-defined]
+                    conn.execute("set idle_in_transaction_session_timeout = 1")
+                time.sleep(0.2)
+                store.upsert_item("acme", "other", "text")
+
+        with pytest.raises(errors.ConnectionFailed, match="idle-in-transaction") as caught:
+            idle()
         assert caught.value.hint
         assert store.list_items("acme") == []
 

@@ -19,7 +19,9 @@ as $_replace_chunks$
 -- old and new are matched by text, the first occurrence to the first, the second to the second. By a full join, which is never
 -- a nested loop: of 20,000 chunks with the same text that would compare each with each.
 begin
-    perform _check_snapshot(_replace_chunks.namespace_id, _replace_chunks.item_id);
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        perform _check_snapshot(_replace_chunks.namespace_id, _replace_chunks.item_id);
+    end if;
     with wanted as materialized (
         select t.content, t.start_offset, t.end_offset, (t.n - 1)::integer as ordinal,
                row_number() over (partition by t.content order by t.n) as nth
@@ -150,7 +152,9 @@ create function kompanion._tg_memory_items__after_update()
 as $_tg_memory_items__after_update$
 -- Keeps the superseded revision; keeps chunks and vectors in step with the item.
 begin
-    perform _check_snapshot(new.namespace_id, new.item_id);
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        perform _check_snapshot(new.namespace_id, new.item_id);
+    end if;
     insert into memory_item_revisions (namespace_id, item_id, revision, key, content, metadata, tags, thread_id, user_id,
                                        actor, updated_at, superseded_at, expires_at, deleted_at)
     values (old.namespace_id, old.item_id, old.revision, old.key, old.content, old.metadata, old.tags, old.thread_id,
@@ -161,8 +165,7 @@ begin
         delete from memory_chunks c
         where c.namespace_id = new.namespace_id and c.item_id = new.item_id
           and c.content_revision <> new.content_revision;
-        if not exists (select 1 from memory_chunks c
-                       where c.namespace_id = new.namespace_id and c.item_id = new.item_id) then
+        if not exists (select 1 from memory_chunks c where c.namespace_id = new.namespace_id and c.item_id = new.item_id) then
             perform _chunk_whole(new.namespace_id, new.item_id, new.content_revision, new.content);
         end if;
     end if;
