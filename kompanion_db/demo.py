@@ -79,7 +79,7 @@ def run(url: str, out: Console) -> bool:
     folder = embedded.folder_of(url)
     file = None
     if folder is not None:
-        place = folder.expanduser().resolve()  # as the server takes it: "." has no name
+        place = embedded.placed(folder)  # as the server takes it: "." has no name
         file = place.with_name(place.name + ".db")
     same = file is None or _ask_sqlite(file, items, asked, answers, out)
     _title(out, "Summary")

@@ -106,7 +106,7 @@ def start(folder: str | Path) -> EmbeddedServer:
     """
     library = _library()
     check_name(folder)
-    path = Path(folder).expanduser().resolve()
+    path = placed(folder)
     check_name(path)
     with _lock:
         entry = _running.get(path)
@@ -115,6 +115,14 @@ def start(folder: str | Path) -> EmbeddedServer:
             entry = _running[path] = _Running(_start(library, path), users)
         entry.users += 1
         return EmbeddedServer(path, entry.server)
+
+
+def placed(folder: str | Path) -> Path:
+    """The whole path of a folder, as servers are known by. BadArgument for a loop, and ``~somebody`` without a home."""
+    try:
+        return Path(folder).expanduser().resolve()
+    except (RuntimeError, OSError) as exc:
+        raise BadArgument(f"url: {folder} names no folder: {exc}", hint="For example embedded:./memory") from exc
 
 
 def _library() -> ModuleType:
@@ -165,20 +173,24 @@ def _start(library: ModuleType, path: Path) -> Any:
         except (subprocess.TimeoutExpired, AssertionError, ValueError) as exc:
             # It is still starting (or stopping): its pid file is not complete yet. Ask again.
             if time.monotonic() > deadline:
-                raise _not_up(path) from exc
+                raise _not_up(path, exc) from exc
             time.sleep(0.2)
         except (subprocess.SubprocessError, OSError) as exc:
-            raise _not_up(path) from exc
+            raise _not_up(path, exc) from exc
         else:
             return server
 
 
-def _not_up(path: Path) -> ConnectionFailed:
+def _not_up(path: Path, error: Exception) -> ConnectionFailed:
     log = path / "log"
-    tail = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
-    return ConnectionFailed(
-        f"the embedded server in {path} did not start", detail=" / ".join(tail) or None, hint=f"See {log}."
-    )
+    message = f"the embedded server in {path} did not start"
+    try:
+        tail = log.read_text(errors="replace").splitlines()[-5:]
+    except OSError:  # it did not get as far as that
+        return ConnectionFailed(
+            message, detail=str(error)[:500], hint="Look at what detail names, and at the rights of the folder."
+        )
+    return ConnectionFailed(message, detail=" / ".join(tail) or None, hint=f"See {log}.")
 
 
 def _alive(server: Any) -> bool:

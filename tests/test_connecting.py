@@ -24,6 +24,7 @@ from kompanion_db.chunking import chunk_text
 from kompanion_db.postgres import PostgresStore
 from kompanion_db.postgres_async import AsyncPostgresStore
 from kompanion_db.snapshots import PostgresSnapshot
+from kompanion_db.sqlite import open_sql
 
 BOUNDS: list[tuple[dict[str, Any], str]] = [
     ({"max_size": 0}, "max_size: 0 is less than 1"),
@@ -274,3 +275,16 @@ async def test_content_is_cut_as_the_store_was_told_when_it_was_opened(one_home:
     async with await connect_async(one_home.url, **options) as tasks:
         await tasks.upsert_item("acme", "l", text)
         assert [(chunk.content, chunk.start_offset) for chunk in await tasks.get_chunks("acme", "l")] == cut
+
+
+def test_a_folder_or_file_that_cannot_be_named_or_made_is_told_as_an_error_of_ours(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(loop)
+    for folder in ("~nosuchuser/memory", str(loop), f"{tmp_path}/{'x' * 300}"):
+        with pytest.raises((errors.BadArgument, errors.ConnectionFailed)) as refused:
+            connect(f"embedded:{folder}")
+        assert folder in refused.value.message
+        assert refused.value.hint
+    with pytest.raises(errors.BadArgument, match="nosuchuser"):
+        open_sql("~nosuchuser/memory.db")

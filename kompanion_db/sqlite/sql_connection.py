@@ -6,6 +6,7 @@ from pathlib import Path
 
 import apsw
 
+from ..errors import BadArgument
 from .database import Database, open_as
 from .errors import translated
 from .files import Place, is_sqlite, place_of
@@ -33,7 +34,10 @@ def open_sql(path: str | Path) -> apsw.Connection:
 
     Raises NotInstalled when it is not there or its schema is older than this package, DamagedStore, ConnectionFailed.
     """
-    place = place_of(path) if isinstance(path, str) and is_sqlite(path) else Place(Path(path).expanduser())
+    try:
+        place = place_of(path) if isinstance(path, str) and is_sqlite(path) else Place(Path(path).expanduser())
+    except RuntimeError:  # of ~somebody, who has no home here
+        raise BadArgument(f"path: {str(path)!r} names no file", hint="Give the name of the file of a store.") from None
     prepare(place, migrate=False)
     database = Database(place, size=1)
     database.folder.open()
