@@ -44,22 +44,23 @@ def text(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise BadArgument(f"{name}: is {type(value).__name__}, not text", hint="Give a str.")
-    if len(value) > MAX_TEXT:
-        raise TooLarge(f"{name}: has {len(value)} characters, no text may have over {MAX_TEXT}", hint="Cut it.")
-    if "\x00" in value:
+    plain: str = str.__str__(value)  # a member of an enum, or numpy's, would come back as one
+    if len(plain) > MAX_TEXT:
+        raise TooLarge(f"{name}: has {len(plain)} characters, no text may have over {MAX_TEXT}", hint="Cut it.")
+    if "\x00" in plain:
         raise BadArgument(
             f"{name}: holds a NUL character, which text cannot", hint="Remove it: value.replace('\\0', '')."
         )
-    if value.isascii():
-        return value
+    if plain.isascii():
+        return plain
     try:
-        value.encode()
+        plain.encode()
     except UnicodeEncodeError:
         raise BadArgument(
             f"{name}: holds a lone surrogate, which is no character",
             hint="Decode the bytes it came from again, with errors='replace'.",
         ) from None
-    return value
+    return plain
 
 
 def texts(name: str, values: Sequence[str] | None) -> list[str] | None:
@@ -87,8 +88,8 @@ def integer(name: str, value: Any, bits: int = 32) -> int | None:
     """A whole number of so many bits, or None; BadArgument otherwise."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise BadArgument(f"{name}: {value!r} is no whole number", hint="Give an int.")
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, (int, np.integer)):
+        raise BadArgument(f"{name}: {shown(value)} is no whole number", hint="Give an int.")
     found = int(value)
     if not -(2 ** (bits - 1)) <= found < 2 ** (bits - 1):
         raise BadArgument(f"{name}: is out of range", hint=f"Give a whole number of {bits} bits.")
@@ -113,7 +114,7 @@ def number(name: str, value: Any) -> float | None:
     if isinstance(value, int) and abs(value) >= 1e300:
         value = math.inf  # which can be shown
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not abs(float(value)) < 1e300:
-        raise BadArgument(f"{name}: {value!r} is no finite number", hint="Give a float, such as 0.95.")
+        raise BadArgument(f"{name}: {shown(value)} is no finite number", hint="Give a float, such as 0.95.")
     return float(value)
 
 
@@ -123,7 +124,7 @@ def moment(name: str, value: Any) -> datetime | None:
         return None
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise BadArgument(
-            f"{name}: {value!r} is no datetime with a time zone",
+            f"{name}: {shown(value)} is no datetime with a time zone",
             hint="For example datetime.now(timezone.utc) + timedelta(days=30).",
         )
     if type(value) is not datetime:  # others, as pendulum's, reckon in their own way
@@ -137,7 +138,23 @@ def duration(name: str, value: Any) -> timedelta | None:
     """A timedelta, or None; BadArgument otherwise."""
     if value is None or isinstance(value, timedelta):
         return value
-    raise BadArgument(f"{name}: {value!r} is no timedelta", hint="For example timedelta(days=30).")
+    raise BadArgument(f"{name}: {shown(value)} is no timedelta", hint="For example timedelta(days=30).")
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False; BadArgument otherwise: the text "false" is true to Python, and deletes what was to be kept."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise BadArgument(f"{name}: {shown(value)} is neither True nor False", hint="Give one of them.")
+    return bool(value)
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: in short, and by its type alone where it cannot be shown."""
+    try:
+        text = repr(value)
+    except Exception:  # of a number with too many digits, say
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def callback(name: str, value: Any) -> None:

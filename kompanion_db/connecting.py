@@ -35,8 +35,11 @@ def _context(embedder: Embedder | None, chunk_characters: int, chunk_overlap: in
     return Context(embedder, characters, overlap)
 
 
-def _check_pool(min_size: int, max_size: int) -> None:
-    """Raises BadArgument where no pool of connections can have these bounds."""
+def _check_options(min_size: int, max_size: int, migrate: bool | None, prepare: bool) -> None:
+    """Raises BadArgument where no pool of connections can have these bounds, and for a flag that is none."""
+    check.flag("prepare", prepare)
+    if migrate is not None:
+        check.flag("migrate", migrate)
     least, most = check.integer("min_size", min_size), check.integer("max_size", max_size)
     if most is None or most < 1:
         raise BadArgument(f"max_size: {most} is less than 1", hint="Give the number of connections to keep.")
@@ -84,7 +87,7 @@ def connect(
 
     Raises ConnectionFailed, NotInstalled, UnsupportedServer, MissingExtra, ModelConflict, DamagedStore, BadArgument.
     """
-    _check_pool(min_size, max_size)
+    _check_options(min_size, max_size, migrate, prepare)
     seconds = _seconds(timeout)
     context = _context(embedder, chunk_characters, chunk_overlap)
     if is_sqlite(url):
@@ -109,7 +112,7 @@ async def connect_async(
     chunk_overlap: int = 0,
 ) -> AsyncStore:
     """:func:`connect` for asyncio: ``async with await connect_async(url) as store: ...``; raises the same."""
-    _check_pool(min_size, max_size)
+    _check_options(min_size, max_size, migrate, prepare)
     seconds = _seconds(timeout)
     # On a thread: an embedder may have to ask its server for dim.
     context = await asyncio.to_thread(for_a_future, partial(_context, embedder, chunk_characters, chunk_overlap))

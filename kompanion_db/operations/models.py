@@ -23,7 +23,7 @@ def register_model(
         name=check.text("name", name),
         dim=check.integer("dim", dim),
         metric=check.text("metric", metric),
-        make_default=bool(make_default),
+        make_default=check.flag("make_default", make_default),
     )
     return RegisteredModel(**rows[0])
 
@@ -40,7 +40,10 @@ def set_default_model(name: str, *, require_complete: bool = True) -> Steps[str 
     Raises ModelConflict while live chunks lack its vectors, unless ``require_complete`` is False; UnknownModel.
     """
     result: str | None = yield from value_of(
-        "set_default_model", False, name=check.text("name", name), require_complete=bool(require_complete)
+        "set_default_model",
+        False,
+        name=check.text("name", name),
+        require_complete=check.flag("require_complete", require_complete),
     )
     return result
 
@@ -51,7 +54,10 @@ def retire_model(name: str, *, delete_vectors: bool = False) -> Steps[int]:
     Raises ModelConflict for the default one, UnknownModel.
     """
     result: int = yield from value_of(
-        "retire_model", False, name=check.text("name", name), delete_vectors=bool(delete_vectors)
+        "retire_model",
+        False,
+        name=check.text("name", name),
+        delete_vectors=check.flag("delete_vectors", delete_vectors),
     )
     return result
 
@@ -86,9 +92,9 @@ def ensure_index(
         "model": check.text("model", model),
         "kind": check.text("kind", kind),
         "lists": check.integer("lists", lists),
-        "half": None if half is None else bool(half),
+        "half": None if half is None else check.flag("half", half),
     }
-    if not concurrently:
+    if not check.flag("concurrently", concurrently):
         rows = yield from rows_of("ensure_index", False, progress, **arguments)
     else:
         yield Outside("ensure_index", "concurrently")
@@ -110,7 +116,7 @@ def index_metadata_key(key: str, *, type: str = "text", concurrently: bool = Tru
     tables. Raises BadArgument, BadFilter, PermissionDenied.
     """
     arguments: dict[str, Any] = {"key": check.text("key", key), "type": check.text("type", type)}
-    if concurrently:
+    if check.flag("concurrently", concurrently):
         yield Outside("index_metadata_key", "concurrently")
     rows = yield from rows_of("index_metadata_key", False, **arguments, concurrently=bool(concurrently))
     statements = [row["index_metadata_key"] for row in rows]

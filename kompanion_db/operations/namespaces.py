@@ -31,7 +31,7 @@ def list_namespaces(
     rows = yield from rows_of(
         "list_namespaces",
         scope=check.text("scope", scope),
-        include_deleted=bool(include_deleted),
+        include_deleted=check.flag("include_deleted", include_deleted),
         page_size=check.integer("page_size", page_size),
         after=check.text("after", after),
     )
@@ -93,7 +93,7 @@ def ensure_thread(
         key=check.text("key", key),
         title=check.text("title", title),
         metadata=check.json_object("metadata", metadata),
-        reopen=bool(reopen),
+        reopen=check.flag("reopen", reopen),
     )
     return result
 

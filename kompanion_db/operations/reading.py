@@ -13,8 +13,9 @@ from ..types import Item, ItemChunk, Revision, Stats
 
 def get_item(namespace: str, key: str) -> Steps[Item | None]:
     """Read one live item, or None. Reading never writes: ``touch_item`` extends a life. Raises BadNamespace."""
-    rows = yield from rows_of("get_item", namespace=check.text("namespace", namespace), key=check.text("key", key))
-    return Item(namespace=namespace, key=key, **rows[0]) if rows else None
+    names: dict[str, Any] = {"namespace": check.text("namespace", namespace), "key": check.text("key", key)}
+    rows = yield from rows_of("get_item", **names)
+    return Item(**names, **rows[0]) if rows else None
 
 
 def get_chunks(namespace: str, key: str, *, model: str | None = None) -> Steps[list[ItemChunk]]:

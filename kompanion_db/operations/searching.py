@@ -102,5 +102,5 @@ def _arguments(
         "model": check.text("model", model),
         **asked,
         "target_recall": check.number("target_recall", target_recall),
-        "per_chunk": bool(per_chunk),
+        "per_chunk": check.flag("per_chunk", per_chunk),
     }

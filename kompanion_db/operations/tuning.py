@@ -100,7 +100,7 @@ def tune_index(
 
     Raises UnknownModel, BadVector, BadArgument, EmbedderError, PermissionDenied, StorageFull.
     """
-    if apply:
+    if check.flag("apply", apply):
         yield Outside("tune_index", "apply")
     wanted = check.texts("kinds", kinds)
     if wanted is None:  # in SQL on SQLite it stands for all kinds, on a server for none

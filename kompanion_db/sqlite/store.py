@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .. import arguments as check
 from ..operations.embedding import Context, adopt_embedder, need_embedder
 from ..requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, Row, RunAll
 from ..snapshots import Snapshot, sqlite_snapshot
@@ -85,7 +86,7 @@ class SqliteStore(Store):
 
     def doctor(self, *, repair: bool = False) -> list[Finding]:
         """As ``Store.doctor``."""
-        if repair:
+        if check.flag("repair", repair):
             upkeep.outside(self.database, "doctor with repair")
         self.database.check_open()
         return upkeep.doctor(self.database.place, repair)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from .. import arguments as check
 from ..errors import BadArgument, ConnectionFailed
 from ..keeping import only_outside
 from ..sidecar.backup import copy_store
@@ -37,6 +38,7 @@ def checkpoint(database: Database, *, compact: bool = False) -> dict[str, int]:
     Raises BadArgument inside a transaction, ConnectionFailed while another process is at it, DamagedStore, StorageFull,
     PermissionDenied; what could be done is done then.
     """
+    check.flag("compact", compact)
     outside(database, "checkpoint")
     with translated(), rounds(database.place, LOCK_SECONDS) as found:
         work = _alone(database.place, found)
