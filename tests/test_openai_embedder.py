@@ -264,25 +264,18 @@ def test_a_closed_embedder_says_so(make, server):
         embedder.embed_query("a")
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"base_url": "localhost:11434/v1"},
-        {"base_url": "ftp://host/v1"},
-        {"base_url": "http://[::1/v1"},
-        {"base_url": ""},
-        {"model": ""},
-        {"dim": 0},
-        {"batch_size": 0},
-        {"timeout": 0},
-        {"max_retries": -1},
-        {"backoff": -1},
-        {"send_dimensions": True},
-        {"encoding_format": "hex"},
-        {"api_key": f"{KEY}\nX: 1"},
-        {"api_key": f"{KEY}é"},
-    ],
-)
+BAD_SETTINGS = (
+    *({"base_url": url} for url in ("localhost:11434/v1", "ftp://host/v1", "http://[::1/v1", "")),
+    *({"base_url": f"http://{host}/v1"} for host in ("a..b", "xn--a.de", "a" * 64)),
+    *({"timeout": wrong} for wrong in (0, None, "5", float("inf"), float("nan"), 1e10)),
+    {"model": ""}, {"model": b"m"}, {"model": "\ud800"}, {"name": 5}, {"query_prefix": None}, {"dim": 0}, {"dim": "3"},
+    {"batch_size": 0}, {"batch_size": 2.5}, {"max_retries": -1}, {"max_retries": None}, {"backoff": -1}, {"backoff": 1e300},
+    {"max_wait": 1e300}, {"send_dimensions": True}, {"encoding_format": "hex"}, {"encoding_format": ["float"]},
+    {"api_key": f"{KEY}\nX: 1"}, {"api_key": f"{KEY}é"}, {"api_key": 5}, {"headers": {"a": 5}}, {"headers": KEY},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", BAD_SETTINGS)
 def test_settings_out_of_range_are_refused(make, settings):
     with pytest.raises(BadArgument) as caught:
         make(**settings)

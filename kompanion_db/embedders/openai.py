@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from kompanion_db import arguments
 from kompanion_db.embedders._http import Endpoint, RequestRefused, server_message
 from kompanion_db.embedders.base import FloatArray, check_texts, check_vectors
 from kompanion_db.errors import BadArgument, EmbedderError
@@ -65,14 +66,21 @@ class OpenAIEmbedder:
         encoding_format: str | None = "float",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        _require(bool(model), "model must not be empty.")
+        _require(bool(arguments.text("model", model)), "model must not be empty.")
+        for setting, prefix in (("query_prefix", query_prefix), ("document_prefix", document_prefix)):
+            _require(arguments.text(setting, prefix) is not None, f"{setting} must be a text.")
+        for setting, text in (("name", name), ("api_key", api_key), ("api_key_env", api_key_env)):
+            arguments.text(setting, text)
+        dim = arguments.integer("dim", dim)
         _require(dim is None or dim >= 1, "dim must be at least 1, or None.")
-        _require(batch_size >= 1, "batch_size must be at least 1.")
-        _require(timeout > 0, "timeout must be more than 0 seconds.")
-        _require(max_retries >= 0, "max_retries must not be negative.")
-        _require(backoff >= 0 and max_wait >= 0, "backoff and max_wait must not be negative.")
+        _require((arguments.integer("batch_size", batch_size) or 0) >= 1, "batch_size must be at least 1.")
+        retries = arguments.integer("max_retries", max_retries)
+        _require(retries is not None and retries >= 0, "max_retries must not be negative.")
+        _require(_seconds("timeout", timeout) > 0, "timeout must be more than 0 seconds.")
+        for setting, seconds in (("backoff", backoff), ("max_wait", max_wait)):
+            _require(_seconds(setting, seconds) >= 0, f"{setting} must not be negative.")
         _require(not send_dimensions or dim is not None, "send_dimensions needs dim.")
-        _require(encoding_format in {"float", "base64", None}, "encoding_format must be float or base64.")
+        _require(encoding_format in ("float", "base64", None), "encoding_format must be float or base64.")
         self.model = model
         self._name = name or model
         self._dim = dim
@@ -85,7 +93,7 @@ class OpenAIEmbedder:
             self._request["encoding_format"] = encoding_format
         if send_dimensions:
             self._request["dimensions"] = dim
-        sent = dict(headers or {})
+        sent = _headers(headers)
         key = (os.environ.get(api_key_env, "") if api_key is None else api_key).strip()
         if key and not any(header.lower() == "authorization" for header in sent):
             sent["Authorization"] = f"Bearer {key}"
@@ -203,10 +211,26 @@ def _decoded(embedding: Any) -> Any:
     return embedding if isinstance(embedding, list) else None
 
 
+def _seconds(setting: str, value: float) -> float:
+    """A number of seconds that a thread and a socket can wait."""
+    found = arguments.number(setting, value)
+    _require(found is not None and found <= _LONGEST, f"{setting} must be at most {_LONGEST:,} seconds.")
+    return found or 0.0
+
+
+def _headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers as a dict. What is wrong is not shown: it may be a key."""
+    sent = headers if headers is not None else {}
+    good = isinstance(sent, Mapping) and all(isinstance(part, str) for pair in sent.items() for part in pair)
+    _require(good, "headers must be a dict of texts.", 'For example {"api-key": "..."}.')
+    return dict(sent)
+
+
 def _embeddings_url(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError):
+        url.host.encode("idna")  # as the system is asked for it
+    except (httpx.InvalidURL, TypeError, UnicodeError):
         url = httpx.URL("")
     # The URL is not shown: it may hold a password.
     _require(
@@ -215,6 +239,9 @@ def _embeddings_url(base_url: str) -> httpx.URL:
         "For Ollama on this machine it is http://localhost:11434/v1",
     )
     return url.copy_with(path=url.path.rstrip("/").removesuffix("/embeddings") + "/embeddings")
+
+
+_LONGEST = 1_000_000  # longer than anybody waits, and less than what threads cannot wait
 
 
 def _require(holds: bool, message: str, hint: str | None = None) -> None:
