@@ -6,6 +6,7 @@ also has copies of locks whose holders it has not.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -49,6 +50,28 @@ def check_process(opener: int) -> None:
     """A connection is of use in the process alone that opened it. Raises ConnectionFailed after a fork."""
     if opener != os.getpid():
         raise ConnectionFailed("the store was opened in another process", hint="connect(url) after the fork.")
+
+
+class Origin:
+    """The process and the event loop that a store of tasks was opened in. No other can wait for its connections."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def of_this_process(self) -> bool:
+        """False in a forked child."""
+        return self._pid == os.getpid()
+
+    def check(self) -> None:
+        """Raises ConnectionFailed after a fork, and in another loop: what wakes its tasks wakes none of this one."""
+        check_process(self._pid)
+        if self._loop is not asyncio.get_running_loop():
+            raise ConnectionFailed(
+                "the store was opened in another event loop",
+                hint="connect_async(url) in each loop, or connect(url) for a store that threads may share.",
+            )
 
 
 def _after_fork() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -20,7 +19,7 @@ from .blocks import AsyncBlocks
 from .cancelling import for_a_future, to_its_end
 from .digests import digest_of
 from .errors import ConnectionFailed, KompanionError
-from .forking import check_process, cut_off_by_fork
+from .forking import Origin, cut_off_by_fork
 from .keeping import only_outside
 from .migrate import migrate as run_migrations
 from .migrate import require_installed_async
@@ -46,7 +45,7 @@ class AsyncPostgresStore(AsyncStore):
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._pid = os.getpid()
+        self._origin = Origin()
         self.url = ""
         self._server: embedded.EmbeddedServer | None = None
         self._pool: AsyncConnectionPool[Conn] | None = None
@@ -105,8 +104,9 @@ class AsyncPostgresStore(AsyncStore):
 
     async def close(self) -> None:
         """As in the sync store."""
-        if self._pid != os.getpid():  # the pool is the parent's
+        if not self._origin.of_this_process:  # the pool is the parent's
             return
+        self._origin.check()
         if self._pool is not None:
             await self._pool.close()
             await self._end_merges()
@@ -142,13 +142,13 @@ class AsyncPostgresStore(AsyncStore):
         async with self._connection() as conn, async_around(conn.transaction(), translated):
             async with self._blocks.inside(conn, partial(_take_away, conn)):
                 yield self
-            check_process(self._pid)
+            self._origin.check()
             check_transaction(conn)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Conn]:
         """As in the sync store."""
-        check_process(self._pid)
+        self._origin.check()
         async with self._blocks.turn() as block:
             if block is not None:
                 check_transaction(block.conn)

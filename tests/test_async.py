@@ -256,3 +256,24 @@ async def test_a_load_is_cancelled_while_its_iterator_holds_a_transaction(home: 
                 await _soon(loading)
             await _soon(store.upsert_item("acme", "after", "text"))
         assert [item.key for item in await store.list_items("acme")] == ["after"]
+
+
+async def test_a_store_says_in_another_event_loop_that_it_is_of_its_own_and_goes_on_there(home: engines.Home) -> None:
+    async def block(store: AsyncStore) -> None:
+        async with store.transaction():
+            await store.upsert_item("acme", "k", "elsewhere")
+
+    async with opened(home, max_size=1, timeout=5) as store:
+
+        async def elsewhere() -> None:
+            items = [NewItem("acme", "elsewhere", key="k")]
+            for call in (block(store), store.get_item("acme", "k"), store.upsert_items(items), store.search("*", "a")):
+                with pytest.raises(errors.ConnectionFailed, match="another event loop"):
+                    await call
+
+        async with store.transaction():  # its only connection is in use: who waits elsewhere is not woken
+            await store.upsert_item("acme", "k", "here")
+            await _soon(asyncio.to_thread(asyncio.run, elsewhere()))
+        item = await _soon(store.get_item("acme", "k"))
+        assert item is not None
+        assert item.content == "here"

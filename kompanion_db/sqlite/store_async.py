@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ..cancelling import for_a_future
 from ..errors import ConnectionFailed
+from ..forking import Origin
 from ..operations.embedding import Context
 from ..pulling import AsyncSource
 from ..requests import EmbedDocuments, EmbedQuery, Ended, Pull, Request, Steps, advance
@@ -33,6 +34,7 @@ class AsyncSqliteStore(AsyncStore):
         self.context = context
         self.url = ""
         self._store: SqliteStore | None = None
+        self._origin = Origin()
 
     async def open(
         self, url: str, *, migrate: bool | None = None, max_size: int = 4, timeout: float = 30.0
@@ -68,6 +70,7 @@ class AsyncSqliteStore(AsyncStore):
         open from one pull to the next. Nor does an embedder take a turn: it needs no connection, and nobody waits for
         it any more once it is cancelled.
         """
+        self._origin.check()
         store = self.store
         broken_off = threading.Event()
 
@@ -105,6 +108,7 @@ class AsyncSqliteStore(AsyncStore):
         return await asyncio.to_thread(for_a_future, partial(self.store.answer, request))
 
     async def _call(self, work: Callable[[], T]) -> T:
+        self._origin.check()
         async with self.turns.mine():
             return await self.turns.run(work)
 
@@ -127,6 +131,7 @@ class AsyncSqliteStore(AsyncStore):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSqliteStore]:
         """Make the calls inside one transaction, as in the sync store; per task, nests as savepoints."""
+        self._origin.check()
         database = self.store.database
         async with self.turns.mine(), self._session() as session, self._block(session):
             with database.bind(session):
