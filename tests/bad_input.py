@@ -225,7 +225,7 @@ refuses(
     chunk_outside=write(chunks=[Chunk(0, "c", 0, 9)]), chunk_empty=write(chunks=[Chunk(0, "", 0, 0)]),
     chunk_backwards=write(chunks=[Chunk(0, "c", 1, 0)]), chunk_type=write(chunks=["c"]), chunk_number=write(chunks=5),
     chunk_float=write(chunks=[Chunk(0, "c", 0.5, 1)]), chunk_huge=write(chunks=[Chunk(0, "c", 0, HUGE)]),  # type: ignore[arg-type]
-    bulk_chunk=bulk(chunks=[Chunk(0, "d", 0, 9)]), bulk_chunk_type=bulk(chunks=["c"]), bulk_chunk_number=bulk(chunks=5),
+    bulk_chunk=bulk(chunks=[Chunk(0, "d", 0, 9)]), bulk_chunk_whole=bulk(chunks=[Chunk(0, "c", -1, 1)]), bulk_chunk_type=bulk(chunks=["c"]), bulk_chunk_number=bulk(chunks=5),
     put_outside=lambda s: s.put_chunks("acme:ann", "note-1", [Chunk(0, "x", 0, 999)]),
     put_number=lambda s: s.put_chunks("acme:ann", "note-1", 5),
     embeddings_type=lambda s: s.put_embeddings([5], [[1, 0, 0]]), embeddings_number=lambda s: s.put_embeddings(5, []),

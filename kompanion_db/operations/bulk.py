@@ -249,7 +249,9 @@ def _chunk_rows(n: int, item: NewItem, chunks: list[Chunk] | None, vectors: Vect
             f"items[{n}].vectors: {len(vectors)} vectors for {len(chunks)} chunks",
             hint="Give one vector for each chunk.",
         )
-    if len(chunks) == 1 and chunks[0].text == item.content:
+    first = chunks[0] if len(chunks) == 1 else None
+    # With other offsets it is for the database to refuse.
+    if first is not None and first.text == item.content and (first.start, first.end) == (0, len(item.content)):
         return [(n, 0, None, None, None, None if vectors is None else vectors[0])]
     found = [None] * len(chunks) if vectors is None else vectors
     # Offsets may be numpy's, which not every driver takes.
