@@ -101,7 +101,7 @@ class Store(Keeping):
 
 
 class AsyncStore(AsyncKeeping):
-    """:class:`Store` for asyncio: the same methods, to be awaited. Embedders run in a thread of their own."""
+    """:class:`Store` for asyncio: the same methods, to be awaited. Embedders run in threads, several at once."""
 
     context: Context
     url: str

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kompanion_db
-from kompanion_db import HashEmbedder
+from kompanion_db import HashEmbedder, NewItem
 from kompanion_db.errors import BadArgument, BadVector, EmbedderError, KompanionError
 
 DIM = 16
@@ -286,3 +286,14 @@ def test_a_dimension_that_numpy_counted_is_one(one_home: engines.Home) -> None:
             store.upsert_item("acme", "k", "tea")
             assert [hit.key for hit in store.search("acme", "tea")] == ["k"]
             assert [(model.model, model.dim) for model in store.list_models()] == [("m", 3)]
+
+
+def test_an_embedder_may_take_apart_the_list_it_is_given(one_home: engines.Home) -> None:
+    class Takes(HashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Any:
+            assert isinstance(texts, list)
+            return super().embed_documents([texts.pop(0) for _ in range(len(texts))])
+
+    with kompanion_db.connect(one_home.url, embedder=Takes(8)) as store:
+        assert store.upsert_item("acme", "k", "The sun is up.").status == "inserted"
+        assert store.upsert_items([NewItem("acme", f"Text {n}.", key=str(n)) for n in range(3)]).inserted == 3

@@ -19,7 +19,9 @@ FloatArray = npt.NDArray[np.float32]
 class Embedder(Protocol):
     """Anything that turns texts into vectors of one fixed dimension.
 
-    A plain class with these four members is an embedder; nothing needs to be inherited.
+    A plain class with these four members is an embedder; nothing needs to be inherited. A store that threads or tasks
+    share calls it in several threads at once, and reads an answer after it was given: one that works in a buffer of its
+    own, or with what is for one thread alone, takes a lock and answers with a copy.
     """
 
     @property

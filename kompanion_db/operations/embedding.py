@@ -100,7 +100,7 @@ def _embedded(embedder: Embedder, texts: Sequence[str]) -> Steps[dict[str, Vecto
     if not wanted:
         return {}
     with failing(embedder):
-        embedded = yield EmbedDocuments(wanted)
+        embedded = yield EmbedDocuments([*wanted])  # some take the list apart as they go
     return dict(zip(wanted, check_answer(embedder, embedded, len(wanted)), strict=True))
 
 
