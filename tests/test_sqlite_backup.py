@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 
 import kompanion_db
-from kompanion_db.errors import BadArgument
+from kompanion_db.errors import BadArgument, DamagedStore
+from kompanion_db.migrate import migrate
 from kompanion_db.sidecar import backup
+from kompanion_db.sqlite import open_sql
+from kompanion_db.sqlite.upkeep import doctor
 
 DIM = 4
 
@@ -125,6 +129,69 @@ def test_a_file_that_comes_to_the_name_at_the_last_moment_is_not_written_over(
         store.backup(place / "c.db")
     assert _there(place) == ["c.db"]
     assert (place / "c.db").read_text() == "mine"
+
+
+WRITING_UNTIL_KILLED = """
+import os, signal, sys
+from kompanion_db import connect
+
+store = connect(sys.argv[1])
+for n in range(50):
+    store.upsert_item("late", f"k{n}", "written after the backup " * 40)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _killed_while_writing(path: Path) -> None:
+    """Leaves the log of a database beside it."""
+    subprocess.run([sys.executable, "-c", WRITING_UNTIL_KILLED, f"sqlite:///{path}"], check=False, timeout=120)
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+
+
+def _without_its_log(path: Path) -> None:
+    """Removes a store as one does who does not think of its log."""
+    path.unlink()
+    shutil.rmtree(f"{path}.vec")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills")
+@pytest.mark.parametrize("way", ["connect", "open_sql", "migrate"])
+def test_a_backup_put_back_beside_the_log_of_a_crashed_store_is_refused_until_that_is_removed_and_then_is_whole(
+    tmp_path: Path, place: Path, way: str
+) -> None:
+    path = tmp_path / "a.db"
+    with _filled(path) as store:
+        store.backup(place / "a.db")
+    _killed_while_writing(path)
+    _without_its_log(path)
+    for name in ("a.db", "a.db.vec"):
+        os.rename(place / name, tmp_path / name)
+
+    opened: dict[str, Callable[[], object]] = {
+        "connect": lambda: kompanion_db.connect(f"sqlite:///{path}"),
+        "open_sql": lambda: open_sql(path),
+        "migrate": lambda: migrate(f"sqlite:///{path}"),
+    }
+    for _ in range(2):
+        with pytest.raises(DamagedStore, match="the log of another database") as refused:
+            opened[way]()
+        assert [(f.severity, f.advice) for f in doctor(f"sqlite:///{path}")] == [("error", refused.value.hint)]
+    for end in ("-wal", "-shm"):
+        Path(f"{path}{end}").unlink()
+    assert _is_a_copy(path, "a")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills")
+def test_a_backup_is_not_made_beside_a_log_that_would_be_written_into_it(tmp_path: Path, place: Path) -> None:
+    with _filled(tmp_path / "a.db") as store:
+        store.backup(place / "c.db")
+        _killed_while_writing(place / "c.db")
+        _without_its_log(place / "c.db")
+        with pytest.raises(BadArgument, match=r"c\.db-wal is there, the log of a database that is not"):
+            store.backup(place / "c.db")
+        (place / "c.db-wal").unlink()
+        store.backup(place / "c.db")
+    assert _is_a_copy(place / "c.db", "a")
 
 
 def _once(label: str, then: Callable[[], object]) -> Callable[[str], None]:

@@ -75,10 +75,17 @@ def _draft_name(source: Place) -> str:
 
 
 def _refuse(target: Place) -> None:
-    """Nothing is written over. Raises BadArgument where something is."""
+    """Nothing is written over, and no log is there, which SQLite would take for the copy's. Raises BadArgument."""
     for path in (target.path, target.folder):
         if os.path.lexists(path) or exists(path):
             raise BadArgument(f"path: {path} is there already", hint="Name a file that is not there yet.")
+    for end in ("-wal", "-journal"):
+        path = target.path.with_name(target.path.name + end)
+        if os.path.lexists(path):
+            raise BadArgument(
+                f"path: {path} is there, the log of a database that is not",
+                hint="Remove it, or name another file: SQLite would write what it holds into the copy.",
+            )
 
 
 def _name(draft: Path, target: Place, name: str) -> None:

@@ -55,6 +55,8 @@ def examine(place: Place, repair: bool = False) -> list[Finding]:
                 found += _everything(place, conn)
     except apsw.Error as exc:
         found = [Finding("error", f"cannot be read: {exc}", str(place.path), _RESTORE)]
+    except DamagedStore as exc:  # not the file, but what lies beside it
+        found = [Finding("error", exc.message, str(place.path), exc.hint or _RESTORE)]
     if repair and any(f.severity == "warning" for f in found):
         found = _repaired(place, found)
     return sorted(found, key=lambda f: ("error", "warning", "repaired").index(f.severity))

@@ -21,6 +21,7 @@ from .candidates import let_go
 from .errors import translated
 from .files import Place
 from .inherited import opened, refuse_inherited
+from .replaced import refuse_log_of_another
 from .session import Session
 from .surface import install_surface
 
@@ -44,7 +45,8 @@ C = TypeVar("C", bound=apsw.Connection)
 
 
 def open_connection(place: Place, *, create: bool = False, as_it_is: bool = False) -> apsw.Connection:
-    """A connection with the settings every connection of ours has. Raises errors of apsw.
+    """A connection with the settings every connection of ours has. Raises errors of apsw, and KompanionError for a file
+    that must not be opened: of another process, or beside the log of another database.
 
     ``as_it_is``: only to look, as the file may be somebody else's. Not read-only: what a crash left of a transaction
     could not be undone then, and a reader's empty log would stay.
@@ -56,6 +58,7 @@ def open_as(kind: type[C], place: Place, *, create: bool = False, as_it_is: bool
     """``open_connection`` for a class of connections."""
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
     refuse_inherited(place.path)
+    refuse_log_of_another(place.path)
     conn = kind(str(place.path), flags=flags)
     opened(conn, place.path)
     try:
