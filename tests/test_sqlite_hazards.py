@@ -285,3 +285,16 @@ def test_a_vector_is_replaced_and_removed_by_plain_sql_on_the_view(store: Sqlite
     ]
     sql.execute("delete from embedding_vectors")
     assert store.search("acme", vector(3), 1) == []
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.nan, np.inf, -np.inf, 1.2e15, -3e38])
+def test_a_number_that_no_index_takes_is_refused_of_plain_sql_wherever_it_stands(
+    store: SqliteStore, sql: apsw.Connection, number: float
+) -> None:
+    put(store, "k", 1)
+    for place in range(DIM):
+        one = np.full(DIM, -1e15, dtype="<f4")
+        sql.execute("update embedding_vectors set vector = ?", (one.tobytes(),))
+        one[place] = number
+        with pytest.raises(apsw.ConstraintError, match="KM004 vector: a number"):
+            sql.execute("update embedding_vectors set vector = ?", (one.tobytes(),))

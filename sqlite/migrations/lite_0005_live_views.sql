@@ -49,6 +49,15 @@ begin
     select raise(abort, 'KM004 vector: not float32 of the dimension of the model')
     where typeof(new.vector) <> 'blob'
        or length(new.vector) <> 4 * (select m.dim from embedding_models m where m.name = new.model);
+    -- With one of these no index can be made of all vectors. The third and fourth byte of a number have its sign and exponent:
+    -- 58 80 begins 2^50, 7F 80 what is infinite or no number.
+    select raise(abort, 'KM004 vector: a number in it is infinite, no number, or beyond 1e15')
+    where exists (
+        with recursive at (place) as (select 3 union all select place + 4 from at where place + 4 < length(new.vector)),
+        pair (bytes) as (select hex(substr(new.vector, place, 2)) from at)
+        select 1 from pair
+        where substr(bytes, 3) between '59' and '7F' or substr(bytes, 3) between 'D9' and 'FF'
+           or (substr(bytes, 3) in ('58', 'D8') and bytes >= '80'));
     delete from embeddings
     where chunk_id = new.chunk_id and model_id = (select m.model_id from embedding_models m where m.name = new.model);
     insert into vec_log (model_id, vector)
