@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import clusters
@@ -274,3 +275,19 @@ def test_an_index_that_another_role_is_building_is_left_alone_and_one_that_broke
 def _try(conn: psycopg.Connection[Any], statement: str) -> None:
     with contextlib.suppress(psycopg.errors.QueryCanceled):
         conn.execute(statement)
+
+
+def test_of_two_who_swap_at_once_the_second_is_told_what_it_finds(database: servers.Database) -> None:
+    with database.connect() as conn, database.connect(autocommit=False) as first, _others(database) as second:
+        for (statement,) in conn.execute("select statement from kompanion.index_statements('m', 'hnsw')").fetchall():
+            if statement.startswith("create"):
+                conn.execute(statement)
+        first.execute("select kompanion.swap_index('m', 600)")
+        with ThreadPoolExecutor() as pool:
+            swapped = pool.submit(second.execute, "select kompanion.swap_index('m', 600)")
+            while not swapped.done() and conn.execute("select 1 from pg_locks where not granted").fetchone() is None:
+                time.sleep(0.01)
+            first.commit()
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was replaced before is still"):
+                swapped.result()
+    assert _indexes(database) == [("embeddings_ann_1", "hnsw", True), ("embeddings_ann_1_old", "ivfflat", True)]

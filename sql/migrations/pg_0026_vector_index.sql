@@ -176,6 +176,7 @@ declare
 begin
     select * into v_model from _model(swap_index.model);
     v_name := 'embeddings_ann_' || v_model.model_id;
+    perform from embedding_models m where m.model_id = v_model.model_id for no key update;  -- of two at a time the second looks afterwards
     if to_regclass(format('kompanion.%I', v_name || '_old')) is not null then
         raise exception using
             errcode = 'object_not_in_prerequisite_state', message = format('model: the index of %L that was replaced before is still there', v_model.model),
