@@ -222,6 +222,7 @@ def test_a_role_that_row_security_leaves_a_part_decides_nothing_about_models_tha
             for call in (
                 lambda: store.register_model("new", 3),
                 lambda: store.set_default_model("small"),
+                lambda: store.retire_model("large", delete_vectors=True),
             ):
                 with pytest.raises(PermissionDenied, match="row security hides rows from this role"):
                     call()

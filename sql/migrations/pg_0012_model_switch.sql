@@ -164,6 +164,9 @@ begin
             message = format('model %L is the default', name),
             hint    = 'Switch to another one first: set_default_model(name).';
     end if;
+    if delete_vectors then
+        perform _needs_all('retire_model');  -- it would leave those it does not see, and tell nobody
+    end if;
     update embedding_models m set retired_at = now() where m.model_id = v_model and m.retired_at is null;
     -- What a writer has in hand is passed over: in whatever order it deletes, neither waits for the other.
     delete from embedding_queue q using (
