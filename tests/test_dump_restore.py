@@ -114,6 +114,19 @@ def test_it_works_with_the_extension_in_a_schema_of_its_own(
         target.drop()
 
 
+def test_the_extension_may_move_to_another_schema(one_db: servers.Database) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
+    anew = page[page.index("After `alter extension vector set schema`") :].split("```sql")[1].split("```")[0]
+    with kompanion_db.connect(one_db.url) as store:
+        samples.fill(store)
+    run = one_db.psql("create schema elsewhere; alter extension vector set schema elsewhere;\n" + anew)
+    assert run.returncode == 0, run.stderr
+    with kompanion_db.connect(one_db.url) as store:
+        assert store.search("acme", [1, 0, 0], model="small")
+        assert store.ensure_index("small", kind="hnsw")
+        assert store.upsert_item("acme:ann", "moved", "text", vectors=[[1, 0, 0]], model="small").status == "inserted"
+
+
 def test_a_dump_of_one_version_of_postgresql_restores_into_a_newer_one(tmp_path: Path) -> None:
     if not {"pg16", "pg18"} <= set(servers.wanted()):
         pytest.skip("needs pg16 and pg18 in one run")
