@@ -25,7 +25,7 @@ from kompanion_db.sqlite import values
 from kompanion_db.sqlite.store import SqliteStore
 
 SEED = 7
-DIM = 8
+DIM = 12
 SPACES = ("acme", "acme:u1", "acme:u2", "acme2")
 SHARES = {"all": {}, "half": {"half": 1}, "tenth": {"tenth": 1}, "few": {"few": 1}}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

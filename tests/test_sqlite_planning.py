@@ -173,6 +173,21 @@ def test_what_is_remembered_stays_within_its_bounds_and_the_latest_is_known(
         assert latest == Question("acme", filter=json_filter("filter", asked)).digest
 
 
+def test_in_few_dimensions_an_index_decides_nothing_before_it_is_calibrated(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(3).random((12_000, 2), dtype=np.float32)
+    with kompanion_db.connect(f"sqlite:///{tmp_path / 'x.db'}") as store:
+        store.register_model("m", 2, metric="l2")
+        store.upsert_items(
+            {"namespace": "acme", "key": str(n), "content": "text", "vectors": [v]} for n, v in enumerate(vectors)
+        )
+        store.ensure_index("m", lists=40)
+        for query in vectors[:20] + np.float32(0.001):
+            near = np.argsort(((vectors - query) ** 2).sum(axis=1))[:10]
+            assert [hit.key for hit in store.search("*", query)] == [str(n) for n in near]
+        store.calibrate("m", sample=100)
+        assert "no calibration" not in store.explain_search("*", vectors[0])["reason"]
+
+
 def test_large_filters_are_not_kept_in_memory(store: SqliteStore) -> None:
     def ask(n: int) -> None:
         store.search("acme", QUERIES[0], filter={"topic": {"$in": [f"{n} {m:0800}" for m in range(1000)]}})
