@@ -1363,6 +1363,46 @@ $$;
 
 COMMENT ON FUNCTION kompanion._has_rival_index(model_id integer) IS 'Internal. Whether a second vector index stands that searches might go by instead.';
 
+-- Name: _has_staging(); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._has_staging() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Whether this session has the staging tables. A role that the session had before may have made tables of their names, or
+-- changed these: its triggers, rules, policies, defaults and indexes would run with the rights of whoever stages now.
+declare
+    c_names constant name[] := '{ord,item_id,namespace,namespace_id,key,content,metadata,tags,thread,user_key,expires_at,expected_revision,'
+        'actor,created_at,ord,ordinal,content,start_offset,end_offset,vector}';
+    c_types constant regtype[] := '{integer,uuid,text,uuid,text,text,jsonb,text[],text,text,timestamptz,integer,text,timestamptz,'
+        'integer,integer,text,integer,integer,vector}';
+    v_items  oid := to_regclass('pg_temp.staged_items');
+    v_chunks oid := to_regclass('pg_temp.staged_chunks');
+begin
+    if v_items is null and v_chunks is null then
+        return false;
+    end if;
+    if exists (select 1 from pg_class c where c.oid in (v_items, v_chunks)
+               and (c.relkind <> 'r' or c.relhastriggers or c.relhasrules or c.relrowsecurity or c.relhasindex
+                    or c.relchecks > 0 or c.relhassubclass or c.relispartition))
+       or (select (array_agg(a.attname order by a.attrelid = v_chunks, a.attnum),
+                   array_agg(a.atttypid::regtype order by a.attrelid = v_chunks, a.attnum),
+                   array_agg(a.attname) filter (where a.atthasdef), bool_and(a.attcollation in (0, 100)))  -- 100: the default
+           from pg_attribute a
+           where a.attrelid in (v_items, v_chunks) and a.attnum > 0) is distinct from (c_names, c_types, array['item_id'::name], true)
+       or (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = v_items) <> 'gen_random_uuid()' then
+        raise exception using
+            errcode = 'KM007', message = 'staged_items, staged_chunks: are not as begin_staging makes them',
+            hint    = 'They may be another role''s, of this session before: discard temp; then call begin_staging() and stage anew.';
+    end if;
+    return true;
+end;
+$$;
+
+-- Name: FUNCTION _has_staging(); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._has_staging() IS 'Internal. Whether the staging tables are there; KM007 when they are not as begin_staging makes them.';
+
 -- Name: _hnsw_seconds(kompanion._search_plan, bigint); Type: FUNCTION; Schema: kompanion; Owner: -
 
 CREATE FUNCTION kompanion._hnsw_seconds(plan kompanion._search_plan, rows bigint) RETURNS double precision
@@ -3949,7 +3989,7 @@ CREATE FUNCTION kompanion.begin_staging() RETURNS timestamp with time zone
 -- Makes the two staging tables of this session ready and empty; they empty themselves at the end of the transaction.
 -- A staged item without rows in staged_chunks is one chunk; a staged chunk without content is the whole item.
 begin
-    if to_regclass('pg_temp.staged_items') is null then
+    if not _has_staging() then
         if not has_database_privilege(current_database(), 'temporary') then
             raise exception using
                 errcode = '42501', message = format('%I may not create the temporary tables in which items are staged', current_user),
@@ -3980,7 +4020,7 @@ begin
             vector       vector
         ) with (toast_tuple_target = 8160) on commit delete rows;  -- vectors stay in the row here, too
         -- Nobody else's session sees them; a role that this session takes on later is not their owner.
-        grant all on pg_temp.staged_items, pg_temp.staged_chunks to public;
+        grant select, insert, update, delete on pg_temp.staged_items, pg_temp.staged_chunks to public;
     else
         delete from pg_temp.staged_items;
         delete from pg_temp.staged_chunks;
@@ -5442,7 +5482,7 @@ declare
     r       record;
     w       record;
 begin
-    if to_regclass('pg_temp.staged_items') is null then
+    if not _has_staging() then
         raise exception using
             errcode = 'KM007', message = 'staged_items: nothing is staged in this session',
             hint    = 'Call begin_staging() and fill pg_temp.staged_items in the same transaction first.';
@@ -8492,6 +8532,13 @@ REVOKE ALL ON FUNCTION kompanion._has_rival_index(model_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION kompanion._has_rival_index(model_id integer) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._has_rival_index(model_id integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._has_rival_index(model_id integer) TO kompanion_admin;
+
+-- Name: FUNCTION _has_staging(); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._has_staging() FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._has_staging() TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._has_staging() TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._has_staging() TO kompanion_admin;
 
 -- Name: FUNCTION _hnsw_seconds(plan kompanion._search_plan, rows bigint); Type: ACL; Schema: kompanion; Owner: -
 

@@ -53,6 +53,54 @@ def test_a_database_that_does_not_let_writers_create_temporary_tables_says_what_
         assert conn.execute(STATUSES, (TWO,)).fetchall() == [("inserted",)] * 2
 
 
+CODE = "insert into public.ran select current_user"
+LEFT = {
+    "a trigger": "create trigger t before insert on {0} for each row execute function public.left_t()",
+    "a default": "alter table {0} alter actor set default public.left_f()",
+    "a rule": "create rule r as on insert to {0} do also " + CODE,
+    "a constraint": "alter table {0} add check (public.left_f() <> '') not valid",
+    "an index": "create index on {0} (public.left_f(key))",
+    "a policy": "alter table {0} enable row level security; create policy p on {0} using (public.left_f() <> '')",
+    "a child": "create temp table child () inherits ({0})",
+    "another column": "alter table {0} add x text",
+    "a view": "alter table {0} rename to was; create view {0} as select w.*, public.left_f() from was w",
+    "one table of two": "drop table pg_temp.staged_chunks",
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_a_role_left_behind_never_runs_with_the_rights_of_the_next(one_db: servers.Database, what: str) -> None:
+    with one_db.connect() as conn:
+        conn.execute("create table public.ran (who text); grant insert on public.ran to public")
+        returned = f"language plpgsql as $$ begin {CODE}; return"
+        conn.execute(f"create function public.left_f(k text default '') returns text immutable {returned} 'x'; end $$")
+        conn.execute(f"create function public.left_t() returns trigger {returned} new; end $$")
+        conn.execute("set role kompanion_writer")
+        conn.execute("select kompanion.begin_staging()")
+        conn.execute(LEFT[what].format("pg_temp.staged_items"))
+        conn.execute("reset role")
+        calls = ("select kompanion.begin_staging()", "select kompanion.merge_staged()", STATUSES)
+        for call in calls:
+            with pytest.raises(psycopg.Error, match="not as begin_staging makes them") as caught:
+                conn.execute(call, (TWO,) if call == STATUSES else ())
+            assert caught.value.sqlstate == "KM007"
+        assert "discard temp;" in str(caught.value.diag.message_hint)
+        conn.execute("discard temp")
+        assert conn.execute(STATUSES, (TWO,)).fetchall() == [("inserted",)] * 2
+        assert conn.execute("select count(*) from public.ran").fetchone() == (0,)
+
+
+def test_a_role_puts_no_trigger_on_the_staging_tables_of_another(one_db: servers.Database) -> None:
+    with one_db.connect() as conn:
+        conn.execute("select kompanion.begin_staging()")
+        conn.execute("set role kompanion_writer")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(
+                "create trigger t before insert on pg_temp.staged_items for each row"
+                " execute function suppress_redundant_updates_trigger()"
+            )
+
+
 @pytest.mark.parametrize(
     ("items", "chunks", "wrong"),
     [

@@ -2,6 +2,44 @@
 -- Writing many items, first half: staged in temporary tables, by COPY or from JSON, and checked.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
+create function kompanion._has_staging()
+    returns boolean
+    language plpgsql
+    stable
+    set search_path from current
+as $_has_staging$
+-- Whether this session has the staging tables. A role that the session had before may have made tables of their names, or
+-- changed these: its triggers, rules, policies, defaults and indexes would run with the rights of whoever stages now.
+declare
+    c_names constant name[] := '{ord,item_id,namespace,namespace_id,key,content,metadata,tags,thread,user_key,expires_at,expected_revision,'
+        'actor,created_at,ord,ordinal,content,start_offset,end_offset,vector}';
+    c_types constant regtype[] := '{integer,uuid,text,uuid,text,text,jsonb,text[],text,text,timestamptz,integer,text,timestamptz,'
+        'integer,integer,text,integer,integer,vector}';
+    v_items  oid := to_regclass('pg_temp.staged_items');
+    v_chunks oid := to_regclass('pg_temp.staged_chunks');
+begin
+    if v_items is null and v_chunks is null then
+        return false;
+    end if;
+    if exists (select 1 from pg_class c where c.oid in (v_items, v_chunks)
+               and (c.relkind <> 'r' or c.relhastriggers or c.relhasrules or c.relrowsecurity or c.relhasindex
+                    or c.relchecks > 0 or c.relhassubclass or c.relispartition))
+       or (select (array_agg(a.attname order by a.attrelid = v_chunks, a.attnum),
+                   array_agg(a.atttypid::regtype order by a.attrelid = v_chunks, a.attnum),
+                   array_agg(a.attname) filter (where a.atthasdef), bool_and(a.attcollation in (0, 100)))  -- 100: the default
+           from pg_attribute a
+           where a.attrelid in (v_items, v_chunks) and a.attnum > 0) is distinct from (c_names, c_types, array['item_id'::name], true)
+       or (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = v_items) <> 'gen_random_uuid()' then
+        raise exception using
+            errcode = 'KM007', message = 'staged_items, staged_chunks: are not as begin_staging makes them',
+            hint    = 'They may be another role''s, of this session before: discard temp; then call begin_staging() and stage anew.';
+    end if;
+    return true;
+end;
+$_has_staging$;
+revoke all on function kompanion._has_staging() from public;
+comment on function kompanion._has_staging() is 'Internal. Whether the staging tables are there; KM007 when they are not as begin_staging makes them.';
+
 create function kompanion.begin_staging()
     returns timestamptz
     language plpgsql
@@ -12,7 +50,7 @@ as $begin_staging$
 -- Makes the two staging tables of this session ready and empty; they empty themselves at the end of the transaction.
 -- A staged item without rows in staged_chunks is one chunk; a staged chunk without content is the whole item.
 begin
-    if to_regclass('pg_temp.staged_items') is null then
+    if not _has_staging() then
         if not has_database_privilege(current_database(), 'temporary') then
             raise exception using
                 errcode = '42501', message = format('%I may not create the temporary tables in which items are staged', current_user),
@@ -43,7 +81,7 @@ begin
             vector       vector
         ) with (toast_tuple_target = 8160) on commit delete rows;  -- vectors stay in the row here, too
         -- Nobody else's session sees them; a role that this session takes on later is not their owner.
-        grant all on pg_temp.staged_items, pg_temp.staged_chunks to public;
+        grant select, insert, update, delete on pg_temp.staged_items, pg_temp.staged_chunks to public;
     else
         delete from pg_temp.staged_items;
         delete from pg_temp.staged_chunks;

@@ -99,7 +99,7 @@ declare
     r       record;
     w       record;
 begin
-    if to_regclass('pg_temp.staged_items') is null then
+    if not _has_staging() then
         raise exception using
             errcode = 'KM007', message = 'staged_items: nothing is staged in this session',
             hint    = 'Call begin_staging() and fill pg_temp.staged_items in the same transaction first.';
