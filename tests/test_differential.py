@@ -26,6 +26,7 @@ from twins import TwinRunner, Twins
 import kompanion_db
 from kompanion_db.sidecar.ann import AnnFile
 from kompanion_db.sidecar.rounds import Rounds, rounds
+from kompanion_db.sqlite import planner
 from kompanion_db.sqlite.store import SqliteStore
 
 SEED = 20261124
@@ -75,6 +76,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     # Answers are compared hit by hit: indexes are asked for enough to find all.
     monkeypatch.setattr(AnnFile, "default_probes", property(lambda ann: ann.lists))
     monkeypatch.setattr(AnnFile, "depth", 64)
+    monkeypatch.setattr(planner, "SURE_DIM", 1)
     if len(engines.one_of_each()) < 2:
         pytest.skip("one of the two engines is not in this run")
     with ExitStack() as stack:
