@@ -26,7 +26,7 @@ from kompanion_db.sqlite.database import open_connection
 from kompanion_db.sqlite.files import Place
 from kompanion_db.sqlite.upkeep import doctor
 
-DIM = 8
+DIM = 12
 ROWS = 30
 MODELS = ("first", "second")
 

@@ -20,7 +20,7 @@ from kompanion_db.errors import BadArgument, DamagedStore, NotInstalled
 from kompanion_db.migrate import status
 from kompanion_db.sqlite.upkeep import doctor
 
-DIM = 8
+DIM = 12
 
 
 @pytest.fixture

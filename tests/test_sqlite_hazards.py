@@ -22,7 +22,7 @@ from kompanion_db.sqlite import open_sql, values
 from kompanion_db.sqlite.files import Place
 from kompanion_db.sqlite.store import SqliteStore
 
-DIM = 8
+DIM = 12
 
 
 def vector(n: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from kompanion_db.sidecar.rounds import Rounds, rounds
 from kompanion_db.sqlite.files import Place
 from kompanion_db.sqlite.store import SqliteStore
 
-DIM = 8
+DIM = 12
 MAPS = Path("/proc/self/maps")
 CONNECTIONS = 3
 

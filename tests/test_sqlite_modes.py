@@ -20,7 +20,7 @@ from kompanion_db.sqlite.upkeep import doctor
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of Windows have no such modes")
 
-DIM = 8
+DIM = 12
 
 
 @pytest.fixture

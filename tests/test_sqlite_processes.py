@@ -18,7 +18,7 @@ from kompanion_db.sidecar.rounds import rounds
 from kompanion_db.sqlite import open_sql
 from kompanion_db.sqlite.store import SqliteStore
 
-DIM = 8
+DIM = 12
 KEYS = 100
 _spawned = multiprocessing.get_context("spawn")
 
