@@ -305,6 +305,15 @@ begin
     delete from embedding_queue where chunk_id = new.chunk_id and model_id = new.model_id;
 end;
 
+CREATE TRIGGER embedding_models_100_before_update before update of dim on embedding_models
+when new.dim <> old.dim
+begin
+    select raise(abort, 'KM007 dim: the dimension of a model that has vectors never changes')
+    where exists (select 1 from embeddings e where e.model_id = old.model_id)
+       or exists (select 1 from vec_log l where l.model_id = old.model_id)
+       or exists (select 1 from vec_segments s where s.model_id = old.model_id);
+end;
+
 CREATE TRIGGER memory_chunks_900_after_delete after delete on memory_chunks
 begin
     delete from embeddings where chunk_id = old.chunk_id;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import apsw
 import numpy as np
+import psycopg
 import pytest
 import servers
 from by_hand import ByHand
@@ -128,6 +130,18 @@ def test_the_queue_is_repaired_after_rows_were_written_by_hand(by_hand: ByHand, 
     assert store.enqueue_missing() == 1
     assert [c.content for c in store.pending_embeddings()] == ["ant"]
     assert store.enqueue_missing() == 0
+
+
+def test_a_model_that_has_vectors_keeps_its_dimension_and_they_stay_whole(
+    by_hand: ByHand, store: kompanion_db.Store
+) -> None:
+    store.register_model("old", 2)
+    by_hand.update("embedding_models", {"name": "old"}, dim=3)
+    by_hand.update("embedding_models", {"name": "old"}, dim=2)
+    _fill(store)
+    with pytest.raises((psycopg.Error, apsw.Error)):
+        by_hand.update("embedding_models", {"name": "old"}, dim=1)
+    assert [hit.key for hit in store.search("acme", [1.0, 2.0], 1)] == ["cat"]
 
 
 @pytest.mark.parametrize("change", ["retire_model('new', delete_vectors => true)", "register_model('new', 3)"])

@@ -98,6 +98,16 @@ begin
     delete from embedding_queue where chunk_id = new.chunk_id and model_id = new.model_id;
 end;
 
+-- Vectors are read by the dimension of their model. In PostgreSQL the foreign key of each vector names it.
+create trigger embedding_models_100_before_update before update of dim on embedding_models
+when new.dim <> old.dim
+begin
+    select raise(abort, 'KM007 dim: the dimension of a model that has vectors never changes')
+    where exists (select 1 from embeddings e where e.model_id = old.model_id)
+       or exists (select 1 from vec_log l where l.model_id = old.model_id)
+       or exists (select 1 from vec_segments s where s.model_id = old.model_id);
+end;
+
 -- What hangs on a row goes with it, also where foreign keys are not enforced: other tools leave them off. Where they are, the
 -- cascade has been here before, and these find nothing.
 create trigger memory_chunks_900_after_delete after delete on memory_chunks
