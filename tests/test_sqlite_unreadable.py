@@ -1,4 +1,4 @@
-"""Files of vectors that the system does not read, though nothing is wrong with them: what is said, and what comes after."""
+"""Files that the system does not read or write, though nothing is wrong with them: what is said, and what comes after."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
 import kill_store
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from rights import as_user
 import kompanion_db
 from kompanion_db.errors import ConnectionFailed, PermissionDenied
 from kompanion_db.sidecar import part
+from kompanion_db.sidecar.transactions import keeper, reading
 from kompanion_db.sqlite.files import place_of
+from kompanion_db.sqlite.upkeep import doctor
 
 resource = pytest.importorskip("resource", reason="Windows sets no such limits")
 
@@ -41,16 +44,23 @@ def url(tmp_path: Path) -> str:
 
 
 @contextmanager
-def no_more_files() -> Iterator[None]:
-    """For the block this process may open none."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    next_fd = os.dup(0)
-    os.close(next_fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (next_fd, hard))
+def limited(what: int, most: int) -> Iterator[None]:
+    """For the block this process may have no more."""
+    soft, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(what, (soft, hard))
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """For the block this process may open none."""
+    next_fd = os.dup(0)
+    os.close(next_fd)
+    with limited(resource.RLIMIT_NOFILE, next_fd):
+        yield
 
 
 def _reason(store: kompanion_db.Store) -> str:
@@ -93,3 +103,32 @@ def test_a_file_that_one_may_not_read_is_said_as_such_and_nothing_is_called_lost
         (str(index), "cannot be read: Permission denied: its segment is searched row by row"),
     ]
     assert {row["advice"] for row in found} == {"Make the folder and its files readable and writable."}
+
+
+def test_the_doctor_tells_nobody_to_restore_a_backup_of_a_store_that_only_cannot_be_opened(url: str) -> None:
+    assert doctor(url) == []
+    with no_more_files():
+        (found,) = doctor(url)
+    assert found.what == "cannot be read: unable to open database file"
+    assert "may be read and written" in found.advice
+    place_of(url).path.chmod(0)
+    (told,) = map(json.loads, as_user("doctor", url, "--json").stdout.splitlines())
+    assert (told["what"], told["advice"]) == (found.what, found.advice)
+
+
+def test_a_backup_that_finds_no_room_says_what_failed(url: str, tmp_path: Path) -> None:
+    with kompanion_db.connect(url) as store:
+        with limited(resource.RLIMIT_FSIZE, 100_000), pytest.raises(ConnectionFailed, match=r"IOERR_WRITE.*ulimit -f"):
+            store.backup(tmp_path / "copy.db")
+        assert sorted(path.name for path in tmp_path.glob("copy*")) == []
+        assert store.backup(tmp_path / "copy.db")["files"] == 2
+
+
+def test_an_error_that_has_ended_a_transaction_is_told_as_it_was(url: str) -> None:
+    def fail() -> None:
+        with keeper(place_of(url)) as conn, reading(conn):
+            conn.execute("rollback")  # as SQLite does then
+            raise apsw.NoMemError("out of memory")
+
+    with pytest.raises(ConnectionFailed, match=r"out of memory.*ulimit -v"):
+        fail()

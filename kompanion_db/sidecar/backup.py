@@ -18,6 +18,7 @@ from .derive import sound
 from .durable import TEMPORARY, exists, is_folder, named_errors, sync_folder, sync_path
 from .failpoints import reached
 from .segment import check_sum, damaged
+from .transactions import reading
 
 if TYPE_CHECKING:
     from ..sqlite.files import Place
@@ -119,14 +120,11 @@ def _make_as(source: Path, target: Path) -> None:
 def _copy_database(conn: apsw.Connection, path: Path, folder: Path) -> list[tuple[str, int]]:
     """Copy one state of the database; the files it lists, with their sums."""
     with closing(apsw.Connection(str(path))) as copy:
-        conn.execute("begin")  # one state, however long it takes and whoever writes
-        try:
+        with reading(conn):  # one state, however long it takes and whoever writes
             conn.execute("select generation from vec_state").fetchall()
             with copy.backup("main", conn, "main") as running:
                 while not running.done:
                     running.step(_PAGES)
-        finally:
-            conn.execute("rollback")
         copy.execute("pragma journal_mode = delete; pragma synchronous = full; pragma foreign_keys = on")
         copy.execute("begin")
         files = []

@@ -40,6 +40,7 @@ def examine(place: Place, repair: bool = False) -> list[Finding]:
     Raises NotInstalled when there is no store.
     """
     from ..sqlite.database import open_connection
+    from ..sqlite.errors import translate
 
     there = stat_of(place.path)
     if there is None or there.st_size == 0:
@@ -54,7 +55,10 @@ def examine(place: Place, repair: bool = False) -> list[Finding]:
             if _ours(conn):
                 found += _everything(place, conn)
     except apsw.Error as exc:
-        found = [Finding("error", f"cannot be read: {exc}", str(place.path), _RESTORE)]
+        error = translate(exc)
+        advice = _RESTORE if isinstance(error, DamagedStore) else error.hint or _RESTORE
+        what = f"cannot be read: {error.message.removeprefix('SQLite: ')}"
+        found = [Finding("error", what, str(place.path), advice)]
     except DamagedStore as exc:  # not the file, but what lies beside it
         found = [Finding("error", exc.message, str(place.path), exc.hint or _RESTORE)]
     if repair and any(f.severity == "warning" for f in found):

@@ -27,6 +27,9 @@ TEMPORARY = ".tmp"
 FOLDER = ".vec"
 """The end of the name of a folder of vectors, after that of its database."""
 
+NO_MEMORY = "Free memory, or raise the limit of what this process may have: ulimit -v."
+"""What to do where the system gives no more of it."""
+
 _READ_BYTES = 1 << 20
 
 
@@ -248,8 +251,12 @@ def named_errors(path: Path) -> Iterator[None]:
 
 def named(path: Path, exc: OSError) -> KompanionError:
     """An error of the file system as one of ours that names the file."""
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"{path}: {exc.strerror}", hint="Make room on the disk, then write again.")
+    if exc.errno == errno.EFBIG:
+        return StorageFull(f"{path}: {exc.strerror}", hint="Raise the limit of how long files may be: ulimit -f.")
+    if exc.errno == errno.ENOMEM:
+        return ConnectionFailed(f"{path}: {exc.strerror}", hint=NO_MEMORY)
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermissionDenied(f"{path}: {exc.strerror}", hint="Make the folder and its files readable and writable.")
     if exc.errno == errno.ENAMETOOLONG:

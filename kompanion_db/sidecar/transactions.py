@@ -44,7 +44,8 @@ def reading(conn: apsw.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        conn.execute("rollback")
+        if conn.in_transaction:  # some errors of SQLite have ended it
+            conn.execute("rollback")
 
 
 @contextmanager

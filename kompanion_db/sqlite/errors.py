@@ -18,6 +18,7 @@ from ..errors import (
     StorageFull,
     TooLarge,
 )
+from ..sidecar.durable import NO_MEMORY
 
 # Triggers raise "KM007 what is wrong"; functions add what to do.
 _OURS = re.compile(r"(KM\d{3}) (.+?)(?: Hint: (.+))?$", re.DOTALL)
@@ -42,7 +43,8 @@ _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
     (apsw.CantOpenError, ConnectionFailed, "See whether the folder is there, and may be read and written."),
     (apsw.CorruptError, DamagedStore, "Run: kompanion-db doctor URL; then restore a backup."),
     (apsw.NotADBError, DamagedStore, "Name a database that kompanion_db made, or a file that is not there yet."),
-    (apsw.IOError, ConnectionFailed, "See the system's log for errors of the disk."),
+    (apsw.NoMemError, ConnectionFailed, NO_MEMORY),
+    (apsw.IOError, ConnectionFailed, "See the system's log for errors of the disk; and ulimit -f, the longest file."),
     (apsw.TooBigError, TooLarge, "SQLite holds values of up to a gigabyte."),
     (apsw.ConstraintError, BadArgument, "See sqlite/schema.sql for the rule that was broken."),
 )
@@ -51,6 +53,9 @@ _CLASSES: tuple[tuple[type[apsw.Error], type[KompanionError], str], ...] = (
 def translate(exc: apsw.Error) -> KompanionError:
     """The KompanionError that ``exc`` stands for; raises nothing."""
     message = str(exc)
+    if message == "not an error":  # of a copy of SQLite's, which has a code alone
+        code = getattr(exc, "extendedresult", 0)
+        message = str(apsw.mapping_extended_result_codes.get(code) or apsw.mapping_result_codes.get(code))
     ours = _OURS.search(message)
     if ours is not None and ours[1] in BY_SQLSTATE:
         return BY_SQLSTATE[ours[1]](ours[2], hint=ours[3])
