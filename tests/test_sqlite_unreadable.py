@@ -124,6 +124,15 @@ def test_a_backup_that_finds_no_room_says_what_failed(url: str, tmp_path: Path) 
         assert store.backup(tmp_path / "copy.db")["files"] == 2
 
 
+def test_a_store_that_one_may_only_read_is_backed_up(url: str, tmp_path: Path) -> None:
+    place_of(url).path.chmod(0o400)
+    done = as_user("backup", url, str(tmp_path / "copy.db"))
+    assert (done.returncode, done.stderr) == (0, "")
+    with kompanion_db.connect(f"sqlite:///{tmp_path / 'copy.db'}") as copy:
+        assert copy.doctor() == []
+        assert copy.upsert_item("acme", "new", "text").status == "inserted"
+
+
 def test_an_error_that_has_ended_a_transaction_is_told_as_it_was(url: str) -> None:
     def fail() -> None:
         with keeper(place_of(url)) as conn, reading(conn):

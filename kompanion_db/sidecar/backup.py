@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import socket
+import stat
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,9 +113,9 @@ def _name(draft: Path, target: Place, name: str) -> None:
 
 
 def _make_as(source: Path, target: Path) -> None:
-    """An empty file that lets in whom the source does, before anything to be read is in it."""
+    """An empty file for those whom the source lets in, before anything to be read is in it; its owner may write it."""
     os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
-    shutil.copymode(source, target)
+    target.chmod(stat.S_IMODE(source.stat().st_mode) | 0o600)
 
 
 def _copy_database(conn: apsw.Connection, path: Path, folder: Path) -> list[tuple[str, int]]:
