@@ -12,6 +12,7 @@ import pytest
 
 import kompanion_db
 from kompanion_db.sidecar.rounds import Rounds, rounds
+from kompanion_db.sqlite import open_sql
 from kompanion_db.sqlite.files import Place
 from kompanion_db.sqlite.store import SqliteStore
 
@@ -107,3 +108,14 @@ def test_a_store_that_is_only_written_to_lets_go_in_the_background(store: Sqlite
     while _mapped(store, removed=True) and time.monotonic() < end:
         time.sleep(0.05)
     assert _mapped(store, removed=True) == set()
+
+
+def test_a_store_that_is_closed_has_let_go_of_all_files_though_its_name_is_still_known(store: SqliteStore) -> None:
+    _ask_on_all_connections(store)
+    sql = open_sql(store.database.place.path)
+    assert len(sql.execute("select key from search('acme', ?, 3)", (np.ones(DIM, "<f4").tobytes(),)).fetchall()) == 3
+    assert len(_mapped(store)) == 2
+    with store.database.session(write=False):  # one is in use
+        store.close()
+    sql.close()
+    assert _mapped(store) == set()

@@ -106,9 +106,11 @@ class VectorFolder:
         self._maintenance.wake()
 
     def close(self) -> None:
-        """End what runs in the background. Much that is not folded yet is folded first."""
+        """End what runs in the background, and let go of the files. Much that is not folded yet is folded first."""
         if self._pid == os.getpid():
             self._maintenance.close()
+            with self._lock:
+                self._parts = {}
 
     def _map(self, entry: SegmentEntry) -> Part:
         path = self.place.folder / entry.file

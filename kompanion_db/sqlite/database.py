@@ -160,7 +160,7 @@ class Database:
                 self._let_go()
         try:
             if not keep:
-                session.conn.close()
+                self._end(session)
         finally:
             if not beside:
                 self._places.release()
@@ -212,4 +212,8 @@ class Database:
             free, self._free = self._free, []
         if self.ours:
             for session in free:
-                session.conn.close()
+                self._end(session)
+
+    def _end(self, session: Session) -> None:
+        session.conn.close()
+        let_go(session, self.folder.generation + 1)

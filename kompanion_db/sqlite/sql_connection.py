@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 
 from ..errors import BadArgument
+from .candidates import let_go
 from .database import Database, open_as
 from .errors import translated
 from .files import Place, is_sqlite, place_of
@@ -27,6 +28,8 @@ class SqlConnection(apsw.Connection):
             self.database.folder.close()
             self.database.close()
         super().close(force)
+        if self.session is not None:
+            let_go(self.session, self.session.database.folder.generation + 1)
 
 
 def open_sql(path: str | Path) -> apsw.Connection:
