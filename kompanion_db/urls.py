@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from .errors import BadArgument
 
 _SCHEME = re.compile(r"^(?:kompanion\+postgresql|postgresql\+psycopg|postgres|postgresql)://", re.IGNORECASE)
+_FORMS = "Use postgresql://user:password@host:port/database, or sqlite:///notes.db for a file"
 _SECRET = re.compile(r"\b((?:ssl)?password)\s*=\s*('(?:[^'\\]|\\.|'')*'?|[^&\s]*)", re.IGNORECASE)
 _USERINFO = re.compile(r"^([A-Za-z][\w+.-]*://)(.*)@(.*)$", re.DOTALL)
 
@@ -36,7 +37,7 @@ def connection_args(url: str) -> dict[str, str]:
     text = _SCHEME.sub("postgresql://", url.strip())
     scheme, separator, rest = text.partition("://")
     if separator and scheme != "postgresql":
-        raise BadArgument(f"url: unknown scheme {scheme}://", hint="Use postgresql://user:password@host:port/database.")
+        raise BadArgument(f"url: unknown scheme {scheme}://", hint=f"{_FORMS}.")
     if separator:
         authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
         if authority.count("@") > 1:
@@ -53,8 +54,7 @@ def connection_args(url: str) -> dict[str, str]:
         shown = f": {redact(url)}" if separator or "@" not in text else ""
         raise BadArgument(
             f"url: not a PostgreSQL URL{shown}",
-            hint="Use postgresql://user:password@host:port/database; percent-encode special characters, "
-            "for example / as %2F.",
+            hint=f"{_FORMS}; percent-encode special characters of a password, for example / as %2F.",
         ) from None
     return args
 

@@ -190,6 +190,20 @@ def test_a_name_too_long_is_refused_as_such(tmp_path: Path, name: str) -> None:
                 call()
 
 
+def test_a_name_that_leaves_no_room_for_those_of_the_files_beside_it_is_refused_and_no_file_is_left(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BadArgument, match=r"too long.*shorter"):
+        kompanion_db.connect(f"sqlite:///{tmp_path}/{'x' * 248}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_refused_as_such(tmp_path: Path) -> None:
+    for call in (kompanion_db.connect, migrate, status, doctor):
+        with pytest.raises(BadArgument, match=r"is a folder.*Name a file in it"):
+            call(f"sqlite:///{tmp_path}")
+
+
 def test_a_folder_that_may_not_be_looked_into_is_no_place_without_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

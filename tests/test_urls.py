@@ -75,6 +75,12 @@ def test_a_url_without_its_scheme_is_refused_without_its_password(url: str) -> N
     assert SECRET not in "".join(traceback.format_exception(refusal.value))
 
 
+@pytest.mark.parametrize("url", ["notes.db", "sqlite3:///notes.db", "file:notes.db"])
+def test_who_names_a_file_by_another_form_is_told_that_of_a_file(url: str) -> None:
+    with pytest.raises(errors.BadArgument, match=r"or sqlite:///notes\.db for a file"):
+        kompanion_db.connect(url)
+
+
 def test_a_url_without_a_password_is_shown_as_it_is() -> None:
     for url in (
         "postgresql://u@h:5432/d?application_name=x",

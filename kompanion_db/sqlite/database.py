@@ -13,9 +13,9 @@ import apsw
 
 from ..around import around
 from ..blocks import Block, Blocks
-from ..errors import ConnectionFailed, NotInstalled
+from ..errors import BadArgument, ConnectionFailed, NotInstalled
 from ..forking import check_process
-from ..sidecar.durable import exists
+from ..sidecar.durable import exists, is_folder
 from ..sidecar.folder import VectorFolder
 from .candidates import let_go
 from .errors import translated
@@ -57,6 +57,9 @@ def open_connection(place: Place, *, create: bool = False, as_it_is: bool = Fals
 def open_as(kind: type[C], place: Place, *, create: bool = False, as_it_is: bool = False) -> C:
     """``open_connection`` for a class of connections."""
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    if is_folder(place.path):
+        raise BadArgument(f"url: {place.path} is a folder", hint="Name a file in it, such as notes.db.")
+    exists(place.path.with_name(f"{place.path.name}-journal"))  # the longest name that SQLite makes of it: may it be?
     refuse_inherited(place.path)
     refuse_log_of_another(place.path)
     conn = kind(str(place.path), flags=flags)
