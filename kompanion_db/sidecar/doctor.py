@@ -28,7 +28,7 @@ from .transactions import one, reading
 if TYPE_CHECKING:
     from ..sqlite.files import Place
 
-_RESTORE = "Restore a backup; the text is in the database, so vectors can also be made anew from it."
+_RESTORE = "Restore a backup; without one, vectors can be made anew from the text: see Backup in docs/sqlite.md."
 _REPAIR = "Run: kompanion-db doctor --repair URL."
 _WAIT_SECONDS = 60.0
 _MOST = 20
