@@ -141,3 +141,12 @@ def test_an_error_that_has_ended_a_transaction_is_told_as_it_was(url: str) -> No
 
     with pytest.raises(ConnectionFailed, match=r"out of memory.*ulimit -v"):
         fail()
+
+
+def test_a_store_that_is_moved_while_it_is_open_says_so_when_it_folds(url: str, tmp_path: Path) -> None:
+    with kompanion_db.connect(url) as store:
+        (tmp_path / "moved").mkdir()
+        for path in tmp_path.glob("x.db*"):
+            path.rename(tmp_path / "moved" / path.name)
+        with pytest.raises(ConnectionFailed, match="moved or removed"):
+            store.checkpoint()

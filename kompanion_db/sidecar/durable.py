@@ -259,6 +259,8 @@ def named(path: Path, exc: OSError) -> KompanionError:
         return ConnectionFailed(f"{path}: {exc.strerror}", hint=NO_MEMORY)
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermissionDenied(f"{path}: {exc.strerror}", hint="Make the folder and its files readable and writable.")
+    if exc.errno == errno.ENOENT:
+        return ConnectionFailed(f"{path}: {exc.strerror}", hint="Somebody has moved or removed it: look where it is.")
     if exc.errno == errno.ENAMETOOLONG:
         return BadArgument(f"{path}: {exc.strerror}", hint="Give the file a shorter name.")
     if exc.errno in (errno.EMFILE, errno.ENFILE):
