@@ -47,8 +47,10 @@ def collectable(conn: apsw.Connection, folder: Path, grace: float = GRACE) -> bo
 
 
 def stray_files(conn: apsw.Connection, folder: Path) -> list[Path]:
-    """The files in the folder that the database does not know."""
+    """The files in the folder that the database does not know; none where the folder has become that of another one."""
     with named_errors(folder):
-        there = [path for path in folder.iterdir() if path.name.startswith(OURS)]
-    known = manifest.known_files(conn)
-    return [path for path in there if path.name not in known]
+        there = {path.name: path for path in folder.iterdir() if path.name.startswith(OURS)}
+    listed = {entry.file for entry in manifest.segments(conn)}
+    if listed and listed.isdisjoint(there):
+        return []
+    return [there[name] for name in there.keys() - manifest.known_files(conn)]

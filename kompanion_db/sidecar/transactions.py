@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from ..sqlite.replaced import refuse_moved
 from .failpoints import reached
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def one(conn: apsw.Connection, sql: str, parameters: Sequence[Any] = ()) -> Any:
 
 @contextmanager
 def reading(conn: apsw.Connection) -> Iterator[None]:
-    """One state of the database for all that is read in the block."""
+    """One state of the database for all that is read in the block. Raises ConnectionFailed when its file was moved."""
     conn.execute("begin")
     try:
+        refuse_moved(conn)
         yield
     finally:
         if conn.in_transaction:  # some errors of SQLite have ended it
@@ -50,9 +52,13 @@ def reading(conn: apsw.Connection) -> Iterator[None]:
 
 @contextmanager
 def writing(conn: apsw.Connection, step: str) -> Iterator[None]:
-    """One transaction for all that is written in the block. ``step`` begins the labels of its failpoints."""
+    """One transaction for all that is written in the block. ``step`` begins the labels of its failpoints.
+
+    Raises ConnectionFailed when the file of the database was moved.
+    """
     conn.execute("begin immediate")
     try:
+        refuse_moved(conn)
         yield
         reached(f"{step}.listed")
         conn.execute("commit")

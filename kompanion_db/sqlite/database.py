@@ -20,8 +20,8 @@ from ..sidecar.folder import VectorFolder
 from .candidates import let_go
 from .errors import translated
 from .files import Place
-from .inherited import opened, refuse_inherited
-from .replaced import refuse_log_of_another
+from .inherited import Identity, identity, opened, refuse_inherited
+from .replaced import refuse_log_of_another, replaced
 from .session import Session
 from .surface import install_surface
 
@@ -96,6 +96,7 @@ class Database:
         self._size = size
         self._pid = os.getpid()
         self._closed = False
+        self._file: Identity | None = None
         self._blocks: Blocks[Session] = Blocks("kompanion_sqlite_transaction", timeout)
 
     @property
@@ -143,13 +144,23 @@ class Database:
             with translated():
                 if not exists(self.place.path):
                     raise NotInstalled(f"{self.place.path} is gone", hint="connect(url) again.")
-                session = Session(self, open_connection(self.place))
+                session = Session(self, self._open())
             install_surface(session)
             return session
         except BaseException:
             if not beside:
                 self._places.release()
             raise
+
+    def _open(self) -> apsw.Connection:
+        """A connection to the very file that the first one has open."""
+        conn = open_connection(self.place)
+        found = identity(self.place.path)
+        self._file = self._file or found
+        if self._file != found:
+            conn.close()
+            raise replaced(self.place.path)
+        return conn
 
     def give_back(self, session: Session, beside: bool = False) -> None:
         """Give a connection back for the next; one that is still in a transaction is closed, which undoes it."""

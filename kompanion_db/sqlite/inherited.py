@@ -25,7 +25,7 @@ _inherited: set[Identity] = set()
 def refuse_inherited(path: Path) -> None:
     """Raises ConnectionFailed when the file was open at the fork that made this process."""
     with suppress(OSError):
-        if _identity(path) in _inherited:
+        if identity(path) in _inherited:
             raise ConnectionFailed(
                 f"url: {path} was open in the process that this one was forked from",
                 hint="Fork before you connect, or start processes by spawn: multiprocessing.get_context('spawn').",
@@ -35,10 +35,11 @@ def refuse_inherited(path: Path) -> None:
 def opened(conn: apsw.Connection, path: Path) -> None:
     """Remember that a connection has the file open, until it is closed."""
     with suppress(OSError):
-        _opened[conn] = _identity(path)
+        _opened[conn] = identity(path)
 
 
-def _identity(path: Path) -> Identity:
+def identity(path: Path) -> Identity:
+    """What tells one file from another that is put in its place. Raises OSError."""
     found = path.stat()
     return found.st_dev, found.st_ino
 

@@ -1,18 +1,20 @@
-"""A database that was put in the place of another, whose log is still there.
+"""A database that was put in the place of another: whose log is still there, or while somebody has the other open.
 
 SQLite knows the log of a file by its name alone, and would write into this one what was meant for the other
 (https://www.sqlite.org/howtocorrupt.html, section 1.4): a backup that is put back after a crash would be damaged by the
-first who opens it.
+first who opens it. And who has the other open goes on to write into a file that is gone, while the vectors of this one
+are files that his database does not know: strays, to be removed.
 """
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
 
-from ..errors import DamagedStore
+from ..errors import ConnectionFailed, DamagedStore
 from ..sidecar.durable import stat_of
 
 LOG = "-wal"
@@ -32,6 +34,22 @@ def refuse_log_of_another(path: Path) -> None:
             f"{log} is the log of another database, in whose place {path.name} was put",
             hint=f"Remove it, and {path.name}-shm, while nobody has the store open; then open it again.",
         )
+
+
+def refuse_moved(conn: apsw.Connection) -> None:
+    """Raises ConnectionFailed when the file that a connection has open is no longer that of its name. Takes 3 us."""
+    moved = ctypes.c_int()
+    conn.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, ctypes.addressof(moved))
+    if moved.value:
+        raise replaced(Path(conn.filename))
+
+
+def replaced(path: Path) -> ConnectionFailed:
+    """The error for a file that is not the one that was opened."""
+    return ConnectionFailed(
+        f"{path} was moved, removed or replaced since the store was opened",
+        hint="Close the store, then connect(url) to what is there now. Before a backup is put back: close all.",
+    )
 
 
 def _filled(log: Path) -> bool:

@@ -16,6 +16,7 @@ from ..errors import BadArgument
 from ..requests import Row
 from ..sidecar.failpoints import reached
 from . import values
+from .replaced import refuse_moved
 
 _log = logging.getLogger("kompanion_db")
 
@@ -129,7 +130,8 @@ class Session:
     def transaction(self, write: bool) -> Iterator[None]:
         """A transaction, or a savepoint inside one: kept when the block ends, undone when it raises.
 
-        Raises ConnectionFailed, KompanionError when the one around it is no more: nothing is to begin in its place.
+        Raises ConnectionFailed, KompanionError when the one around it is no more: nothing is to begin in its place;
+        ConnectionFailed when the file was moved.
         """
         if self.database.current is self:
             self._check()
@@ -146,8 +148,11 @@ class Session:
         self.conn.execute("begin immediate" if write else "begin")
         self.now = values.clock()
         try:
+            refuse_moved(self.conn)
             yield
             self._check()
+            if write:
+                refuse_moved(self.conn)
             reached("commit.ready")
             self.conn.execute("commit")
             reached("commit.done")
