@@ -94,6 +94,7 @@ NOT_ON_SQLITE = {
     "test_rare_tags.py": _PLANS,
     "test_recall.py": _PLANS,
     "test_recovery.py": _SERVER,
+    "test_replication.py": _SERVER,
     "test_roles.py": "a file has no roles",
     "test_hidden_rows.py": "a file has no roles",
     "test_scopes.py::test_python_and_sql_refuse": "SQLite's functions call Python's rules for paths",
