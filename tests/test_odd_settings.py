@@ -10,7 +10,7 @@ import servers
 from test_transfer import by_name
 
 import kompanion_db
-from kompanion_db.migrate import migrate
+from kompanion_db.migrate import migrate, status
 
 ODD = {
     "standard_conforming_strings": "off",
@@ -51,3 +51,17 @@ def test_settings_of_a_database_change_no_meaning(one_db: servers.Database, one_
     for name in ODD:
         one_empty_db.server.run(f"alter database {one_empty_db.name} reset {name}")
     assert catalog.dump(one_empty_db) == catalog.dump(one_db)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_the_encoding_of_clients_that_a_database_sets_is_not_asked_for(
+    one_empty_db: servers.Database, encoding: str
+) -> None:
+    one_empty_db.server.run(f"alter database {one_empty_db.name} set client_encoding = '{encoding}'")
+    migrate(one_empty_db.url, target="pg_0001")
+    migrate(one_empty_db.url)
+    assert migrate(one_empty_db.url) == []
+    assert all(migration.applied and migration.in_package for migration in status(one_empty_db.url))
+    with kompanion_db.connect(one_empty_db.url) as store:
+        store.upsert_item("b\u00fcro", "\u6771\u4eac", "\U0001f600")
+        assert [item.content for item in store.list_items("b\u00fcro")] == ["\U0001f600"]
