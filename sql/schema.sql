@@ -3943,7 +3943,7 @@ begin
         if not has_database_privilege(current_database(), 'temporary') then
             raise exception using
                 errcode = '42501', message = format('%I may not create the temporary tables in which items are staged', current_user),
-                hint    = format('Ask a DBA to run: grant temporary on database %I to kompanion_writer;', current_database());
+                hint    = format('Ask a DBA to run: grant temporary on database %I to %I;', current_database(), current_user);
         end if;
         create temporary table pg_temp.staged_items (
             ord               integer not null,
