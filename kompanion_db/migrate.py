@@ -259,7 +259,8 @@ def _load(folder: Path, ids: list[str]) -> list[Any]:
 
 
 def _args(url: str) -> dict[str, Any]:
-    return {"fallback_application_name": "kompanion-db", **connection_args(url)}
+    # The encoding whatever the database's or PGCLIENTENCODING: in SQL_ASCII the names of migrations come as bytes.
+    return {"fallback_application_name": "kompanion-db", **connection_args(url), "client_encoding": "utf8"}
 
 
 def _folder_of(url: str) -> Path:

@@ -105,6 +105,7 @@ class KompanionPostgresBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         connection = super().connect(dburi)
         connection.add_notice_handler(_warn)
         connection.execute(_NOTICE_KILL_SQL)
+        connection.execute("set standard_conforming_strings = on")
         return connection
 
     def init_database(self) -> None:

@@ -440,7 +440,7 @@ begin
         union all
         select 'created_at', 'time', true, t.value from jsonb_path_query(e, 'lax $.chunks[*].*[*].created_at') t (value)) w (name, what, is_time, value)
     where jsonb_typeof(w.value) not in ('string', 'null')
-       or w.is_time and w.value #>> '{}' !~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,6})?(Z|[+-]\d\d(:\d\d(:\d\d)?)?)$'
+       or w.is_time and w.value #>> '{}' !~ '^[0-9]{4}(-[0-9]{2}){2}[T ][0-9]{2}(:[0-9]{2}){2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}(:[0-9]{2}){0,2})$'
     limit 1;
     if v_wrong is not null or exists (select 1 from jsonb_array_elements(documents) e where e ->> 'kind' = 'item' and (e -> 'revisions' is null or e -> 'chunks' is null)) then
         raise exception using
@@ -1390,7 +1390,8 @@ begin
                    array_agg(a.attname) filter (where a.atthasdef), bool_and(a.attcollation in (0, 100)))  -- 100: the default
            from pg_attribute a
            where a.attrelid in (v_items, v_chunks) and a.attnum > 0) is distinct from (c_names, c_types, array['item_id'::name], true)
-       or (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = v_items) <> 'gen_random_uuid()' then
+       or (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = v_items)
+          not in ('gen_random_uuid()', '"gen_random_uuid"()') then
         raise exception using
             errcode = 'KM007', message = 'staged_items, staged_chunks: are not as begin_staging makes them',
             hint    = 'They may be another role''s, of this session before: discard temp; then call begin_staging() and stage anew.';
@@ -3506,58 +3507,7 @@ COMMENT ON FUNCTION kompanion._secure_views() IS 'Internal. The views show a cal
 
 CREATE FUNCTION kompanion._segment_letters() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$
-    -- Letters, marks and decimal digits beyond ASCII (categories L, M, Nd of Unicode 14 without variation
-    -- selectors; gaps that were unassigned are inside), as ranges of a regular expression.
-    -- Frozen here, because [[:alpha:]] follows the locale of the database, and a path must mean the same everywhere.
-    select
-        '\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02c1\u02c6-\u02d1\u02e0-\u02e4\u02ec\u02ee' ||
-        '\u0300-\u034e\u0350-\u0374\u0376-\u037d\u037f\u0386\u0388-\u03f5\u03f7-\u0481\u0483-\u0559' ||
-        '\u0560-\u0588\u0591-\u05bd\u05bf\u05c1-\u05c2\u05c4-\u05c5\u05c7-\u05f2\u0610-\u061a\u0620-\u0669' ||
-        '\u066e-\u06d3\u06d5-\u06dc\u06df-\u06e8\u06ea-\u06fc\u06ff\u0710-\u07f5\u07fa-\u07fd\u0800-\u082d' ||
-        '\u0840-\u085b\u0860-\u0887\u0889-\u088e\u0898-\u08e1\u08e3-\u0963\u0966-\u096f\u0971-\u09f1\u09fc' ||
-        '\u09fe-\u0a75\u0a81-\u0aef\u0af9-\u0b6f\u0b71\u0b82-\u0bef\u0c00-\u0c6f\u0c80-\u0c83\u0c85-\u0d4e' ||
-        '\u0d54-\u0d57\u0d5f-\u0d6f\u0d7a-\u0df3\u0e01-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59\u0e81-\u0f00' ||
-        '\u0f18-\u0f19\u0f20-\u0f29\u0f35\u0f37\u0f39\u0f3e-\u0f84\u0f86-\u0fbc\u0fc6\u1000-\u1049' ||
-        '\u1050-\u109d\u10a0-\u10fa\u10fc-\u135f\u1380-\u138f\u13a0-\u13fd\u1401-\u166c\u166f-\u167f' ||
-        '\u1681-\u169a\u16a0-\u16ea\u16f1-\u1734\u1740-\u17d3\u17d7\u17dc-\u17e9\u1810-\u193b\u1946-\u19d9' ||
-        '\u1a00-\u1a1b\u1a20-\u1a99\u1aa7\u1ab0-\u1b59\u1b6b-\u1b73\u1b80-\u1bf3\u1c00-\u1c37\u1c40-\u1c7d' ||
-        '\u1c80-\u1cbf\u1cd0-\u1cd2\u1cd4-\u1fbc\u1fbe\u1fc2-\u1fcc\u1fd0-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ffc' ||
-        '\u2071\u207f\u2090-\u209c\u20d0-\u20f0\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126' ||
-        '\u2128\u212a-\u212d\u212f-\u2139\u213c-\u213f\u2145-\u2149\u214e\u2183-\u2184\u2c00-\u2ce4' ||
-        '\u2ceb-\u2cf3\u2d00-\u2d6f\u2d7f-\u2dff\u2e2f\u3005-\u3006\u302a-\u302f\u3031-\u3035\u303b-\u303c' ||
-        '\u3041-\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u318e\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf' ||
-        '\u4e00-\ua48c\ua4d0-\ua4fd\ua500-\ua60c\ua610-\ua672\ua674-\ua67d\ua67f-\ua6e5\ua6f0-\ua6f1' ||
-        '\ua717-\ua71f\ua722-\ua788\ua78b-\ua827\ua82c\ua840-\ua873\ua880-\ua8c5\ua8d0-\ua8f7\ua8fb' ||
-        '\ua8fd-\ua92d\ua930-\ua953\ua960-\ua9c0\ua9cf-\ua9d9\ua9e0-\uaa59\uaa60-\uaa76\uaa7a-\uaadd' ||
-        '\uaae0-\uaaef\uaaf2-\uab5a\uab5c-\uab69\uab70-\uabea\uabec-\ud7fb\uf900-\ufb28\ufb2a-\ufbb1' ||
-        '\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdfb\ufe20-\ufe2f\ufe70-\ufefc\uff10-\uff19\uff21-\uff3a' ||
-        '\uff41-\uff5a\uff66-\uffdc\U00010000-\U000100fa\U000101fd-\U000102e0\U00010300-\U0001031f' ||
-        '\U0001032d-\U00010340\U00010342-\U00010349\U00010350-\U0001039d\U000103a0-\U000103cf' ||
-        '\U00010400-\U00010563\U00010570-\U00010855\U00010860-\U00010876\U00010880-\U0001089e' ||
-        '\U000108e0-\U000108f5\U00010900-\U00010915\U00010920-\U00010939\U00010980-\U000109b7' ||
-        '\U000109be-\U000109bf\U00010a00-\U00010a3f\U00010a60-\U00010a7c\U00010a80-\U00010a9c' ||
-        '\U00010ac0-\U00010ac7\U00010ac9-\U00010ae6\U00010b00-\U00010b35\U00010b40-\U00010b55' ||
-        '\U00010b60-\U00010b72\U00010b80-\U00010b91\U00010c00-\U00010cf2\U00010d00-\U00010d39' ||
-        '\U00010e80-\U00010eac\U00010eb0-\U00010f1c\U00010f27-\U00010f50\U00010f70-\U00010f85' ||
-        '\U00010fb0-\U00010fc4\U00010fe0-\U00011046\U00011066-\U000110ba\U000110c2\U000110d0-\U0001113f' ||
-        '\U00011144-\U00011173\U00011176-\U000111c4\U000111c9-\U000111cc\U000111ce-\U000111da\U000111dc' ||
-        '\U00011200-\U00011237\U0001123e-\U000112a8\U000112b0-\U0001144a\U00011450-\U00011459' ||
-        '\U0001145e-\U000114c5\U000114c7-\U000115c0\U000115d8-\U00011640\U00011644-\U00011659' ||
-        '\U00011680-\U000116b8\U000116c0-\U00011739\U00011740-\U0001183a\U000118a0-\U000118e9' ||
-        '\U000118ff-\U00011943\U00011950-\U000119e1\U000119e3-\U00011a3e\U00011a47-\U00011a99\U00011a9d' ||
-        '\U00011ab0-\U00011c40\U00011c50-\U00011c59\U00011c72-\U00011ef6\U00011fb0\U00012000-\U00012399' ||
-        '\U00012480-\U00012ff0\U00013000-\U0001342e\U00014400-\U00016a69\U00016a70-\U00016af4' ||
-        '\U00016b00-\U00016b36\U00016b40-\U00016b43\U00016b50-\U00016b59\U00016b63-\U00016e7f' ||
-        '\U00016f00-\U00016fe1\U00016fe3-\U0001bc99\U0001bc9d-\U0001bc9e\U0001cf00-\U0001cf46' ||
-        '\U0001d165-\U0001d169\U0001d16d-\U0001d172\U0001d17b-\U0001d182\U0001d185-\U0001d18b' ||
-        '\U0001d1aa-\U0001d1ad\U0001d242-\U0001d244\U0001d400-\U0001d6c0\U0001d6c2-\U0001d6da' ||
-        '\U0001d6dc-\U0001d6fa\U0001d6fc-\U0001d714\U0001d716-\U0001d734\U0001d736-\U0001d74e' ||
-        '\U0001d750-\U0001d76e\U0001d770-\U0001d788\U0001d78a-\U0001d7a8\U0001d7aa-\U0001d7c2' ||
-        '\U0001d7c4-\U0001d7ff\U0001da00-\U0001da36\U0001da3b-\U0001da6c\U0001da75\U0001da84' ||
-        '\U0001da9b-\U0001e14e\U0001e290-\U0001e2f9\U0001e7e0-\U0001e8c4\U0001e8d0-\U0001e959' ||
-        '\U0001ee00-\U0001eebb\U0001fbf0-\U0003134a'
-$$;
+    RETURN ((((((((((((((((((((((((((((((((((((((((((((('\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02c1\u02c6-\u02d1\u02e0-\u02e4\u02ec\u02ee'::text || '\u0300-\u034e\u0350-\u0374\u0376-\u037d\u037f\u0386\u0388-\u03f5\u03f7-\u0481\u0483-\u0559'::text) || '\u0560-\u0588\u0591-\u05bd\u05bf\u05c1-\u05c2\u05c4-\u05c5\u05c7-\u05f2\u0610-\u061a\u0620-\u0669'::text) || '\u066e-\u06d3\u06d5-\u06dc\u06df-\u06e8\u06ea-\u06fc\u06ff\u0710-\u07f5\u07fa-\u07fd\u0800-\u082d'::text) || '\u0840-\u085b\u0860-\u0887\u0889-\u088e\u0898-\u08e1\u08e3-\u0963\u0966-\u096f\u0971-\u09f1\u09fc'::text) || '\u09fe-\u0a75\u0a81-\u0aef\u0af9-\u0b6f\u0b71\u0b82-\u0bef\u0c00-\u0c6f\u0c80-\u0c83\u0c85-\u0d4e'::text) || '\u0d54-\u0d57\u0d5f-\u0d6f\u0d7a-\u0df3\u0e01-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59\u0e81-\u0f00'::text) || '\u0f18-\u0f19\u0f20-\u0f29\u0f35\u0f37\u0f39\u0f3e-\u0f84\u0f86-\u0fbc\u0fc6\u1000-\u1049'::text) || '\u1050-\u109d\u10a0-\u10fa\u10fc-\u135f\u1380-\u138f\u13a0-\u13fd\u1401-\u166c\u166f-\u167f'::text) || '\u1681-\u169a\u16a0-\u16ea\u16f1-\u1734\u1740-\u17d3\u17d7\u17dc-\u17e9\u1810-\u193b\u1946-\u19d9'::text) || '\u1a00-\u1a1b\u1a20-\u1a99\u1aa7\u1ab0-\u1b59\u1b6b-\u1b73\u1b80-\u1bf3\u1c00-\u1c37\u1c40-\u1c7d'::text) || '\u1c80-\u1cbf\u1cd0-\u1cd2\u1cd4-\u1fbc\u1fbe\u1fc2-\u1fcc\u1fd0-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ffc'::text) || '\u2071\u207f\u2090-\u209c\u20d0-\u20f0\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126'::text) || '\u2128\u212a-\u212d\u212f-\u2139\u213c-\u213f\u2145-\u2149\u214e\u2183-\u2184\u2c00-\u2ce4'::text) || '\u2ceb-\u2cf3\u2d00-\u2d6f\u2d7f-\u2dff\u2e2f\u3005-\u3006\u302a-\u302f\u3031-\u3035\u303b-\u303c'::text) || '\u3041-\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u318e\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf'::text) || '\u4e00-\ua48c\ua4d0-\ua4fd\ua500-\ua60c\ua610-\ua672\ua674-\ua67d\ua67f-\ua6e5\ua6f0-\ua6f1'::text) || '\ua717-\ua71f\ua722-\ua788\ua78b-\ua827\ua82c\ua840-\ua873\ua880-\ua8c5\ua8d0-\ua8f7\ua8fb'::text) || '\ua8fd-\ua92d\ua930-\ua953\ua960-\ua9c0\ua9cf-\ua9d9\ua9e0-\uaa59\uaa60-\uaa76\uaa7a-\uaadd'::text) || '\uaae0-\uaaef\uaaf2-\uab5a\uab5c-\uab69\uab70-\uabea\uabec-\ud7fb\uf900-\ufb28\ufb2a-\ufbb1'::text) || '\ufbd3-\ufd3d\ufd50-\ufdc7\ufdf0-\ufdfb\ufe20-\ufe2f\ufe70-\ufefc\uff10-\uff19\uff21-\uff3a'::text) || '\uff41-\uff5a\uff66-\uffdc\U00010000-\U000100fa\U000101fd-\U000102e0\U00010300-\U0001031f'::text) || '\U0001032d-\U00010340\U00010342-\U00010349\U00010350-\U0001039d\U000103a0-\U000103cf'::text) || '\U00010400-\U00010563\U00010570-\U00010855\U00010860-\U00010876\U00010880-\U0001089e'::text) || '\U000108e0-\U000108f5\U00010900-\U00010915\U00010920-\U00010939\U00010980-\U000109b7'::text) || '\U000109be-\U000109bf\U00010a00-\U00010a3f\U00010a60-\U00010a7c\U00010a80-\U00010a9c'::text) || '\U00010ac0-\U00010ac7\U00010ac9-\U00010ae6\U00010b00-\U00010b35\U00010b40-\U00010b55'::text) || '\U00010b60-\U00010b72\U00010b80-\U00010b91\U00010c00-\U00010cf2\U00010d00-\U00010d39'::text) || '\U00010e80-\U00010eac\U00010eb0-\U00010f1c\U00010f27-\U00010f50\U00010f70-\U00010f85'::text) || '\U00010fb0-\U00010fc4\U00010fe0-\U00011046\U00011066-\U000110ba\U000110c2\U000110d0-\U0001113f'::text) || '\U00011144-\U00011173\U00011176-\U000111c4\U000111c9-\U000111cc\U000111ce-\U000111da\U000111dc'::text) || '\U00011200-\U00011237\U0001123e-\U000112a8\U000112b0-\U0001144a\U00011450-\U00011459'::text) || '\U0001145e-\U000114c5\U000114c7-\U000115c0\U000115d8-\U00011640\U00011644-\U00011659'::text) || '\U00011680-\U000116b8\U000116c0-\U00011739\U00011740-\U0001183a\U000118a0-\U000118e9'::text) || '\U000118ff-\U00011943\U00011950-\U000119e1\U000119e3-\U00011a3e\U00011a47-\U00011a99\U00011a9d'::text) || '\U00011ab0-\U00011c40\U00011c50-\U00011c59\U00011c72-\U00011ef6\U00011fb0\U00012000-\U00012399'::text) || '\U00012480-\U00012ff0\U00013000-\U0001342e\U00014400-\U00016a69\U00016a70-\U00016af4'::text) || '\U00016b00-\U00016b36\U00016b40-\U00016b43\U00016b50-\U00016b59\U00016b63-\U00016e7f'::text) || '\U00016f00-\U00016fe1\U00016fe3-\U0001bc99\U0001bc9d-\U0001bc9e\U0001cf00-\U0001cf46'::text) || '\U0001d165-\U0001d169\U0001d16d-\U0001d172\U0001d17b-\U0001d182\U0001d185-\U0001d18b'::text) || '\U0001d1aa-\U0001d1ad\U0001d242-\U0001d244\U0001d400-\U0001d6c0\U0001d6c2-\U0001d6da'::text) || '\U0001d6dc-\U0001d6fa\U0001d6fc-\U0001d714\U0001d716-\U0001d734\U0001d736-\U0001d74e'::text) || '\U0001d750-\U0001d76e\U0001d770-\U0001d788\U0001d78a-\U0001d7a8\U0001d7aa-\U0001d7c2'::text) || '\U0001d7c4-\U0001d7ff\U0001da00-\U0001da36\U0001da3b-\U0001da6c\U0001da75\U0001da84'::text) || '\U0001da9b-\U0001e14e\U0001e290-\U0001e2f9\U0001e7e0-\U0001e8c4\U0001e8d0-\U0001e959'::text) || '\U0001ee00-\U0001eebb\U0001fbf0-\U0003134a'::text);
 
 -- Name: FUNCTION _segment_letters(); Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -3993,7 +3943,7 @@ begin
         if not has_database_privilege(current_database(), 'temporary') then
             raise exception using
                 errcode = '42501', message = format('%I may not create the temporary tables in which items are staged', current_user),
-                hint    = format('Ask a DBA to run: grant temporary on database %I to kompanion_writer;', current_database());
+                hint    = format('Ask a DBA to run: grant temporary on database %I to %I;', current_database(), current_user);
         end if;
         create temporary table pg_temp.staged_items (
             ord               integer not null,
@@ -4932,7 +4882,7 @@ begin
         order by m.model_id
     loop
         select count(*), count(*) filter (where e.chunk_id > r.index_chunk) into v_rows, v_later from embeddings e where e.model_id = r.model_id;
-        v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
+        v_build := format(E'select statement from kompanion.index_statements(%L) \\gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
         v_need := null; v_unwanted := r.index_name is null and r.index_rows is not distinct from 0 and v_later * 2 <= v_rows;
         v_again := case when r.calibration ->> 'queries_digest' is not null or (r.index_choice ->> 'own_queries')::boolean then '; queries of your own were asked: give them again, as queries' else '' end;
@@ -4968,7 +4918,7 @@ begin
                        coalesce(r.index_rows, 0), v_rows, v_later), v_build),
             (5, r.retired_at is null and r.valid and r.index_choice is null and v_rows >= setting('index_min_rows')::bigint
                 and r.lists not between sqrt(v_rows) / 8 and sqrt(v_rows) * 8, format('%s lists for %s rows: searches take long so far from the square root, %s', r.lists, v_rows, round(sqrt(v_rows))),
-                format('select statement from kompanion.index_statements(%L, lists => %s) \gexec', r.name, round(sqrt(v_rows)))),
+                format(E'select statement from kompanion.index_statements(%L, lists => %s) \\gexec', r.name, round(sqrt(v_rows)))),
             (6, r.retired_at is null and v_rows > 0 and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
@@ -4992,7 +4942,7 @@ begin
             (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
                 and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days' and not exists (select 1 from pg_stat_replication),
                 'no search on this server has used the index for a week or more: scopes are small enough to be searched exactly',
-                format('select statement from kompanion.index_statements(%L, kind => ''none'') \gexec', r.name)),
+                format(E'select statement from kompanion.index_statements(%L, kind => ''none'') \\gexec', r.name)),
             (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
                 and (r.index_name is null and not v_unwanted or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
                 and exists (select 1 from index_statements(r.name)),
@@ -5003,7 +4953,7 @@ begin
     end loop;
     return query
     select null::text, format('the index of metadata key %L is INVALID: a build broke off; filters do not use it, and writers keep it up', k.key),
-           format('select kompanion.index_metadata_key(%L, %L, concurrently => true) \gexec', k.key, k.value)
+           format(E'select kompanion.index_metadata_key(%L, %L, concurrently => true) \\gexec', k.key, k.value)
     from jsonb_each_text(setting('indexed_metadata')) k
     join pg_index x on x.indexrelid = to_regclass(format('kompanion.%I', _metadata_index(k.key, k.value)))
     where not x.indisvalid
@@ -6285,7 +6235,7 @@ begin
             when set_setting.name = 'retention_revisions' and set_setting.value = 'null' then true
             -- A bare number would be seconds, where who writes 7 means days: purge removes for good. By seconds, as an export has
             -- them: a comparison of intervals takes 1000 years for 360,000 days.
-            when jsonb_typeof(set_setting.value) <> 'string' or set_setting.value #>> '{}' ~ '^[-+.\s\d]*$' then false
+            when jsonb_typeof(set_setting.value) <> 'string' or set_setting.value #>> '{}' ~ '^[-+.[:space:][:digit:]]*$' then false
             else extract(epoch from (set_setting.value #>> '{}')::interval) between 0 and extract(epoch from interval '1000 years')
         end;
     exception when data_exception then
@@ -6408,7 +6358,7 @@ begin
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', v_model.model),
-            hint    = format('Mend what the build said, then again, with kind, lists and half if those were given: select statement from kompanion.index_statements(%L) \gexec', v_model.model);
+            hint    = format(E'Mend what the build said, then again, with kind, lists and half if those were given: select statement from kompanion.index_statements(%L) \\gexec', v_model.model);
     end if;
     if to_regclass(format('kompanion.%I', v_name)) is not null then
         execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');

@@ -10,6 +10,7 @@ import catalog
 import pytest
 import samples
 import servers
+from logins import login
 from test_transfer import by_name
 
 import kompanion_db
@@ -25,8 +26,14 @@ def dump(db: servers.Database, file: Path, *options: str) -> Path:
     return file
 
 
-def restore(db: servers.Database, file: Path) -> None:
-    command = [str(db.server.bin_dir / "pg_restore"), f"--dbname={db.url}", "--exit-on-error", str(file)]
+def restore(db: servers.Database, file: Path, url: str | None = None) -> None:
+    command = [
+        str(db.server.bin_dir / "pg_restore"),
+        f"--dbname={url or db.url}",
+        "--exit-on-error",
+        "--no-owner",
+        str(file),
+    ]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -92,6 +99,25 @@ def test_a_dump_of_the_schema_alone_restores_where_the_extension_is(
         conn.execute("create extension vector")
     restore(one_empty_db, dump(one_db, tmp_path / "dump", "--format=custom", "--schema=kompanion"))
     equal_and_alive(one_db, one_empty_db)
+
+
+def test_an_owner_who_is_no_superuser_restores_it(
+    one_db: servers.Database, one_empty_db: servers.Database, tmp_path: Path
+) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        samples.fill(store)
+        store.ensure_index("small", kind="hnsw")
+    file = dump(one_db, tmp_path / "dump", "--format=custom", "--schema=kompanion")
+    with login(one_empty_db, None) as url:
+        with one_empty_db.connect() as conn:
+            conn.execute("create extension vector")
+            conn.execute(f"grant create on database {one_empty_db.name} to {one_empty_db.name}_nobody")
+        restore(one_empty_db, file, url)
+        with kompanion_db.connect(one_db.url) as before, kompanion_db.connect(url) as after:
+            assert after.digest() == before.digest()
+            assert found(after) == found(before)
+            assert after.ensure_index("small", kind="ivfflat", lists=2)
+            assert after.upsert_item("acme:ann", "note-1", "once more").revision == 3
 
 
 def test_it_works_with_the_extension_in_a_schema_of_its_own(

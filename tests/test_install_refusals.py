@@ -9,7 +9,9 @@ from typing import Any
 import catalog
 import pytest
 import servers
+from logins import login
 
+import kompanion_db
 from kompanion_db import embedded
 from kompanion_db.dev import install_script
 from kompanion_db.errors import BadArgument, PermissionDenied, UnsupportedServer
@@ -126,7 +128,7 @@ def test_an_extension_where_everybody_may_create_objects_is_warned_of(
 ) -> None:
     # As schema public is in a database that PostgreSQL 14 made.
     with empty_db.connect() as conn:
-        conn.execute("create schema open; create extension vector schema open; grant create on schema open to public")
+        conn.execute("create schema open; create extension vector schema open; grant all on schema open to public")
     migrate(empty_db.url, target=IDS[0])
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "everybody may create objects in schema open" in warning
@@ -137,6 +139,31 @@ def test_an_extension_where_everybody_may_create_objects_is_warned_of(
         conn.execute("revoke create on schema open from public")
     migrate(empty_db.url, target=IDS[0])
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "alter default privileges revoke execute on functions from public; create extension vector schema closed",
+        "alter default privileges revoke usage on types from public; create extension vector schema closed",
+        "create extension vector schema closed; revoke usage on schema closed from public",
+    ],
+)
+def test_an_extension_that_is_not_open_to_everybody_is_warned_of_and_how_it_is_opened_said(
+    one_empty_db: servers.Database, caplog: pytest.LogCaptureFixture, closed: str
+) -> None:
+    with one_empty_db.connect() as conn:
+        conn.execute("create schema closed; grant usage on schema closed to public; " + closed)
+    migrate(one_empty_db.url)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "the extension vector in schema closed is not open to everybody" in warning
+    with one_empty_db.connect() as conn:
+        conn.execute(warning[warning.index("grant usage") :])
+    with kompanion_db.connect(one_empty_db.url) as store:
+        store.register_model("small", 3)
+    with login(one_empty_db, "kompanion_writer") as url, kompanion_db.connect(url) as store:
+        store.upsert_items([{"namespace": "a", "key": "k", "content": "c", "vectors": [[1, 0, 0]]}])
+        assert [hit.key for hit in store.search("a", [1, 0, 0])] == ["k"]
 
 
 def test_an_owner_who_may_not_create_roles_installs_on_a_cluster_without_ours_and_is_told(

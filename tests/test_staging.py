@@ -42,10 +42,13 @@ def test_roles_that_take_turns_in_a_session_stage_in_the_same_tables(db: servers
             assert conn.execute(STATUSES, (item,)).fetchall() == [("inserted",)]
 
 
-def test_a_database_that_does_not_let_writers_create_temporary_tables_says_what_to_grant(db: servers.Database) -> None:
+@pytest.mark.parametrize("role", ["kompanion_writer", "kompanion_admin"])
+def test_a_database_that_does_not_let_writers_create_temporary_tables_says_what_to_grant(
+    db: servers.Database, role: str
+) -> None:
     with db.connect() as dba, db.connect() as conn:
         dba.execute(f"revoke temporary on database {db.name} from public")
-        conn.execute("set role kompanion_writer")
+        conn.execute(f"set role {role}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="temporary tables") as caught:
             conn.execute(STATUSES, (TWO,))
         assert caught.value.diag.message_hint

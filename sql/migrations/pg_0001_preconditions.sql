@@ -74,6 +74,24 @@ begin
 end
 $$;
 
+-- The functions run as their caller, who therefore needs pgvector too. Its type and functions are everybody's, unless default
+-- privileges took them away before it was created, or its schema is closed.
+do $$
+declare
+    v_schema constant text := (select n.nspname from pg_extension x join pg_namespace n on n.oid = x.extnamespace where x.extname = 'vector');
+begin
+    if not (has_schema_privilege('public', v_schema, 'usage')
+            and has_type_privilege('public', format('%I.vector', v_schema), 'usage')
+            and has_function_privilege('public', format('%1$I.vector_dims(%1$I.vector)', v_schema), 'execute')) then
+        raise warning using
+            message = format('the extension vector in schema %I is not open to everybody', v_schema),
+            hint    = format('Unless they may use it already: grant usage on schema %1$I to %2$s; grant usage on type %1$I.vector to %2$s; '
+                             'grant execute on all functions in schema %1$I to %2$s;', v_schema,
+                             'kompanion_reader, kompanion_writer, kompanion_admin');
+    end if;
+end
+$$;
+
 comment on schema kompanion is
     'The memory of AI companions and agents: items with revisions, chunks, embeddings, scoped search. Start with \df+ kompanion.*';
 

@@ -6,11 +6,10 @@ create function kompanion._segment_letters()
     returns text
     language sql
     immutable parallel safe
-as $_segment_letters$
-    -- Letters, marks and decimal digits beyond ASCII (categories L, M, Nd of Unicode 14 without variation
-    -- selectors; gaps that were unassigned are inside), as ranges of a regular expression.
-    -- Frozen here, because [[:alpha:]] follows the locale of the database, and a path must mean the same everywhere.
-    select
+-- Letters, marks and decimal digits beyond ASCII (categories L, M, Nd of Unicode 14 without variation
+-- selectors; gaps that were unassigned are inside), as ranges of a regular expression.
+-- Frozen here, because [[:alpha:]] follows the locale of the database, and a path must mean the same everywhere.
+return
         '\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02c1\u02c6-\u02d1\u02e0-\u02e4\u02ec\u02ee' ||
         '\u0300-\u034e\u0350-\u0374\u0376-\u037d\u037f\u0386\u0388-\u03f5\u03f7-\u0481\u0483-\u0559' ||
         '\u0560-\u0588\u0591-\u05bd\u05bf\u05c1-\u05c2\u05c4-\u05c5\u05c7-\u05f2\u0610-\u061a\u0620-\u0669' ||
@@ -56,8 +55,7 @@ as $_segment_letters$
         '\U0001d750-\U0001d76e\U0001d770-\U0001d788\U0001d78a-\U0001d7a8\U0001d7aa-\U0001d7c2' ||
         '\U0001d7c4-\U0001d7ff\U0001da00-\U0001da36\U0001da3b-\U0001da6c\U0001da75\U0001da84' ||
         '\U0001da9b-\U0001e14e\U0001e290-\U0001e2f9\U0001e7e0-\U0001e8c4\U0001e8d0-\U0001e959' ||
-        '\U0001ee00-\U0001eebb\U0001fbf0-\U0003134a'
-$_segment_letters$;
+        '\U0001ee00-\U0001eebb\U0001fbf0-\U0003134a';
 revoke all on function kompanion._segment_letters() from public;
 comment on function kompanion._segment_letters() is
     'Internal. The letters beyond ASCII that a namespace segment may hold; the same table stands in Python, a test compares them.';

@@ -182,7 +182,7 @@ begin
             when set_setting.name = 'retention_revisions' and set_setting.value = 'null' then true
             -- A bare number would be seconds, where who writes 7 means days: purge removes for good. By seconds, as an export has
             -- them: a comparison of intervals takes 1000 years for 360,000 days.
-            when jsonb_typeof(set_setting.value) <> 'string' or set_setting.value #>> '{}' ~ '^[-+.\s\d]*$' then false
+            when jsonb_typeof(set_setting.value) <> 'string' or set_setting.value #>> '{}' ~ '^[-+.[:space:][:digit:]]*$' then false
             else extract(epoch from (set_setting.value #>> '{}')::interval) between 0 and extract(epoch from interval '1000 years')
         end;
     exception when data_exception then

@@ -185,7 +185,7 @@ begin
         raise exception using
             errcode = 'object_not_in_prerequisite_state',
             message = format('model: the new index of %L is not there or invalid, as its build failed; what there was serves on', v_model.model),
-            hint    = format('Mend what the build said, then again, with kind, lists and half if those were given: select statement from kompanion.index_statements(%L) \gexec', v_model.model);
+            hint    = format(E'Mend what the build said, then again, with kind, lists and half if those were given: select statement from kompanion.index_statements(%L) \\gexec', v_model.model);
     end if;
     if to_regclass(format('kompanion.%I', v_name)) is not null then
         execute format('alter index kompanion.%I rename to %I', v_name, v_name || '_old');

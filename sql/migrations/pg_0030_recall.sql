@@ -167,7 +167,7 @@ begin
         order by m.model_id
     loop
         select count(*), count(*) filter (where e.chunk_id > r.index_chunk) into v_rows, v_later from embeddings e where e.model_id = r.model_id;
-        v_build := format('select statement from kompanion.index_statements(%L) \gexec', r.name);
+        v_build := format(E'select statement from kompanion.index_statements(%L) \\gexec', r.name);
         v_new := to_regclass(format('kompanion.embeddings_ann_%s_new', r.model_id));
         v_need := null; v_unwanted := r.index_name is null and r.index_rows is not distinct from 0 and v_later * 2 <= v_rows;
         v_again := case when r.calibration ->> 'queries_digest' is not null or (r.index_choice ->> 'own_queries')::boolean then '; queries of your own were asked: give them again, as queries' else '' end;
@@ -203,7 +203,7 @@ begin
                        coalesce(r.index_rows, 0), v_rows, v_later), v_build),
             (5, r.retired_at is null and r.valid and r.index_choice is null and v_rows >= setting('index_min_rows')::bigint
                 and r.lists not between sqrt(v_rows) / 8 and sqrt(v_rows) * 8, format('%s lists for %s rows: searches take long so far from the square root, %s', r.lists, v_rows, round(sqrt(v_rows))),
-                format('select statement from kompanion.index_statements(%L, lists => %s) \gexec', r.name, round(sqrt(v_rows)))),
+                format(E'select statement from kompanion.index_statements(%L, lists => %s) \\gexec', r.name, round(sqrt(v_rows)))),
             (6, r.retired_at is null and v_rows > 0 and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
@@ -227,7 +227,7 @@ begin
             (12, r.retired_at is null and r.valid and r.scans = (r.calibration ->> 'scans')::bigint
                 and (r.calibration ->> 'finished_at')::timestamptz < now() - interval '7 days' and not exists (select 1 from pg_stat_replication),
                 'no search on this server has used the index for a week or more: scopes are small enough to be searched exactly',
-                format('select statement from kompanion.index_statements(%L, kind => ''none'') \gexec', r.name)),
+                format(E'select statement from kompanion.index_statements(%L, kind => ''none'') \\gexec', r.name)),
             (13, r.retired_at is null and r.index_choice ->> 'kind' is not null
                 and (r.index_name is null and not v_unwanted or r.indexed_at < (r.index_choice ->> 'tuned_at')::timestamptz)
                 and exists (select 1 from index_statements(r.name)),
@@ -238,7 +238,7 @@ begin
     end loop;
     return query
     select null::text, format('the index of metadata key %L is INVALID: a build broke off; filters do not use it, and writers keep it up', k.key),
-           format('select kompanion.index_metadata_key(%L, %L, concurrently => true) \gexec', k.key, k.value)
+           format(E'select kompanion.index_metadata_key(%L, %L, concurrently => true) \\gexec', k.key, k.value)
     from jsonb_each_text(setting('indexed_metadata')) k
     join pg_index x on x.indexrelid = to_regclass(format('kompanion.%I', _metadata_index(k.key, k.value)))
     where not x.indisvalid

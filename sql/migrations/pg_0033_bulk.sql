@@ -29,7 +29,8 @@ begin
                    array_agg(a.attname) filter (where a.atthasdef), bool_and(a.attcollation in (0, 100)))  -- 100: the default
            from pg_attribute a
            where a.attrelid in (v_items, v_chunks) and a.attnum > 0) is distinct from (c_names, c_types, array['item_id'::name], true)
-       or (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = v_items) <> 'gen_random_uuid()' then
+       or (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = v_items)
+          not in ('gen_random_uuid()', '"gen_random_uuid"()') then
         raise exception using
             errcode = 'KM007', message = 'staged_items, staged_chunks: are not as begin_staging makes them',
             hint    = 'They may be another role''s, of this session before: discard temp; then call begin_staging() and stage anew.';
@@ -54,7 +55,7 @@ begin
         if not has_database_privilege(current_database(), 'temporary') then
             raise exception using
                 errcode = '42501', message = format('%I may not create the temporary tables in which items are staged', current_user),
-                hint    = format('Ask a DBA to run: grant temporary on database %I to kompanion_writer;', current_database());
+                hint    = format('Ask a DBA to run: grant temporary on database %I to %I;', current_database(), current_user);
         end if;
         create temporary table pg_temp.staged_items (
             ord               integer not null,

@@ -119,7 +119,7 @@ begin
         union all
         select 'created_at', 'time', true, t.value from jsonb_path_query(e, 'lax $.chunks[*].*[*].created_at') t (value)) w (name, what, is_time, value)
     where jsonb_typeof(w.value) not in ('string', 'null')
-       or w.is_time and w.value #>> '{}' !~ '^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,6})?(Z|[+-]\d\d(:\d\d(:\d\d)?)?)$'
+       or w.is_time and w.value #>> '{}' !~ '^[0-9]{4}(-[0-9]{2}){2}[T ][0-9]{2}(:[0-9]{2}){2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}(:[0-9]{2}){0,2})$'
     limit 1;
     if v_wrong is not null or exists (select 1 from jsonb_array_elements(documents) e where e ->> 'kind' = 'item' and (e -> 'revisions' is null or e -> 'chunks' is null)) then
         raise exception using
