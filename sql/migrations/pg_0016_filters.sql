@@ -68,8 +68,8 @@ begin
         negated := negated = operand::boolean;
         v_test := format('exists (%s)', path);
     elsif operator = '$contains' then
-        if v_kind = 'object' or v_kind = 'array' and exists (select 1 from jsonb_array_elements(operand) e
-                                                             where jsonb_typeof(e) in ('object', 'array')) then
+        if v_kind = 'object' or exists (select 1 from jsonb_array_elements(case v_kind when 'array' then operand else '[]' end) e
+                                        where jsonb_typeof(e) in ('object', 'array')) then
             perform _raise_bad_filter('$contains takes one value or a list of values that the list must hold');
         end if;
         v_test := coalesce((select string_agg(format('exists (%s[*] ? (@ == %s))', path, e), ' && ' order by n)

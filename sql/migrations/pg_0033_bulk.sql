@@ -29,8 +29,8 @@ begin
                    array_agg(a.attname) filter (where a.atthasdef), bool_and(a.attcollation in (0, 100)))  -- 100: the default
            from pg_attribute a
            where a.attrelid in (v_items, v_chunks) and a.attnum > 0) is distinct from (c_names, c_types, array['item_id'::name], true)
-       or (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d where d.adrelid = v_items)
-          not in ('gen_random_uuid()', '"gen_random_uuid"()') then
+       or exists (select 1 from pg_attrdef d where d.adrelid in (v_items, v_chunks)
+                  and pg_get_expr(d.adbin, d.adrelid) not in ('gen_random_uuid()', '"gen_random_uuid"()')) then
         raise exception using
             errcode = 'KM007', message = 'staged_items, staged_chunks: are not as begin_staging makes them',
             hint    = 'They may be another role''s, of this session before: discard temp; then call begin_staging() and stage anew.';
