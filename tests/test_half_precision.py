@@ -47,7 +47,7 @@ def test_vectors_of_3000_dimensions_go_by_an_index_in_half_precision_or_are_sear
         assert advice == {}
         assert pg_store.calibrate("long", sample=10)
     else:
-        assert list(advice.values()) == ["alter extension vector update;"]
+        assert list(advice.values()) == [None]  # the server has no newer one to update to
         assert "needs pgvector 0.7" in next(iter(advice))
         with pytest.raises(kompanion_db.errors.BadArgument, match="3000 dimensions cannot be indexed here"):
             pg_store.tune_index("long")

@@ -67,6 +67,23 @@ def test_an_index_that_was_tuned_is_calibrated_however_few_the_vectors(
     assert any("never calibrated" in advice for advice in _advice(filled))
 
 
+def test_what_was_just_loaded_is_in_the_statistics_before_it_is_calibrated(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    with db.connect() as conn:
+        conn.execute("alter table kompanion.memory_items set (autovacuum_enabled = false)")
+        conn.execute("alter table kompanion.embeddings set (autovacuum_enabled = false)")
+        pg_store.register_model("former", DIM)
+        pg_store.upsert_items(clusters.items(range(20)), model="former")
+        conn.execute("analyze kompanion.memory_items, kompanion.embeddings")
+        pg_store.register_model("m", DIM)
+        pg_store.upsert_items(clusters.items(range(1000, 1100)), model="m")
+        conn.execute("select kompanion.set_setting('index_min_rows', '50')")
+        pg_store.ensure_index("m", kind="ivfflat")
+        known = "select most_common_vals::text from pg_stats where tablename = 'embeddings' and attname = 'model_id'"
+        assert conn.execute(known).fetchone() == ("{2,1}",)
+
+
 def test_an_index_made_by_hand_without_lists_has_the_hundred_that_pgvector_gives_it(
     filled: kompanion_db.Store, db: servers.Database
 ) -> None:

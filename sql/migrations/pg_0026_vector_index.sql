@@ -26,10 +26,8 @@ declare
     v_kind    text := index_statements.kind;
     v_lists   integer := index_statements.lists;
     v_half    boolean := index_statements.half;
-    v_choice  jsonb;
-    v_own     boolean;
-    v_reason  text;
-    v_fine    boolean;
+    v_choice  jsonb; v_own boolean;
+    v_reason  text; v_fine boolean; v_measured boolean;
 begin
     select * into v_model from _model(index_statements.model);
     select * into v_current from _vector_index(v_model.model_id);
@@ -96,6 +94,7 @@ begin
                and (case when index_statements.lists is not null then v_current.lists = v_lists
                     else v_choice is null or v_lists between v_current.lists * 0.67 and v_current.lists * 1.5 end))
        or v_current.name is null and v_kind = 'none', false);
+    v_measured := not v_fine and v_kind <> 'none' and (v_rows >= setting('index_min_rows')::bigint or v_choice is not null) and index_statements.concurrently;
     return query
     select row_number() over (order by s.n)::integer, s.statement, s.reason
     from (values
@@ -112,10 +111,11 @@ begin
             case when not v_fine and v_current.name is not null then
                 case when v_kind = 'none' then v_reason when v_current.valid then 'the new one has its place' else 'it is invalid' end end),
         (6, format('select kompanion.record_index(%L, 0)', v_model.model), case when not v_fine and v_kind = 'none' then 'there is none now' end),
-        (7, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
+        -- Autovacuum cannot have done it during the build, and what was just loaded would be planned for as nothing.
+        (7, 'analyze kompanion.memory_items, kompanion.embeddings', case when v_measured then 'searches, and calibrate, go by the statistics' end),
+        (8, format('select count(*) as measured from kompanion.calibrate(%L)', v_model.model),
             -- Not where queries of the caller's own were asked: what stored vectors say would pass for them. index_advice tells.
-            case when not v_fine and v_kind <> 'none' and (v_rows >= setting('index_min_rows')::bigint or v_choice is not null) and index_statements.concurrently and not v_own
-                 then 'search chooses exact or index, and how far it goes, by what this measures; a minute at most' end)
+            case when v_measured and not v_own then 'search chooses exact or index, and how far it goes, by what this measures; a minute at most' end)
     ) s (n, statement, reason)
     where s.reason is not null;
 end;

@@ -207,7 +207,7 @@ begin
             (6, r.retired_at is null and v_rows > 0 and r.dim > 2000 and (r.dim > 4000 or _vector_version() < 7),
                 case when r.dim > 4000 then format('%s dimensions are more than pgvector can index: search is exact', r.dim)
                 else format('%s dimensions are indexed in half precision, which needs pgvector 0.7 (here: %s): search is exact', r.dim, v_vector) end,
-                case when r.dim <= 4000 then 'alter extension vector update' end),
+                case when r.dim <= 4000 and (select x.default_version <> v_vector from pg_available_extensions x where x.name = 'vector') then 'alter extension vector update' end),
             (7, r.retired_at is null and v_rows >= setting('index_min_rows')::bigint
                 and v_need > (select s.setting::bigint from pg_settings s where s.name = 'maintenance_work_mem'),
                 format('building the index needs about %s MB of memory', v_need / 1024 + 1),
