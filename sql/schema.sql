@@ -4087,7 +4087,7 @@ begin
             if clock_timestamp() > v_told + interval '5 seconds' then
                 v_told := clock_timestamp();
                 raise notice 'calibrate: % of % queries, % s left', v_done, coalesce(cardinality(queries), sample),
-                    round(extract(epoch from v_end - v_told));
+                    round(greatest(extract(epoch from v_end - v_told), 0));
             end if;
         end loop;
         perform _apply_settings(v_names, v_former);  -- those that the next scan for what is truly nearest needs
