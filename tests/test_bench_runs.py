@@ -48,7 +48,9 @@ def test_a_run_that_is_ended_leaves_no_database_and_no_traceback(
 ) -> None:
     for package in command.PACKAGES:
         pytest.importorskip(package)
+    former = signal.signal(getattr(signal, name), signal.SIG_DFL)  # under nohup it is ignored, also by whom one starts
     run = python("-m", "bench.ingest", "--url", bench_db.url, "--items", "50000", "--dim", "8", "--out", str(tmp_path))
+    signal.signal(getattr(signal, name), former)
     with bench_db.connect() as conn:
         end = time.monotonic() + 60
         while not bench_databases(conn) and time.monotonic() < end and run.poll() is None:
