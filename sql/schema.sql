@@ -4240,10 +4240,16 @@ begin
     return query
     select g.n::integer, c.content
     from unnest(namespaces, keys) with ordinality g (namespace, key, n)
-    join live_namespaces s on s.namespace_id = namespace_id(g.namespace)
-    join memory_items i on i.namespace_id = s.namespace_id and i.key = g.key and is_live(i.deleted_at, i.expires_at)
-    join memory_chunks c on c.namespace_id = i.namespace_id and c.item_id = i.item_id
-    join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model
+    -- Item by item, whatever the statistics: where they know nothing yet, all were joined with all. "+ 0" as the index of a model
+    -- would be gone through for each.
+    cross join lateral (
+        select i.namespace_id, i.item_id
+        from memory_items i join live_namespaces s on s.namespace_id = i.namespace_id
+        where i.namespace_id = namespace_id(g.namespace) and i.key = g.key and is_live(i.deleted_at, i.expires_at) offset 0) i
+    cross join lateral (
+        select c.ordinal, c.content
+        from memory_chunks c join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id
+        where c.namespace_id = i.namespace_id and c.item_id = i.item_id and e.model_id + 0 = v_model offset 0) c
     order by 1, c.ordinal;
 end;
 $$;
