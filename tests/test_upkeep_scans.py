@@ -13,7 +13,7 @@ READ = """select sum(pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_
           where c.relnamespace = 'kompanion'::regnamespace and c.relkind in ('r', 'i')"""
 
 
-def _read(conn: psycopg.Connection[Any], sql: str, *arguments: Any) -> tuple[int, list[Any]]:
+def read_by(conn: psycopg.Connection[Any], sql: str, *arguments: Any) -> tuple[int, list[Any]]:
     """How much a statement reads, as rows, entries of indexes and blocks, and what it gives.
 
     Blocks too: an entry that an index passes over, as it is not after a place, is not counted.
@@ -56,7 +56,7 @@ def test_a_late_page_of_an_export_reads_no_more_than_an_early_one(
             reads = []
             for start in range(0, ITEMS, 997):
                 after = expected[start - 1][0] if start else None
-                read, page = _read(conn, f"select cursor from kompanion.{function}(%s, %s, %s)", scope, PAGE, after)
+                read, page = read_by(conn, f"select cursor from kompanion.{function}(%s, %s, %s)", scope, PAGE, after)
                 assert page == expected[start : start + PAGE]
                 reads.append(read)
             assert max(reads) <= 1.5 * reads[0]
@@ -67,7 +67,7 @@ def test_an_export_of_one_namespace_reads_that_one(db: servers.Database) -> None
     _fill(db, 4000, others=4000)
     with db.connect(autocommit=False) as conn:
         for scope, count in (("acme:n7", ITEMS // 4000), ("other:n4000", 1)):
-            read, page = _read(conn, "select * from kompanion.export_marks(%s)", scope)
+            read, page = read_by(conn, "select * from kompanion.export_marks(%s)", scope)
             assert len(page) == count
             assert read <= 100
 
@@ -84,11 +84,11 @@ def test_a_purge_of_little_or_nothing_reads_little_the_first_time_and_the_sevent
         conn.execute("vacuum analyze")
     with db.connect(autocommit=False) as conn:
         for _ in range(7):
-            assert _read(conn, "select * from kompanion.purge()") == (pytest.approx(0, abs=50), [(0, 0, 0)])
+            assert read_by(conn, "select * from kompanion.purge()") == (pytest.approx(0, abs=50), [(0, 0, 0)])
         conn.execute("update kompanion.namespaces set deleted_at = now() - interval '31 days' where path = 'gone'")
         conn.execute("update kompanion.memory_items set deleted_at = now() - interval '31 days' where key like '11_'")
         conn.execute("update kompanion.memory_items set expires_at = now() - interval '31 days' where key like '21_'")
-        read, counts = _read(conn, "select * from kompanion.purge()")
+        read, counts = read_by(conn, "select * from kompanion.purge()")
         assert counts == [(20, 0, 1)]
         assert read <= 1000
 
@@ -112,7 +112,7 @@ def test_a_load_of_items_that_are_there_looks_through_what_is_staged_a_few_times
 def test_a_list_of_namespaces_reads_those_it_lists(db: servers.Database) -> None:
     _fill(db, 10, others=4000)
     with db.connect(autocommit=False) as conn:
-        read, page = _read(conn, "select * from kompanion.list_namespaces('acme')")
+        read, page = read_by(conn, "select * from kompanion.list_namespaces('acme')")
         assert len(page) == 10
         assert read <= 100
 
@@ -124,6 +124,6 @@ def test_a_batch_of_what_deleted_namespaces_hold_is_purged_without_reading_the_r
         conn.execute(
             "update kompanion.namespaces set deleted_at = now() - interval '31 days' where deleted_at is not null"
         )
-        read, counts = _read(conn, "select * from kompanion.purge(20)")
+        read, counts = read_by(conn, "select * from kompanion.purge(20)")
         assert counts[0][0] == 20
         assert read <= 3000
