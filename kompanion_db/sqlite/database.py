@@ -15,7 +15,7 @@ from ..around import around
 from ..blocks import Block, Blocks
 from ..errors import BadArgument, ConnectionFailed, NotInstalled
 from ..forking import check_process
-from ..sidecar.durable import exists, is_folder
+from ..sidecar.durable import exists, is_folder, named_errors
 from ..sidecar.folder import VectorFolder
 from .candidates import let_go
 from .errors import translated
@@ -155,7 +155,8 @@ class Database:
     def _open(self) -> apsw.Connection:
         """A connection to the very file that the first one has open."""
         conn = open_connection(self.place)
-        found = identity(self.place.path)
+        with named_errors(self.place.path):
+            found = identity(self.place.path)
         self._file = self._file or found
         if self._file != found:
             conn.close()
