@@ -123,7 +123,7 @@ def test_an_index_most_of_whose_rows_are_gone_is_named_and_built_anew(
     filled.ensure_index("m", kind="ivfflat")
     with db.connect() as conn:
         conn.execute("select kompanion.set_setting('index_min_rows', '100')")
-        filled.calibrate("m")
+        filled.calibrate("m", sample=100)
         conn.execute("delete from kompanion.memory_items where key::integer >= 240")
     told = [advice for advice in _advice(filled) if "learned its lists from 1000 rows, there are 240 now" in advice]
     assert told == [advice for advice in _advice(filled) if "learned its lists" in advice] != []
@@ -144,7 +144,7 @@ def test_lists_far_from_the_square_root_of_the_rows_are_told_of_with_the_stateme
         (told,) = _advice(filled)
         assert told.startswith(f"{lists} lists for 1000 rows")
         for (statement,) in conn.execute(told.split(" -> ")[1].removesuffix(" \\gexec")).fetchall():
-            conn.execute(statement)
+            conn.execute(statement.replace("calibrate('m')", "calibrate('m', sample => 100)"))
     assert filled.list_models()[0].index_lists == 32
     assert _advice(filled) == []
     _choose(db, lists=lists, rows=1000)
@@ -187,7 +187,7 @@ def test_an_index_that_no_search_used_is_told_of_and_not_asked_for_again_before_
         conn.execute("select kompanion.set_setting('index_min_rows', '1000')")
     with db.connect() as conn:  # what a session has used is counted when it ends
         conn.execute("select kompanion.ensure_index('m', lists => 10)")
-        conn.execute("select kompanion.calibrate('m')")
+        conn.execute("select kompanion.calibrate('m', sample => 100)")
         conn.execute(
             "update kompanion.embedding_models set indexed_at = now() - interval '9 days', "
             "calibration = jsonb_set(calibration, '{finished_at}', to_jsonb(now() - interval '8 days'))"
@@ -210,7 +210,10 @@ def test_an_index_that_no_search_used_is_told_of_and_not_asked_for_again_before_
         "2100 rows and no vector index",
         "tune_index found ivfflat 31 best",
     ]
-    assert filled.ensure_index("m")
+    with db.connect() as conn:
+        assert conn.execute("select statement ~ 'ivfflat' from kompanion.index_statements('m') limit 1").fetchall() == [
+            (True,)
+        ]
 
 
 def test_an_index_that_is_lost_is_asked_for_at_once(filled: kompanion_db.Store, db: servers.Database) -> None:
