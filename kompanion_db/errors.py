@@ -120,7 +120,7 @@ class UnsupportedServer(KompanionError):
 
 
 class NotInstalled(KompanionError):
-    """The schema is missing from this database, or is older or newer than this package."""
+    """The schema is missing from this database, is of another version, or lacks its record of migrations."""
 
     sqlstate = "KM014"
 

@@ -15,6 +15,7 @@ from test_transfer import by_name
 
 import kompanion_db
 from kompanion_db.dev import install_script
+from kompanion_db.errors import NotInstalled
 from kompanion_db.migrate import migrate, migration_ids, rollback
 
 IDS = list(migration_ids())
@@ -212,3 +213,23 @@ def test_a_reader_can_back_up(one_db: servers.Database, tmp_path: Path) -> None:
         assert "Note 1, revised" in run.stdout
     finally:
         one_db.server.run(f"drop role {name}")
+
+
+def test_a_dump_restored_without_its_data_is_told_of_and_takes_its_data_later(
+    one_db: servers.Database, one_empty_db: servers.Database, tmp_path: Path
+) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        samples.fill(store)
+    restore(one_empty_db, dump(one_db, tmp_path / "schema", "--format=custom", "--schema-only"))
+    with pytest.raises(NotInstalled, match="its record of migrations is empty") as caught:
+        migrate(one_empty_db.url)
+    assert "restore the data of kompanion._yoyo_migration" in (caught.value.hint or "")
+    by_psql = one_empty_db.psql(install_script.render())
+    assert by_psql.returncode != 0
+    assert "its record of migrations is empty" in by_psql.stderr
+    data = dump(one_db, tmp_path / "data", "--format=custom", "--data-only", "--schema=kompanion")
+    restore(one_empty_db, data)
+    assert migrate(one_empty_db.url) == []
+    with kompanion_db.connect(one_db.url) as before, kompanion_db.connect(one_empty_db.url) as after:
+        assert by_name(samples.exported(after)) == by_name(samples.exported(before))
+        assert found(after) == found(before)

@@ -18,6 +18,19 @@ begin
 end
 $$;
 
+-- A dump that was restored without its data leaves our objects without the record that they are there.
+do $$
+begin
+    if to_regclass('kompanion.memory_items') is not null then
+        raise exception using
+            errcode = 'KM014',
+            message = 'schema kompanion is there, but its record of migrations is empty',
+            detail  = 'A dump restored without its data leaves it so; settings are missing, too.',
+            hint    = 'If no memory is in it: drop schema kompanion cascade; then migrate again. Else restore the data of kompanion._yoyo_migration and the other tables, too.';
+    end if;
+end
+$$;
+
 -- pgvector: created here when the role may; any schema will do when a DBA has created it before.
 do $$
 declare
