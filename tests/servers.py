@@ -65,6 +65,8 @@ def library(key: str) -> Any:
 
 
 def bin_dir(key: str) -> Path:
+    if key == "own" and (client := shutil.which("pg_dump")):
+        return Path(client).parent  # one's own clients know one's own server: a later pg_dump writes what it does not
     folder = "pginstall18" if key in ("pg18", "own") else "pginstall"
     return Path(library(key).__file__).parent / folder / "bin"
 

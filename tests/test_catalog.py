@@ -163,7 +163,7 @@ def test_every_code_that_sql_raises_has_its_class_and_the_rest_are_raised_by_pyt
     python_only = {
         cls.sqlstate
         for cls in (
-            errors.NotInstalled, errors.MigrationLocked, errors.EmbedderError, errors.ConnectionFailed, errors.MissingExtra,
+            errors.MigrationLocked, errors.EmbedderError, errors.ConnectionFailed, errors.MissingExtra,
             errors.PermissionDenied, errors.StorageFull, errors.DamagedStore,
         )
     }  # fmt: skip
