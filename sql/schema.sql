@@ -3329,25 +3329,29 @@ CREATE FUNCTION kompanion._scan_items(plan kompanion._search_plan, query public.
     SET jit TO 'off'
     AS $$
 -- Goes through the vectors of the items that match, found by the items' own indexes: counts them, no further than bound
--- (NULL: all), and keeps the n nearest of those it saw.
+-- (NULL: all), and keeps the n nearest of those it saw. "offset 0" and the subquery for the model hold also where the statistics do
+-- not know the model: seen to have next to no vectors, it led, and each vector looked for its item in all of the scope.
 begin
     with seen as materialized (
         select e.namespace_id, e.item_id, e.chunk_id,
                case plan.metric when 'cosine' then e.vector <=> query when 'l2' then e.vector <-> query else e.vector <#> query end as d
-        from memory_items i
+        from (
+            select i.namespace_id, i.item_id
+            from memory_items i
+            where is_live(i.deleted_at, i.expires_at)
+              and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
+              and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
+              and (plan.tags_any is null or i.tags && plan.tags_any)
+              and (plan.tags_all is null or i.tags @> plan.tags_all)
+              and (plan.tags_none is null or not i.tags && plan.tags_none)
+              and (plan.filter is null or i.metadata @@ plan.filter)
+              and (plan.number_key is null
+                   or metadata_number(i.metadata, plan.number_key) between plan.number_low and plan.number_high)
+              and (plan.text_key is null
+                   or metadata_text(i.metadata, plan.text_key) collate "C" between plan.text_low and plan.text_high)
+            offset 0) i
         join embeddings e on e.namespace_id = i.namespace_id and e.item_id = i.item_id
-        where e.model_id = plan.model_id
-          and is_live(i.deleted_at, i.expires_at) and is_live(e.deleted_at, e.expires_at)
-          and (plan.namespace_ids is null or i.namespace_id = any (plan.namespace_ids))
-          and (plan.thread_ids is null or i.thread_id = any (plan.thread_ids))
-          and (plan.tags_any is null or i.tags && plan.tags_any)
-          and (plan.tags_all is null or i.tags @> plan.tags_all)
-          and (plan.tags_none is null or not i.tags && plan.tags_none)
-          and (plan.filter is null or i.metadata @@ plan.filter)
-          and (plan.number_key is null
-               or metadata_number(i.metadata, plan.number_key) between plan.number_low and plan.number_high)
-          and (plan.text_key is null
-               or metadata_text(i.metadata, plan.text_key) collate "C" between plan.text_low and plan.text_high)
+        where e.model_id = (select plan.model_id) and is_live(e.deleted_at, e.expires_at)
         limit bound
     )
     select (select count(*) from seen),

@@ -79,6 +79,7 @@ NOT_ON_SQLITE = {
     "test_odd_settings.py": "a file has no settings of a server",
     "test_scopes.py::test_a_namespace_made_by_hand": "a file keeps no segments",
     "test_scope_scans.py": _PLANS,
+    "test_unknown_scans.py": _PLANS,
     "test_embedded_scans.py": _PLANS,
     "test_upkeep_scans.py": _PLANS,
     "test_index_choice.py": _PLANS,
