@@ -5611,12 +5611,13 @@ begin
     with claimed as materialized (
         select q.namespace_id, q.chunk_id, n.path, c.revision, c.content, q.created_at
         from embedding_queue q
-        join memory_chunks c on c.namespace_id = q.namespace_id and c.chunk_id = q.chunk_id
-        join memory_items i on i.namespace_id = c.namespace_id and i.item_id = c.item_id
-        join live_namespaces n on n.namespace_id = q.namespace_id
-        where q.model_id = v_model
-          and (q.leased_until is null or q.leased_until <= clock_timestamp())
-          and is_live(i.deleted_at, i.expires_at)
+        -- "offset 0": the queue leads, in its order; else, before it is analyzed, all that waits was read for each batch.
+        cross join lateral (select s.path from live_namespaces s where s.namespace_id = q.namespace_id offset 0) n
+        cross join lateral (
+            select k.revision, k.content
+            from memory_chunks k join memory_items i on i.namespace_id = k.namespace_id and i.item_id = k.item_id
+            where k.namespace_id = q.namespace_id and k.chunk_id = q.chunk_id and is_live(i.deleted_at, i.expires_at) offset 0) c
+        where q.model_id = v_model and (q.leased_until is null or q.leased_until <= clock_timestamp())
         order by q.created_at, q.chunk_id
         limit batch
         for update of q skip locked
@@ -5624,7 +5625,7 @@ begin
         update embedding_queue q
         set leased_until = v_until, worker = pending_embeddings.worker
         from claimed c
-        where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id = v_model
+        where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id + 0 = v_model  -- by the chunk, as in put_embeddings
     )
     select c.path, c.namespace_id, c.chunk_id, c.revision, c.content
     from claimed c
@@ -5741,6 +5742,7 @@ COMMENT ON FUNCTION kompanion.purge(batch integer) IS 'Remove for good a batch o
 CREATE FUNCTION kompanion.put_chunks(namespace text, key text, texts text[], starts integer[], ends integer[], content_revision integer DEFAULT NULL::integer) RETURNS TABLE(chunk_id bigint, ordinal integer, chunk_revision integer, embedded text[])
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Replaces the chunks of an item in one step; unchanged texts keep their vectors, the others wait for new ones.
 declare
@@ -5781,6 +5783,7 @@ COMMENT ON FUNCTION kompanion.put_chunks(namespace text, key text, texts text[],
 CREATE FUNCTION kompanion.put_embeddings(namespace_ids uuid[], chunk_ids bigint[], chunk_revisions integer[], vectors public.vector[], model text DEFAULT NULL::text) RETURNS TABLE(namespace_id uuid, chunk_id bigint, status text)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Stores vectors for chunks that are still at the revision they were made from; the others are stale and left alone.
 -- Chunk and item are locked against change, so neither a late vector nor a carried column can slip by a writer.
@@ -5821,7 +5824,8 @@ begin
     ), dequeued as (
         delete from embedding_queue q
         using stored s
-        where q.namespace_id = s.namespace_id and q.chunk_id = s.chunk_id and q.model_id = v_model.model_id
+        -- "+ 0": by the chunk, as of a model that the statistics do not know all that waits would be gone through for each.
+        where q.namespace_id = s.namespace_id and q.chunk_id = s.chunk_id and q.model_id + 0 = v_model.model_id
     )
     select g.namespace_id, g.chunk_id, case when s.chunk_id is null then 'stale' else 'stored' end
     from given g
@@ -5943,6 +5947,7 @@ COMMENT ON FUNCTION kompanion.register_model(name text, dim integer, metric text
 CREATE FUNCTION kompanion.release_embeddings(namespace_ids uuid[], chunk_ids bigint[], model text DEFAULT NULL::text, worker text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Gives back what a worker has claimed and cannot embed, for the next to claim. What another transaction is just at is passed over.
 declare
@@ -5958,13 +5963,13 @@ begin
         select q.namespace_id, q.chunk_id
         from embedding_queue q
         join unnest(namespace_ids, chunk_ids) g (namespace_id, chunk_id) on g.namespace_id = q.namespace_id and g.chunk_id = q.chunk_id
-        where q.model_id = v_model and q.leased_until is not null and q.worker is not distinct from release_embeddings.worker
+        where q.model_id + 0 = v_model and q.leased_until is not null and q.worker is not distinct from release_embeddings.worker
         for update of q skip locked
     )
     update embedding_queue q
     set leased_until = null, worker = null
     from held h
-    where q.namespace_id = h.namespace_id and q.chunk_id = h.chunk_id and q.model_id = v_model;
+    where q.namespace_id = h.namespace_id and q.chunk_id = h.chunk_id and q.model_id + 0 = v_model;
     get diagnostics v_count = row_count;
     return v_count;
 end;
@@ -6085,11 +6090,11 @@ begin
     -- What a writer has in hand is passed over: in whatever order it deletes, neither waits for the other.
     delete from embedding_queue q using (
         select w.namespace_id, w.chunk_id from embedding_queue w where w.model_id = v_model for update skip locked) w
-    where q.namespace_id = w.namespace_id and q.chunk_id = w.chunk_id and q.model_id = v_model;
+    where q.namespace_id = w.namespace_id and q.chunk_id = w.chunk_id and q.model_id + 0 = v_model;  -- by the chunk
     if delete_vectors then
         delete from embeddings e using (
             select w.namespace_id, w.chunk_id from embeddings w where w.model_id = v_model for update skip locked) w
-        where e.namespace_id = w.namespace_id and e.chunk_id = w.chunk_id and e.model_id = v_model;
+        where e.namespace_id = w.namespace_id and e.chunk_id = w.chunk_id and e.model_id + 0 = v_model;
         get diagnostics v_deleted = row_count;
     end if;
     return v_deleted;

@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 import servers
+from test_upkeep_scans import read_by
 
-ITEMS, DIM = 6000, 4
+ITEMS, FEW, DIM = 6000, 100, 4
 
 
 def load(conn: psycopg.Connection[object], namespace: str, items: int) -> None:
@@ -36,6 +37,33 @@ def unknown(db: servers.Database) -> servers.Database:
     return db
 
 
+def test_a_batch_of_the_queue_reads_that_batch(unknown: servers.Database) -> None:
+    with unknown.connect() as conn:
+        conn.execute("select kompanion.register_model('later', %s)", (DIM,))
+    with unknown.connect(autocommit=False) as conn:
+        for _ in range(7):
+            read, found = read_by(
+                conn,
+                """with batch as materialized (select * from kompanion.pending_embeddings('later', %s))
+                   select count(*) from (select array_agg(namespace_id) n, array_agg(chunk_id) c, array_agg(chunk_revision) r from batch) b
+                   cross join lateral kompanion.put_embeddings(b.n, b.c, b.r, array_fill('[1,2,3,4]'::vector, array[%s]), 'later') p
+                   where p.status = 'stored'""",
+                FEW,
+                FEW,
+            )
+            assert found == [(FEW,)]
+            assert read <= 200 * FEW
+        assert conn.execute(
+            "select count(*) from kompanion.pending_embeddings('later', %s, 'w')", (FEW,)
+        ).fetchone() == (FEW,)
+        read, found = read_by(
+            conn,
+            """select kompanion.release_embeddings(array_agg(namespace_id), array_agg(chunk_id), 'later', 'w')
+               from kompanion.embedding_queue where worker = 'w'""",
+        )
+        assert found == [(FEW,)]
+
+
 @pytest.mark.parametrize(
     "condition", ["tags_any => '{third}'", "tags_none => '{third}'", 'filter => \'{"n": {"$gt": 1}}\'']
 )
@@ -61,3 +89,11 @@ def test_a_search_by_what_items_are_starts_from_the_items_not_from_a_model_loade
             "select pg_stat_get_xact_tuples_returned('kompanion.embeddings_model_ix'::regclass)"
         ).fetchone()
     assert read == (0,)
+
+
+def test_the_vectors_of_a_model_loaded_later_are_deleted_one_by_one(unknown: servers.Database) -> None:
+    with unknown.connect() as conn:
+        conn.execute("select kompanion.register_model('later', %s)", (DIM,))
+    with unknown.connect(autocommit=False) as conn:
+        read, _ = read_by(conn, "select kompanion.retire_model('later', true)")
+    assert read <= 40 * ITEMS

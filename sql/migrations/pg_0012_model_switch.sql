@@ -42,6 +42,7 @@ create function kompanion.release_embeddings(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $release_embeddings$
 -- Gives back what a worker has claimed and cannot embed, for the next to claim. What another transaction is just at is passed over.
 declare
@@ -57,13 +58,13 @@ begin
         select q.namespace_id, q.chunk_id
         from embedding_queue q
         join unnest(namespace_ids, chunk_ids) g (namespace_id, chunk_id) on g.namespace_id = q.namespace_id and g.chunk_id = q.chunk_id
-        where q.model_id = v_model and q.leased_until is not null and q.worker is not distinct from release_embeddings.worker
+        where q.model_id + 0 = v_model and q.leased_until is not null and q.worker is not distinct from release_embeddings.worker
         for update of q skip locked
     )
     update embedding_queue q
     set leased_until = null, worker = null
     from held h
-    where q.namespace_id = h.namespace_id and q.chunk_id = h.chunk_id and q.model_id = v_model;
+    where q.namespace_id = h.namespace_id and q.chunk_id = h.chunk_id and q.model_id + 0 = v_model;
     get diagnostics v_count = row_count;
     return v_count;
 end;
@@ -171,11 +172,11 @@ begin
     -- What a writer has in hand is passed over: in whatever order it deletes, neither waits for the other.
     delete from embedding_queue q using (
         select w.namespace_id, w.chunk_id from embedding_queue w where w.model_id = v_model for update skip locked) w
-    where q.namespace_id = w.namespace_id and q.chunk_id = w.chunk_id and q.model_id = v_model;
+    where q.namespace_id = w.namespace_id and q.chunk_id = w.chunk_id and q.model_id + 0 = v_model;  -- by the chunk
     if delete_vectors then
         delete from embeddings e using (
             select w.namespace_id, w.chunk_id from embeddings w where w.model_id = v_model for update skip locked) w
-        where e.namespace_id = w.namespace_id and e.chunk_id = w.chunk_id and e.model_id = v_model;
+        where e.namespace_id = w.namespace_id and e.chunk_id = w.chunk_id and e.model_id + 0 = v_model;
         get diagnostics v_deleted = row_count;
     end if;
     return v_deleted;

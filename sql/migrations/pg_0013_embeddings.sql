@@ -50,6 +50,7 @@ create function kompanion.put_chunks(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $put_chunks$
 -- Replaces the chunks of an item in one step; unchanged texts keep their vectors, the others wait for new ones.
 declare
@@ -95,6 +96,7 @@ create function kompanion.put_embeddings(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $put_embeddings$
 -- Stores vectors for chunks that are still at the revision they were made from; the others are stale and left alone.
 -- Chunk and item are locked against change, so neither a late vector nor a carried column can slip by a writer.
@@ -135,7 +137,8 @@ begin
     ), dequeued as (
         delete from embedding_queue q
         using stored s
-        where q.namespace_id = s.namespace_id and q.chunk_id = s.chunk_id and q.model_id = v_model.model_id
+        -- "+ 0": by the chunk, as of a model that the statistics do not know all that waits would be gone through for each.
+        where q.namespace_id = s.namespace_id and q.chunk_id = s.chunk_id and q.model_id + 0 = v_model.model_id
     )
     select g.namespace_id, g.chunk_id, case when s.chunk_id is null then 'stale' else 'stored' end
     from given g
@@ -179,12 +182,13 @@ begin
     with claimed as materialized (
         select q.namespace_id, q.chunk_id, n.path, c.revision, c.content, q.created_at
         from embedding_queue q
-        join memory_chunks c on c.namespace_id = q.namespace_id and c.chunk_id = q.chunk_id
-        join memory_items i on i.namespace_id = c.namespace_id and i.item_id = c.item_id
-        join live_namespaces n on n.namespace_id = q.namespace_id
-        where q.model_id = v_model
-          and (q.leased_until is null or q.leased_until <= clock_timestamp())
-          and is_live(i.deleted_at, i.expires_at)
+        -- "offset 0": the queue leads, in its order; else, before it is analyzed, all that waits was read for each batch.
+        cross join lateral (select s.path from live_namespaces s where s.namespace_id = q.namespace_id offset 0) n
+        cross join lateral (
+            select k.revision, k.content
+            from memory_chunks k join memory_items i on i.namespace_id = k.namespace_id and i.item_id = k.item_id
+            where k.namespace_id = q.namespace_id and k.chunk_id = q.chunk_id and is_live(i.deleted_at, i.expires_at) offset 0) c
+        where q.model_id = v_model and (q.leased_until is null or q.leased_until <= clock_timestamp())
         order by q.created_at, q.chunk_id
         limit batch
         for update of q skip locked
@@ -192,7 +196,7 @@ begin
         update embedding_queue q
         set leased_until = v_until, worker = pending_embeddings.worker
         from claimed c
-        where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id = v_model
+        where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id + 0 = v_model  -- by the chunk, as in put_embeddings
     )
     select c.path, c.namespace_id, c.chunk_id, c.revision, c.content
     from claimed c
