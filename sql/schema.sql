@@ -1097,7 +1097,7 @@ begin
     where c.namespace_id = _enqueue_item.namespace_id and c.item_id = _enqueue_item.item_id
       and m.retired_at is null
       and not exists (select 1 from embeddings e
-                      where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = m.model_id)
+                      where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id + 0 = m.model_id)  -- by the chunk
     on conflict do nothing;
 end;
 $$;
@@ -2936,11 +2936,12 @@ begin
             message = format('vectors: %s vectors for %s chunks', cardinality(vectors), v_chunks),
             hint    = 'Give one vector for each chunk, in their order; content without chunks given is one chunk.';
     end if;
+    -- "+ 0": by the chunk, as of a model that the statistics do not know all that waits would be gone through.
     delete from embedding_queue q
-    using memory_chunks c, embeddings e
-    where c.namespace_id = _put_item_vectors.namespace_id and c.item_id = _put_item_vectors.item_id
-      and q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id = _put_item_vectors.model_id
-      and e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = q.model_id;
+    where q.namespace_id = _put_item_vectors.namespace_id and q.model_id + 0 = _put_item_vectors.model_id
+      and q.chunk_id = any (array(select c.chunk_id from memory_chunks c
+                                  where c.namespace_id = _put_item_vectors.namespace_id and c.item_id = _put_item_vectors.item_id
+                                    and vectors[c.ordinal + 1] is not null));
 end;
 $$;
 
@@ -3567,6 +3568,7 @@ CREATE FUNCTION kompanion._tg_memory_items__after_update() RETURNS trigger
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
 -- Keeps the superseded revision; keeps chunks and vectors in step with the item.
+declare v_model integer;
 begin
     if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
         perform _check_snapshot(new.namespace_id, new.item_id);
@@ -3579,8 +3581,7 @@ begin
     if new.content <> old.content then
         -- upsert_item stores the chunks of the new content before it updates the item; all others are of the old one.
         delete from memory_chunks c
-        where c.namespace_id = new.namespace_id and c.item_id = new.item_id
-          and c.content_revision <> new.content_revision;
+        where c.namespace_id = new.namespace_id and c.item_id = new.item_id and c.content_revision <> new.content_revision;
         if not exists (select 1 from memory_chunks c where c.namespace_id = new.namespace_id and c.item_id = new.item_id) then
             perform _chunk_whole(new.namespace_id, new.item_id, new.content_revision, new.content);
         end if;
@@ -3588,10 +3589,10 @@ begin
 
     if (new.thread_id, new.tags, new.expires_at, new.deleted_at)
        is distinct from (old.thread_id, old.tags, old.expires_at, old.deleted_at) then
-        update embeddings e
-        set thread_id = new.thread_id, tags = new.tags, expires_at = new.expires_at, deleted_at = new.deleted_at
-        where e.namespace_id = new.namespace_id and e.item_id = new.item_id
-          and e.model_id = any (array(select m.model_id from embedding_models m));  -- all of embeddings_scope_ix
+        for v_model in select m.model_id from embedding_models m loop  -- one by one, for all of embeddings_scope_ix to be used
+            update embeddings e set thread_id = new.thread_id, tags = new.tags, expires_at = new.expires_at, deleted_at = new.deleted_at
+            where e.namespace_id = new.namespace_id and e.item_id = new.item_id and e.model_id = v_model;
+        end loop;
     end if;
     return null;
 end;
@@ -4169,6 +4170,7 @@ COMMENT ON FUNCTION kompanion.compile_filter(filter jsonb) IS 'A metadata filter
 CREATE FUNCTION kompanion.delete_item(namespace text, key text, expected_revision integer DEFAULT NULL::integer, actor text DEFAULT NULL::text) RETURNS TABLE(item_id uuid, revision integer, status text)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Hides an item; its row and history stay until purge. Deleting what is deleted changes nothing.
 declare
@@ -4651,6 +4653,7 @@ COMMENT ON FUNCTION kompanion.export_registry(scope text) IS 'Models, namespaces
 CREATE FUNCTION kompanion.get_chunks(namespace text, key text, model text DEFAULT NULL::text) RETURNS TABLE(chunk_id bigint, ordinal integer, content text, start_offset integer, end_offset integer, chunk_revision integer, vector public.vector)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- The chunks of a live item in order, each with its vector of the model, NULL where it waits for one.
 declare
@@ -4664,7 +4667,7 @@ begin
     select c.chunk_id, c.ordinal, c.content, c.start_offset, c.end_offset, c.revision, e.vector
     from live_items i
     join memory_chunks c on c.namespace_id = i.namespace_id and c.item_id = i.item_id
-    left join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model
+    left join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id + 0 = v_model  -- by the chunk
     where i.namespace_id = v_namespace_id and i.key = get_chunks.key
     order by c.ordinal;
 end;
@@ -4679,6 +4682,7 @@ COMMENT ON FUNCTION kompanion.get_chunks(namespace text, key text, model text) I
 CREATE FUNCTION kompanion.get_item(namespace text, key text) RETURNS TABLE(namespace_id uuid, item_id uuid, content text, metadata jsonb, tags text[], thread text, user_key text, actor text, revision integer, content_revision integer, created_at timestamp with time zone, updated_at timestamp with time zone, expires_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- The live item of that name, or no row.
 declare
@@ -5191,6 +5195,7 @@ COMMENT ON FUNCTION kompanion.item_as_of(namespace text, key text, at timestamp 
 CREATE FUNCTION kompanion.item_history(namespace text, key text) RETURNS TABLE(item_id uuid, revision integer, content text, metadata jsonb, tags text[], thread text, user_key text, actor text, updated_at timestamp with time zone, superseded_at timestamp with time zone, expires_at timestamp with time zone, deleted_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Every revision that is kept, the oldest first; the current one has no superseded_at. Shows deleted items too.
 declare
@@ -5433,6 +5438,7 @@ COMMENT ON FUNCTION kompanion.measure_recall(model text, scope text, sample inte
 CREATE FUNCTION kompanion.merge_staged(model text DEFAULT NULL::text, created_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(ord integer, item_id uuid, revision integer, status text)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Writes what is staged: new names in a few statements, names that exist through upsert_item one by one, those of one name in their order.
 -- One status per staged item; all or nothing.
@@ -5984,6 +5990,7 @@ COMMENT ON FUNCTION kompanion.release_embeddings(namespace_ids uuid[], chunk_ids
 CREATE FUNCTION kompanion.restore_item(namespace text, key text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, ttl interval DEFAULT NULL::interval, actor text DEFAULT NULL::text) RETURNS TABLE(item_id uuid, revision integer, status text)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Brings a deleted or expired item back as it was, as a new revision. An expiry that is past is lifted unless a new one is given.
 declare
@@ -6110,6 +6117,7 @@ COMMENT ON FUNCTION kompanion.retire_model(name text, delete_vectors boolean) IS
 CREATE FUNCTION kompanion.revert_item(namespace text, key text, revision integer, expected_revision integer DEFAULT NULL::integer, actor text DEFAULT NULL::text) RETURNS TABLE(item_id uuid, revision_now integer, status text)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Makes an item again what it was at a revision, as a new one: history only goes forward.
 -- Its expiry then is taken over unless it is past by now; reverting to a deletion is delete_item's work.
@@ -6392,6 +6400,7 @@ COMMENT ON FUNCTION kompanion.swap_index(model text, index_rows bigint, index_ch
 CREATE FUNCTION kompanion.touch_item(namespace text, key text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, ttl interval DEFAULT NULL::interval, actor text DEFAULT NULL::text) RETURNS TABLE(item_id uuid, revision integer, status text, expires_at_now timestamp with time zone)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Lets a live item live longer. Never shortens: an item that would live longer anyway, or for ever, is unchanged.
 declare
@@ -6594,6 +6603,7 @@ COMMENT ON FUNCTION kompanion.tune_index(model text, target_recall double precis
 CREATE FUNCTION kompanion.upsert_item(namespace text, key text, content text, metadata jsonb DEFAULT '{}'::jsonb, tags text[] DEFAULT '{}'::text[], thread text DEFAULT NULL::text, user_key text DEFAULT NULL::text, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, ttl interval DEFAULT NULL::interval, expected_revision integer DEFAULT NULL::integer, actor text DEFAULT NULL::text, created_at timestamp with time zone DEFAULT NULL::timestamp with time zone, chunks text[] DEFAULT NULL::text[], chunk_starts integer[] DEFAULT NULL::integer[], chunk_ends integer[] DEFAULT NULL::integer[], vectors public.vector[] DEFAULT NULL::public.vector[], model text DEFAULT NULL::text) RETURNS TABLE(item_id uuid, revision integer, status text)
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 -- Makes the item of that name exactly this: inserted, revised, or unchanged and then no new revision.
 -- A new name is inserted at once; of one that exists the row is locked first, so its writers queue and revisions have no gaps.

@@ -8,6 +8,8 @@ import servers
 from test_upkeep_scans import read_by
 
 ITEMS, FEW, DIM = 6000, 100, 4
+KEYS = """select 'acme' as namespace, n::text as key, 'text ' || n as content
+          from generate_series(%s::integer, %s::integer) n"""
 
 
 def load(conn: psycopg.Connection[object], namespace: str, items: int) -> None:
@@ -35,6 +37,30 @@ def unknown(db: servers.Database) -> servers.Database:
         conn.execute("analyze")
         load(conn, "acme", ITEMS)
     return db
+
+
+BY_KEY = {
+    "get_item": "select count(g.item_id) from keys k cross join lateral kompanion.get_item(k.namespace, k.key) g",
+    "get_chunks": "select count(g.vector) from keys k cross join lateral kompanion.get_chunks(k.namespace, k.key) g",
+    "item_history": "select count(g) from keys k cross join lateral kompanion.item_history(k.namespace, k.key) g",
+    "upsert_item": "select count(g) from keys k cross join lateral kompanion.upsert_item(k.namespace, k.key, k.content, tags => '{x}') g",
+    "upsert_item with its vector": "select count(g) from keys k cross join lateral kompanion.upsert_item(k.namespace, k.key, k.content || '!', vectors => array['[1,2,3,4]'::vector]) g",
+    "upsert_items": "select count(g) from kompanion.upsert_items((select jsonb_agg(to_jsonb(k)) from keys k)) g",
+    "delete_item": "select count(g) from keys k cross join lateral kompanion.delete_item(k.namespace, k.key) g",
+    "touch_item": "select count(g) from keys k cross join lateral kompanion.touch_item(k.namespace, k.key, ttl => '1 day') g",
+    "put_chunks": "select count(distinct k.key) from keys k cross join lateral kompanion.put_chunks(k.namespace, k.key, array['te', 'xt'], array[0, 2], array[2, 4]) g",
+}
+
+
+def test_items_of_a_large_namespace_are_looked_up_by_their_keys(unknown: servers.Database) -> None:
+    for call, sql in BY_KEY.items():
+        with unknown.connect(autocommit=False) as conn:
+            # The first calls of a session, and those after: a plan may be another once it is kept.
+            for first, some in [*((n, 1) for n in range(1, 8)), (101, FEW)]:
+                read, found = read_by(conn, f"with keys as materialized ({KEYS}) {sql}", first, first + some - 1)
+                assert found == [(some - (some // 10 if call == "get_chunks" else 0),)], call
+                assert read <= ITEMS / 2 + ITEMS / 4 * some, call
+            conn.rollback()
 
 
 def test_a_batch_of_the_queue_reads_that_batch(unknown: servers.Database) -> None:

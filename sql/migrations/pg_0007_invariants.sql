@@ -74,7 +74,7 @@ begin
     where c.namespace_id = _enqueue_item.namespace_id and c.item_id = _enqueue_item.item_id
       and m.retired_at is null
       and not exists (select 1 from embeddings e
-                      where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = m.model_id)
+                      where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id + 0 = m.model_id)  -- by the chunk
     on conflict do nothing;
 end;
 $_enqueue_item$;
@@ -151,6 +151,7 @@ create function kompanion._tg_memory_items__after_update()
     set search_path from current
 as $_tg_memory_items__after_update$
 -- Keeps the superseded revision; keeps chunks and vectors in step with the item.
+declare v_model integer;
 begin
     if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
         perform _check_snapshot(new.namespace_id, new.item_id);
@@ -163,8 +164,7 @@ begin
     if new.content <> old.content then
         -- upsert_item stores the chunks of the new content before it updates the item; all others are of the old one.
         delete from memory_chunks c
-        where c.namespace_id = new.namespace_id and c.item_id = new.item_id
-          and c.content_revision <> new.content_revision;
+        where c.namespace_id = new.namespace_id and c.item_id = new.item_id and c.content_revision <> new.content_revision;
         if not exists (select 1 from memory_chunks c where c.namespace_id = new.namespace_id and c.item_id = new.item_id) then
             perform _chunk_whole(new.namespace_id, new.item_id, new.content_revision, new.content);
         end if;
@@ -172,10 +172,10 @@ begin
 
     if (new.thread_id, new.tags, new.expires_at, new.deleted_at)
        is distinct from (old.thread_id, old.tags, old.expires_at, old.deleted_at) then
-        update embeddings e
-        set thread_id = new.thread_id, tags = new.tags, expires_at = new.expires_at, deleted_at = new.deleted_at
-        where e.namespace_id = new.namespace_id and e.item_id = new.item_id
-          and e.model_id = any (array(select m.model_id from embedding_models m));  -- all of embeddings_scope_ix
+        for v_model in select m.model_id from embedding_models m loop  -- one by one, for all of embeddings_scope_ix to be used
+            update embeddings e set thread_id = new.thread_id, tags = new.tags, expires_at = new.expires_at, deleted_at = new.deleted_at
+            where e.namespace_id = new.namespace_id and e.item_id = new.item_id and e.model_id = v_model;
+        end loop;
     end if;
     return null;
 end;

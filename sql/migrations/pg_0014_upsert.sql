@@ -83,11 +83,12 @@ begin
             message = format('vectors: %s vectors for %s chunks', cardinality(vectors), v_chunks),
             hint    = 'Give one vector for each chunk, in their order; content without chunks given is one chunk.';
     end if;
+    -- "+ 0": by the chunk, as of a model that the statistics do not know all that waits would be gone through.
     delete from embedding_queue q
-    using memory_chunks c, embeddings e
-    where c.namespace_id = _put_item_vectors.namespace_id and c.item_id = _put_item_vectors.item_id
-      and q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id = _put_item_vectors.model_id
-      and e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = q.model_id;
+    where q.namespace_id = _put_item_vectors.namespace_id and q.model_id + 0 = _put_item_vectors.model_id
+      and q.chunk_id = any (array(select c.chunk_id from memory_chunks c
+                                  where c.namespace_id = _put_item_vectors.namespace_id and c.item_id = _put_item_vectors.item_id
+                                    and vectors[c.ordinal + 1] is not null));
 end;
 $_put_item_vectors$;
 revoke all on function kompanion._put_item_vectors(uuid, uuid, vector[], integer) from public;
@@ -117,6 +118,7 @@ create function kompanion.upsert_item(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $upsert_item$
 -- Makes the item of that name exactly this: inserted, revised, or unchanged and then no new revision.
 -- A new name is inserted at once; of one that exists the row is locked first, so its writers queue and revisions have no gaps.

@@ -12,6 +12,7 @@ create function kompanion.delete_item(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $delete_item$
 -- Hides an item; its row and history stay until purge. Deleting what is deleted changes nothing.
 declare
@@ -48,6 +49,7 @@ create function kompanion.restore_item(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $restore_item$
 -- Brings a deleted or expired item back as it was, as a new revision. An expiry that is past is lifted unless a new one is given.
 declare
@@ -85,6 +87,7 @@ create function kompanion.touch_item(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $touch_item$
 -- Lets a live item live longer. Never shortens: an item that would live longer anyway, or for ever, is unchanged.
 declare
@@ -126,6 +129,7 @@ create function kompanion.revert_item(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $revert_item$
 -- Makes an item again what it was at a revision, as a new one: history only goes forward.
 -- Its expiry then is taken over unless it is past by now; reverting to a deletion is delete_item's work.

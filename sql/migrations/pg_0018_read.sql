@@ -12,6 +12,7 @@ create function kompanion.get_item(
     language plpgsql
     stable
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $get_item$
 -- The live item of that name, or no row.
 declare
@@ -38,6 +39,7 @@ create function kompanion.get_chunks(
     language plpgsql
     stable
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $get_chunks$
 -- The chunks of a live item in order, each with its vector of the model, NULL where it waits for one.
 declare
@@ -51,7 +53,7 @@ begin
     select c.chunk_id, c.ordinal, c.content, c.start_offset, c.end_offset, c.revision, e.vector
     from live_items i
     join memory_chunks c on c.namespace_id = i.namespace_id and c.item_id = i.item_id
-    left join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model
+    left join embeddings e on e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id + 0 = v_model  -- by the chunk
     where i.namespace_id = v_namespace_id and i.key = get_chunks.key
     order by c.ordinal;
 end;
@@ -134,6 +136,7 @@ create function kompanion.item_history(
     language plpgsql
     stable
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $item_history$
 -- Every revision that is kept, the oldest first; the current one has no superseded_at. Shows deleted items too.
 declare

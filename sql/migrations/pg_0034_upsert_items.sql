@@ -90,6 +90,7 @@ create function kompanion.merge_staged(
     language plpgsql
     volatile
     set search_path from current
+    set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $merge_staged$
 -- Writes what is staged: new names in a few statements, names that exist through upsert_item one by one, those of one name in their order.
 -- One status per staged item; all or nothing.
