@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 
+from .around import around
 from .forking import cut_off_by_fork
 from .pg_errors import translated
 from .pg_protocol import connection_kwargs
@@ -137,7 +138,7 @@ def postgres_snapshot(url: str, prepare: bool) -> Iterator[Snapshot]:
         with translated():
             conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             conn.read_only = True
-        with conn.transaction():
+        with around(conn.transaction(), translated):
             with translated():
                 conn.execute("set local timezone to 'UTC'")
             yield PostgresSnapshot(conn)

@@ -20,6 +20,7 @@ from own_server import OwnServer, counts, own, own_db
 
 import kompanion_db
 from kompanion_db.errors import ConnectionFailed
+from kompanion_db.snapshots import postgres_snapshot
 
 ITEMS, BATCH = 600, 50
 
@@ -137,6 +138,17 @@ def test_a_transaction_whose_connection_is_terminated_leaves_nothing_and_is_not_
             store.get_item("a", "k1")  # a read too: its transaction is gone
         assert store.get_item("a", "k1") is None
         assert store.upsert_item("a", "k2", "c").status in {"inserted", "unchanged"}
+
+
+def test_what_is_read_of_one_moment_says_that_its_connection_was_lost_also_after_its_last_row(
+    one_db: servers.Database,
+) -> None:
+    with one_db.connect() as killer, pytest.raises(ConnectionFailed), postgres_snapshot(one_db.url, True) as found:  # noqa: PT012
+        list(found.registry("*"))
+        killer.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
+            (one_db.name,),
+        )
 
 
 def test_a_lost_connection_is_replaced_under_a_reader(db: servers.Database) -> None:
