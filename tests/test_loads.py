@@ -16,7 +16,7 @@ import servers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kompanion_db import Chunk, NewItem, Store, chunk_text, connect, connect_async, pg_protocol
+from kompanion_db import Chunk, HashEmbedder, NewItem, Store, chunk_text, connect, connect_async, pg_protocol
 from kompanion_db.errors import BadArgument
 
 ROWS, BLOCK = 600, 50
@@ -46,6 +46,19 @@ def test_chunks_that_are_none_are_named_with_their_item(home: engines.Home, chun
     with connect(home.url) as store:
         with pytest.raises(BadArgument, match=rf"^items\[1\]\.chunks\[{len(chunks) - 1}\]: is "):
             store.upsert_items(items)
+        assert store.list_items("*") == []
+
+
+@pytest.mark.parametrize("chunk", [Chunk(0, None, 0, 1), Chunk(0, None, None, None), Chunk(0, "t", None, 1)])  # type: ignore[arg-type]
+@pytest.mark.parametrize("embedder", [None, HashEmbedder()])
+def test_a_chunk_without_text_or_place_is_refused_however_it_is_written(
+    one_home: engines.Home, chunk: Chunk, embedder: HashEmbedder | None
+) -> None:
+    with connect(one_home.url, embedder=embedder) as store:
+        with pytest.raises(BadArgument, match=r"^items\[0\]\.chunks\[0\]: has no "):
+            store.upsert_items([NewItem("acme", "text", "1", chunks=[chunk])])
+        with pytest.raises(BadArgument, match=r"^chunks\[0\]: has no "):
+            store.upsert_item("acme", "1", "text", chunks=[chunk])
         assert store.list_items("*") == []
 
 

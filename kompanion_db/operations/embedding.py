@@ -61,10 +61,8 @@ Cut = tuple[list[Chunk], list[Vector | None]]
 def cut_and_embed(context: Context, items: Sequence[Given]) -> Steps[list[Cut]]:
     """Cut items into chunks and embed, in one go, only the texts that have no vector yet."""
     embedder = need_embedder(context, "content")
-    for _, _, _, chunks in items:
-        chunk_arguments(
-            "texts", "starts", "ends", chunks
-        )  # what is wrong with them is told before anything is embedded
+    for _, _, _, chunks in items:  # what is wrong with them is told before anything is embedded
+        chunk_arguments("texts", "starts", "ends", chunks)
     cut = [
         list(chunks) if chunks else chunk_text(content, context.max_characters, context.overlap)
         for _, _, content, chunks in items
@@ -142,6 +140,10 @@ def chunk_arguments(
         if not isinstance(chunk, Chunk):
             raise BadArgument(
                 f"{where}chunks[{n}]: is {type(chunk).__name__}, not a Chunk", hint="Give what chunk_text returned."
+            )
+        if any(part is None for part in (chunk.text, chunk.start, chunk.end)):  # staged, it would be the whole content
+            raise BadArgument(
+                f"{where}chunks[{n}]: has no text, or no place in the content", hint="Give what chunk_text returned."
             )
     return {
         texts: check.texts(f"{where}chunks", [c.text for c in chunks]),
