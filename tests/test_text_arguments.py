@@ -222,6 +222,9 @@ def test_members_of_enums_and_texts_of_numpy_come_back_as_plain_text(one_home: e
         item = store.get_item(Name.NAMESPACE, Name.KEY)
         assert item is not None
         assert {type(text) for text in (item.namespace, item.key, item.content, *item.tags)} == {str}
+        store.delete_namespace(Name.NAMESPACE)
+        with pytest.raises(errors.NamespaceDeleted, match="namespace 'acme:enums' is deleted"):
+            store.upsert_items([NewItem(Name.NAMESPACE, "content", Name.KEY)])
 
 
 def test_what_cannot_be_shown_is_refused_by_its_type(one_home: engines.Home) -> None:

@@ -203,11 +203,14 @@ def _item_row(n: int, item: NewItem) -> tuple[Any, ...]:
         return _named_item_row(n, item, f"items[{n}].")  # raises it again, with the place
 
 
+_TEXTS = ("namespace", "key", "content", "thread", "user_key", "actor")
+_PLAIN = frozenset({str, type(None)})
+
+
 def _named_item_row(n: int, item: NewItem, where: str) -> tuple[Any, ...]:
-    texts = (item.namespace, item.key, item.content, item.thread, item.user_key, item.actor)
+    texts: tuple[Any, ...] = (item.namespace, item.key, item.content, item.thread, item.user_key, item.actor)
     if not _sendable(texts):
-        for name, value in zip(("namespace", "key", "content", "thread", "user_key", "actor"), texts, strict=True):
-            check.text(where + name, value)
+        texts = tuple(check.text(where + name, value) for name, value in zip(_TEXTS, texts, strict=True))
     namespace, key, content, thread, user_key, actor = texts
     return (
         n,
@@ -227,11 +230,10 @@ def _named_item_row(n: int, item: NewItem, where: str) -> tuple[Any, ...]:
 
 
 def _sendable(texts: tuple[str | None, ...]) -> bool:
-    """Whether check.text would let all of these pass, asked at once; False also where it is not sure."""
-    try:
-        joined = "".join([text for text in texts if text is not None])
-    except TypeError:
+    """Whether check.text would let all of these pass as they are, asked at once; False also where it is not sure."""
+    if not _PLAIN.issuperset(map(type, texts)):
         return False
+    joined = "".join([text for text in texts if text is not None])
     return joined.isascii() and "\x00" not in joined and len(joined) <= check.MAX_TEXT
 
 
