@@ -291,7 +291,7 @@ refuses(
     key_operator=lambda s: s.index_metadata_key("$eq"),
     key_dots=lambda s: s.index_metadata_key("a..b"),
 )
-refuses(errors.BadArgument, "query", text_query=lambda s: s.search("*", "what is it?"))
+refuses(errors.BadArgument, "query:", text_query=lambda s: s.search("*", "what is it?"), no_query=find(query=None))
 refuses(
     errors.BadArgument, "items",
     items_number=lambda s: s.upsert_items(5), items_text=lambda s: s.upsert_items("abc"), items_none=lambda s: s.upsert_items(None),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import arguments as check
+from ..errors import BadArgument
 from ..requests import Row, Steps, rows_of, value_of
 from ..types import Hit
 from .embedding import Context, embed_query, embedder_model
@@ -90,6 +91,8 @@ def _arguments(
     per_chunk: bool,
     asked: dict[str, Any],
 ) -> Steps[dict[str, Any]]:
+    if query is None:
+        raise BadArgument("query: is None", hint="Give a vector of shape (dim,), or text for the store's embedder.")
     if isinstance(query, str):
         model = embedder_model(context, "query", model)
         vector = yield from embed_query(context, query)
