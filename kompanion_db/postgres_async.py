@@ -103,17 +103,14 @@ class AsyncPostgresStore(AsyncStore):
         pg_protocol.register_types(conn, self._vector)
 
     async def close(self) -> None:
-        """As in the sync store."""
-        if not self._origin.of_this_process:  # the pool is the parent's
-            return
-        self._origin.check()
+        """As in the sync store; goes on to its end where it is cancelled, as nobody could close the rest later."""
+        if self._origin.of_this_process:  # else the pool is the parent's
+            self._origin.check()
+            await to_its_end(self._end())
+
+    async def _end(self) -> None:
         if self._pool is not None:
             await self._pool.close()
-            await self._end_merges()
-        if self._server is not None:
-            await asyncio.to_thread(self._server.release)
-
-    async def _end_merges(self) -> None:
         merges = tuple(self._under_way)
         for merging in merges:
             merging.abandon()
@@ -122,6 +119,8 @@ class AsyncPostgresStore(AsyncStore):
         for merging in self._under_way.intersection(merges):
             if merging.conn is not None:
                 hang_up(merging.conn)
+        if self._server is not None:
+            await asyncio.to_thread(self._server.release)
 
     async def digest(self, scope: str = "*", *, progress: Callable[[int], None] | None = None) -> str:
         """As :meth:`Store.digest`, in a thread, on a connection of its own: open transactions are not seen."""

@@ -13,7 +13,7 @@ import engines
 import numpy as np
 import pytest
 
-from kompanion_db import AsyncStore, HashEmbedder, NewItem, Store, connect, connect_async, errors
+from kompanion_db import AsyncStore, HashEmbedder, NewItem, Store, WriteResult, connect, connect_async, errors
 
 T = TypeVar("T")
 
@@ -161,6 +161,20 @@ async def test_a_transaction_that_is_cancelled_anywhere_keeps_nothing_and_holds_
         await _soon(store.upsert_item("acme", "after", "text"))
         async with opened(home) as other:
             assert [item.key for item in await other.list_items("acme")] == ["after"]
+
+
+async def test_a_close_that_is_cancelled_goes_on_to_its_end_and_leaves_nobody_waiting(one_home: engines.Home) -> None:
+    for steps in range(1, 8):
+        store = await connect_async(one_home.url, max_size=2)
+        calls = [asyncio.create_task(store.upsert_item("acme", str(n), "text")) for n in range(6)]
+        await asyncio.sleep(0.005)
+        closing = asyncio.create_task(store.close())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await _soon(asyncio.gather(closing, return_exceptions=True))
+        told = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 20)
+        assert {type(answer) for answer in told} <= {WriteResult, errors.ConnectionFailed}
 
 
 async def test_a_load_that_is_cancelled_stops_and_leaves_whole_batches(home: engines.Home) -> None:

@@ -60,8 +60,10 @@ class AsyncSqliteStore(AsyncStore):
     async def close(self) -> None:
         """Close the connections. Closing twice does nothing."""
         if self._store is not None and self._store.database.ours:  # a fork has no threads
-            await self.turns.run(self._store.close)
-            self.turns.close()
+            try:
+                await self.turns.run(self._store.close)
+            finally:
+                self.turns.close()
 
     async def run(self, operation: Steps[T]) -> T:
         """Drive an operation to its end on worker threads; its result. Cancelled, it ends before its next request.
