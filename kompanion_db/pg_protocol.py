@@ -59,6 +59,15 @@ def closed(call: str) -> ConnectionFailed:
     return ConnectionFailed("the store is closed", hint=f"{call}(url) again.")
 
 
+def no_connection(seconds: float) -> ConnectionFailed:
+    """The error for a pool that has none to lend: all are in use, or no more can be made, of which it tells its log."""
+    return ConnectionFailed(
+        f"no connection in {seconds:g} s",
+        hint="Raise max_size, or see whether the server is up and lets so many in: the logger psycopg.pool says why it "
+        "made none.",
+    )
+
+
 @lru_cache(maxsize=256)
 def _statement(function: str, names: tuple[str, ...]) -> str:
     arguments = ", ".join(f"{n} => %({n})s" + (f"::{_CASTS[n]}" if n in _CASTS else "") for n in names)

@@ -164,10 +164,7 @@ class PostgresStore(Store):
         try:
             conn = pool.getconn()
         except PoolTimeout as exc:
-            raise ConnectionFailed(
-                f"no connection in {pool.timeout:g} s",
-                hint="Raise max_size, or see whether the server is up.",
-            ) from exc
+            raise pg_protocol.no_connection(pool.timeout) from exc
         except PoolClosed as exc:  # while this waited for a connection
             raise pg_protocol.closed("connect") from exc
         try:

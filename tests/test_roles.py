@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import kompanion_db
 from kompanion_db import embedded
 from kompanion_db.errors import PermissionDenied
 from kompanion_db.migrate import migrate, migration_ids, rollback
+from kompanion_db.urls import connection_args
 
 
 @pytest.fixture
@@ -130,6 +132,17 @@ def test_a_writer_neither_removes_a_namespace_nor_rewrites_history_by_hand(fille
             conn.execute(sql)
         conn.execute("update kompanion.memory_items set content = 'by hand' where key = 'note-1'")
         conn.execute("delete from kompanion.memory_items where key = 'note-1'")
+
+
+def test_where_a_server_lets_no_more_in_the_error_says_where_the_reason_is(
+    one_db: servers.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with login(one_db, "kompanion_reader") as url:
+        one_db.server.run(f"alter role {connection_args(url)['user']} connection limit 1")
+        with kompanion_db.connect(url, timeout=3) as store, ThreadPoolExecutor(1) as others, store.transaction():
+            refused = others.submit(store.get_item, "acme", "k").exception(20)
+    assert "lets so many in: the logger psycopg.pool says why" in str(refused)
+    assert "too many connections for role" in caplog.text
 
 
 def test_a_login_without_a_role_sees_nothing(one_db: servers.Database) -> None:
