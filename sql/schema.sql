@@ -476,7 +476,8 @@ begin
             errcode = '25001',
             message = format('%s: a transaction of isolation level %s may not see what others register or delete below or above it',
                              caller, current_setting('transaction_isolation')),
-            hint    = 'Call it in a transaction of its own: begin isolation level read committed.';
+            hint    = 'Call it in a transaction of its own: begin isolation level read committed. A store begins all of them so where its URL has '
+                      '?options=-cdefault_transaction_isolation%3Dread%5C%20committed.';
     end if;
 end;
 $$;

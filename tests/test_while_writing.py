@@ -106,6 +106,19 @@ def test_namespaces_are_neither_deleted_nor_restored_by_what_an_older_snapshot_s
             conn.rollback()
 
 
+def test_where_a_higher_level_is_the_default_the_hint_has_what_a_store_takes_in_its_url(
+    one_db: servers.Database,
+) -> None:
+    one_db.server.run(f"alter database {one_db.name} set default_transaction_isolation = 'serializable'")
+    with kompanion_db.connect(one_db.url) as store:
+        store.ensure_namespace("acme")
+        with pytest.raises(kompanion_db.KompanionError, match=r"delete_namespace: .*isolation level") as caught:
+            store.delete_namespace("acme")
+    option = str(caught.value.hint).split("?")[-1].rstrip(".")
+    with kompanion_db.connect(one_db.url + ("&" if "?" in one_db.url else "?") + option) as store:
+        assert store.delete_namespace("acme") == 1
+
+
 @HIGHER
 def test_a_new_namespace_registers_none_above_it(
     pg_store: kompanion_db.Store, db: servers.Database, level: IsolationLevel
