@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from . import picture
 from .picture import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+from .records import short
 
 COLOURS = (SKY, BLUE, GREEN, ORANGE, PURPLE, "#767676", BLACK)
 SHAPES = "os^DvPX"
@@ -69,7 +70,7 @@ def _one(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Path:
     labels.append((1, _misses(record["target"]), f"target {record['target']:g}", "#444444"))
     picture.end_labels(axes[0][-1], labels)
     named = re.sub(r"[^a-z0-9]+", "_", run["data"].lower()).strip("_")
-    return picture.write(figure, folder, f"{record['name']}_{run['server']}_{named}")
+    return picture.write(figure, folder, f"{record['name']}_{run['server']}_{short(named, 60)}")
 
 
 def _misses(recall: float) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -17,6 +19,8 @@ RESULTS = Path(__file__).parent / "results"
 Draw = Callable[[dict[str, Any], Path], list[Path]]
 UNTOLD = ("data", "small", "out", "draw", "pgbench", "folder", "minutes", "default_rows")
 """Arguments that change no figure, or that a name tells in a way of its own."""
+LONGEST = 150
+"""Bytes of a name: pictures add to it, and no file system takes more than 255."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,14 +54,22 @@ def name_of(name: str, args: argparse.Namespace, parser: argparse.ArgumentParser
     """
     parts = [name]
     if getattr(args, "data", None):
-        parts.append(args.data.resolve().name.split(".")[0])
+        parts.append(args.data.resolve().name)  # whole: a.npy is not a.fvecs, and v.1.npy not v.2.npy
     for what, given in vars(args).items():
         usual = parser.get_default(what)
         if what == "rows" and not getattr(args, "data", None):
             usual = parser.get_default("default_rows")
         if what not in UNTOLD and given is not None and _text(given) != _text(usual):
             parts.append(what.replace("_", "") + ("" if given is True or what in _UNSHOWN else _text(given)))
-    return "_".join([*parts, *(["small"] if args.small else [])])
+    return short("_".join([*parts, *(["small"] if args.small else [])]))
+
+
+def short(name: str, longest: int = LONGEST) -> str:
+    """A name, or where it is too long for a file its beginning and a digest of all of it: others begin alike."""
+    found = os.fsencode(name)
+    if len(found) <= longest:
+        return name
+    return f"{found[: longest - 9].decode(errors='ignore')}_{hashlib.sha256(found).hexdigest()[:8]}"
 
 
 def make_small(args: argparse.Namespace, parser: argparse.ArgumentParser, **small: Any) -> None:

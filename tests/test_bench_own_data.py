@@ -120,7 +120,7 @@ def test_a_load_of_ones_own_vectors_has_their_namespaces_tags_and_metric(
     (tmp_path / "t.txt").write_text("a,b\n" * 1700)
     columns = ["--namespaces", tmp_path / "n.txt", "--tags", tmp_path / "t.txt"]
     record, table, said = measured(
-        ingest.main, "ingest_mine_url_rounds1_namespaces_tags_metricl2", "--data", file, "--rounds", 1, "--metric", "l2", *columns
+        ingest.main, "ingest_mine.npy_url_rounds1_namespaces_tags_metricl2", "--data", file, "--rounds", 1, "--metric", "l2", *columns
     )  # fmt: skip
     assert [record[name] for name in ("data", "items", "dim", "metric")] == ["mine.npy", 1700, 8, "l2"]
     assert "bulk load of 1,700 x 8, mine.npy" in table
@@ -137,7 +137,7 @@ def test_a_store_that_grows_by_ones_own_vectors_is_asked_the_queries_of_their_fi
 ) -> None:
     sizes = ["--scope-rows", 300, "--query-count", 20, "--rounds", 1]
     record, table, said = measured(
-        growth.main, "growth_mine_url_scoperows300_querycount20_rounds1", "--data", file, *sizes
+        growth.main, "growth_mine.npy_url_scoperows300_querycount20_rounds1", "--data", file, *sizes
     )
     assert [record[name] for name in ("data", "max_rows", "dim", "metric")] == ["mine.npy", 1680, 8, "cosine"]
     assert "a scope of 300 rows in a growing store, mine.npy, dim 8" in table
@@ -183,7 +183,7 @@ def test_upserts_of_ones_own_vectors_are_told_as_such(
     file: Path, measured: Callable[..., tuple[dict[str, Any], str, str]]
 ) -> None:
     line = ["--seconds", 1, "--rounds", 1, "--clients", 2, "--hot-keys", 1800]
-    name = "upsert_mine_url_clients2_seconds1_rounds1_hotkeys1800"
+    name = "upsert_mine.npy_url_clients2_seconds1_rounds1_hotkeys1800"
     record, table, said = measured(upsert.main, name, "--data", file, *line)
     assert [record[name] for name in ("data", "rows", "dim", "metric")] == ["mine.npy", 1700, 8, "cosine"]
     assert "single upserts with vectors of mine.npy, 1 s each" in table

@@ -112,9 +112,11 @@ def test_the_table_is_printed_even_where_the_record_cannot_be_written(
         ("", "search"),
         ("--rows 100000 --dim 384", "search"),
         ("--rows 5000 --dim 64", "search_rows5000_dim64"),
-        ("--data some/set.hdf5 --rows 100000 --small", "search_set_rows100000_small"),
-        ("--data v.npy --dim 384", "search_v"),
-        ("--data v.npy --namespaces n.txt --tags t.txt", "search_v_namespaces_tags"),
+        ("--data some/set.hdf5 --rows 100000 --small", "search_set.hdf5_rows100000_small"),
+        ("--data v.npy --dim 384", "search_v.npy"),
+        ("--data v.fvecs", "search_v.fvecs"),
+        ("--data v.1.npy", "search_v.1.npy"),
+        ("--data v.npy --namespaces n.txt --tags t.txt", "search_v.npy_namespaces_tags"),
         ("--servers floor --seed 2", "search_serversfloor_seed2"),
         ("--url postgresql://me:secret@host/db", "search_url"),
     ],
@@ -124,6 +126,14 @@ def test_a_run_with_other_sizes_does_not_write_over_the_record_of_the_full_run(l
     common.add_server_arguments(parser)
     data.add_arguments(parser, rows=100_000)
     assert records.name_of("search", parser.parse_args(line.split()), parser) == name
+
+
+def test_a_name_that_is_too_long_for_a_file_is_cut_and_still_its_own() -> None:
+    names = [records.short("lists" + "-".join(map(str, range(1000, last)))) for last in (1080, 1081)]
+    assert all(name.startswith("lists1000-1001-") and len(name) == records.LONGEST for name in names)
+    assert names[0] != names[1]
+    assert records.short("é" * 75) == "é" * 75
+    assert len(records.short("é" * 76).encode()) <= records.LONGEST
 
 
 def test_a_record_tells_no_paths(tmp_path: Path) -> None:
