@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import signal
 import sys
@@ -33,6 +34,8 @@ def run(main: Callable[[], object]) -> None:
 
     Ended as Python does it by default, it would leave its servers running and its databases in servers of others.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name it cannot show is no reason to lose what was measured
+        sys.stdout.reconfigure(errors="backslashreplace")
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup wants it ignored

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from . import common
+from . import common, records
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; shapes tell the same once more.
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE, BLACK = (
@@ -154,7 +154,8 @@ def write(figure: Figure, folder: Path, name: str) -> Path:
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
     plt.close(figure)
-    _few_colours(pixels).save(path, optimize=True, dpi=(DPI, DPI))
+    with records.whole(path) as written:
+        _few_colours(pixels).save(written, "PNG", optimize=True, dpi=(DPI, DPI))
     return path
 
 

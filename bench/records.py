@@ -8,8 +8,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,21 +111,41 @@ def fill(
 def finish(
     record: dict[str, Any], name: str, args: argparse.Namespace, show: Callable[[dict[str, Any]], str], draw: Draw
 ) -> None:
-    """Print the table, then write the record and its pictures: the table is there even where they cannot be written."""
-    print(show(record), flush=True)
+    """Print the table, then write the record and its pictures: each is there even where the other cannot be."""
     try:
-        print(save(args.out, name, record), *draw(record, args.out))
+        print(show(record), flush=True)
+    except OSError as exc:  # who read it has gone, as head does
+        print(f"the table could not be printed: {exc}", file=sys.stderr)
+    try:
+        paths = [save(args.out, name, record), *draw(record, args.out)]
         (args.out / f"{name}_unfinished.json").unlink(missing_ok=True)
     except OSError as exc:
         raise SystemExit(f"--out: not all could be written, {exc}; the table above is what was measured") from exc
+    with suppress(OSError):
+        print(*paths, flush=True)
 
 
 def save(folder: Path, name: str, record: dict[str, Any]) -> Path:
     """Write a record as JSON; the path. The record gets the name, which its pictures bear too."""
     record["name"] = name
-    written = folder / f"{name}.json.new"  # whole, whenever this is ended
-    written.write_text(json.dumps(record, indent=1, default=str) + "\n")
-    return written.replace(folder / f"{name}.json")
+    path = folder / f"{name}.json"
+    with whole(path) as written:
+        written.write_text(json.dumps(record, indent=1, default=str) + "\n")
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what is to stand at a path: it comes there when all of it is written, or leaves nothing.
+
+    A name of this process, as two runs may write the same record at a time.
+    """
+    written = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        yield written
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def read(path: Path, benchmark: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -104,6 +105,42 @@ def test_the_table_is_printed_even_where_the_record_cannot_be_written(
     with pytest.raises(SystemExit, match="--out: not all could be written"):
         records.finish({"runs": []}, "growth", gone, lambda _: "the table", lambda *_: [])
     assert capsys.readouterr().out == "the table\n"
+
+
+def test_the_record_is_written_even_where_nobody_reads_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = io.TextIOWrapper(open(os.devnull, "rb"), write_through=True)  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", gone)
+    there = argparse.Namespace(out=tmp_path)
+    records.finish({"runs": [7]}, "growth", there, lambda _: "the table", lambda *_: [])
+    assert json.loads((tmp_path / "growth.json").read_text())["runs"] == [7]
+    assert "the table could not be printed: " in capsys.readouterr().err
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_no_run() -> None:
+    code = "from bench import command; command.run(lambda: print('Donn\\xe9es \\udcff.npy'))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True
+    )  # fmt: skip
+    assert run.stdout == b"Donn\\xe9es \\udcff.npy\n"
+
+
+def test_a_picture_that_is_broken_off_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in command.PACKAGES:
+        pytest.importorskip(package)
+    from bench import picture
+
+    class Ended:
+        def save(self, path: Path, *_: object, **__: object) -> None:
+            path.write_bytes(b"half")
+            raise SystemExit(143)
+
+    (tmp_path / "x.png").write_bytes(b"whole")
+    monkeypatch.setattr(picture, "_few_colours", lambda _: Ended())
+    with pytest.raises(SystemExit):
+        picture.write(picture.plt.figure(), tmp_path, "x")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.png", b"whole")]
 
 
 @pytest.mark.parametrize(
