@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
 import platform
 import re
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -76,26 +77,30 @@ def server(key: str) -> Iterator[str]:
         yield running.get_uri()
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 on, as a type of arguments."""
+def at_least(least: int, text: str, kind: Callable[[str], float] = int) -> Any:
+    """A finite number from so many on, as a type of arguments."""
     try:
-        value = int(text)
+        value = kind(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        value = least - 1
+    if not least <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number from {least} on")
     return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    return int(at_least(1, text))
 
 
 def seed(text: str) -> int:
     """A whole number from 0 on, as generators of random numbers take it."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
-    return value
+    return int(at_least(0, text))
+
+
+def number(text: str) -> float:
+    """A number from 0 on: of seconds, for one."""
+    return float(at_least(0, text, float))
 
 
 def installed(key: str) -> bool:

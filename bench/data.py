@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kompanion_db.sqlite.models import fit
 
-from .common import positive
+from .common import number, positive
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser, rows: int, dim: int = 384, co
     )
     parser.add_argument("--dim", type=positive, default=dim, help="of generated vectors; default %(default)s")
     parser.add_argument(
-        "--spread", type=float, default=0.8, help="of generated clusters, above 1 they overlap; default %(default)s"
+        "--spread", type=number, default=0.8, help="of generated clusters, above 1 they overlap; default %(default)s"
     )
     parser.add_argument("--query-count", type=positive, default=count, help="queries; default %(default)s")
     add_file_arguments(parser, *PARTS)

@@ -223,12 +223,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--rounds", type=common.positive, default=1, help="how often each is asked; default %(default)s"
     )
-    parser.add_argument("--calibrate", type=float, default=60, metavar="SECONDS", help="default %(default)s")
+    parser.add_argument("--calibrate", type=common.number, default=60, metavar="SECONDS", help="default %(default)s")
     parser.add_argument("--peers", help=f"besides {OURS}, of {', '.join(PEERS)}; default: all that are installed")
     parser.add_argument("--seed", type=common.seed, default=1, help="of all random choices; default %(default)s")
     parser.add_argument("--small", action="store_true", help="a small set, for a first look and for make bench")
     parser.add_argument("--folder", type=Path, help="keep the stores here, and go on from what is there")
-    parser.add_argument("--minutes", type=float, help="begin nothing new after so long; needs --folder")
+    parser.add_argument("--minutes", type=common.number, help="begin nothing new after so long; needs --folder")
     records.add_arguments(parser)
     args = parser.parse_args(argv)
     records.prepare(args.out)

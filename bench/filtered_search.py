@@ -239,11 +239,13 @@ def main(argv: list[str] | None = None) -> None:
         choices=["auto", "none", "ivfflat", "hnsw"],
         help="default: what ensure_index decides",
     )
-    parser.add_argument("--lists", type=common.positive, help="of ivfflat; default: what ensure_index decides")
-    parser.add_argument("--threshold", type=int, help="set exact_threshold, to see the index at work in small sets")
+    parser.add_argument("--lists", type=plans.lists, help="of ivfflat; default: what ensure_index decides")
+    parser.add_argument(
+        "--threshold", type=common.positive, help="set exact_threshold, to see the index at work in small sets"
+    )
     parser.add_argument(
         "--calibrate",
-        type=float,
+        type=common.number,
         default=120,
         metavar="SECONDS",
         help="time for calibrate; 0: without; default %(default)s",
@@ -257,6 +259,8 @@ def main(argv: list[str] | None = None) -> None:
         print(*pictures_search.draw(records.read(args.draw, NAME), args.out))
         return
     name = records.name_of(NAME, args, parser)
+    if args.lists and args.index in ("none", "hnsw"):
+        parser.error(f"--lists: is of ivfflat, an index of kind {args.index} has none; leave one of them out")
     if args.small:
         records.make_small(args, parser, rows=30_000, dim=64, query_count=40, calibrate=15)
     source = data.chosen(args)

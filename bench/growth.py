@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--calibrate",
-        type=float,
+        type=common.number,
         default=60,
         metavar="SECONDS",
         help="time for calibrate after each build; default %(default)s",

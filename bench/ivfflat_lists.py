@@ -33,13 +33,12 @@ from .ways import by_hand, in_turn, run, warm
 NAME = "ivfflat_lists"
 FACTORS = (0.25, 0.5, 1, 2, 4, 8)
 """All that tune_index tries."""
-MOST_LISTS = 32768
 SHARES = (0.1, 0.01)
 
 
 def grid(rows: int, factors: tuple[float, ...] = FACTORS) -> list[int]:
     """Values of lists around the square root of the rows."""
-    return sorted({min(MOST_LISTS, max(1, round(factor * rows**0.5))) for factor in factors})
+    return sorted({min(plans.MOST_LISTS, max(1, round(factor * rows**0.5))) for factor in factors})
 
 
 def line_of(source: data.Dataset, case: Case, hand: Hand, near: tuple[float, ...] = ()) -> list[dict[str, Any]]:
@@ -200,12 +199,14 @@ def main(argv: list[str] | None = None) -> None:
     data.add_arguments(parser, rows=100_000)
     parser.add_argument(
         "--lists",
-        type=common.positive,
+        type=plans.lists,
         nargs="+",
         help="values to sweep; default: 1/4 to 8 x the square root of the rows",
     )
     parser.add_argument("--target", type=float, default=0.95, help="target recall; default %(default)s")
-    parser.add_argument("--tuner-seconds", type=float, default=300, help="time tune_index gets; default %(default)s")
+    parser.add_argument(
+        "--tuner-seconds", type=common.number, default=300, help="time tune_index gets; default %(default)s"
+    )
     parser.add_argument(
         "--duels",
         type=common.positive,

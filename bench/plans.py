@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from .data import Dataset, Floats
 
 K = 10
 MODEL = "bench"
+MOST_LISTS = 32768
+"""That an ivfflat index may have."""
 # What an application needs of a memory it has found.
 ANSWER = (
     "i.key, n.path, i.item_id, c.content, i.metadata, i.tags, i.revision, h.d, i.created_at, i.updated_at, i.expires_at"
@@ -45,6 +48,14 @@ def load(url: str, data: Dataset, namespaces: Sequence[str]) -> None:
 def build(store: kompanion_db.Store, kind: str | None = None, lists: int | None = None) -> list[str]:
     """ensure_index, in one transaction: it builds the same index, and leaves it to us when to calibrate."""
     return [step.statement for step in store.ensure_index(MODEL, kind=kind, lists=lists, concurrently=False)]
+
+
+def lists(text: str) -> int:
+    """A number of lists, as a type of arguments: one that cannot be built would be noticed when all is loaded."""
+    value = common.positive(text)
+    if value > MOST_LISTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than the {MOST_LISTS} lists that an index may have")
+    return value
 
 
 def analyze(url: str) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import psycopg
 import pytest
 import servers
 
-from bench import command, common, data, embedded_peers, filtered_search, ingest, records
+from bench import command, common, data, embedded_peers, filtered_search, ingest, ivfflat_lists, records
 
 ROOT = Path(__file__).parent.parent
 EXTRA = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'PIL', 'tqdm', 'psutil', 'h5py'))); "
@@ -225,3 +226,25 @@ def test_small_leaves_what_the_caller_asked_for() -> None:
     args = parser.parse_args(["--small", "--query-count", "3000"])
     records.make_small(args, parser, rows=20_000, dim=64, query_count=40)
     assert (args.rows, args.dim, args.query_count) == (20_000, 64, 3000)
+
+
+@pytest.mark.parametrize(
+    ("main", "line", "message"),
+    [
+        (filtered_search.main, "--threshold -5", "--threshold: '-5' is no whole number from 1 on"),
+        (filtered_search.main, "--calibrate nan", "--calibrate: 'nan' is no number from 0 on"),
+        (filtered_search.main, "--spread inf", "--spread: 'inf' is no number from 0 on"),
+        (filtered_search.main, "--index hnsw --lists 50", "--lists: is of ivfflat, an index of kind hnsw has none"),
+        (filtered_search.main, "--lists 32769", "--lists: '32769' is more than the 32768 lists"),
+        (ivfflat_lists.main, "--lists 100 50000", "--lists: '50000' is more than the 32768 lists"),
+        (ivfflat_lists.main, "--tuner-seconds nan", "--tuner-seconds: 'nan' is no number from 0 on"),
+    ],
+)
+def test_what_cannot_be_measured_with_is_refused_before_anything_is_loaded(
+    main: Callable[[list[str]], None], line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in command.PACKAGES:
+        pytest.importorskip(package)
+    with pytest.raises(SystemExit):
+        main([*line.split(), "--rows", "1", "--out", str(tmp_path)])
+    assert message in capsys.readouterr().err
