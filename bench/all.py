@@ -47,7 +47,7 @@ def arguments_of(name: str, args: argparse.Namespace) -> list[str]:
     """The command line of one benchmark."""
     taken = SCRIPTS[name]
     line = ["--small"] if args.small else []
-    if args.url and "servers" in taken:
+    if args.url is not None and "servers" in taken:
         line += ["--url", args.url]
     elif args.servers and "servers" in taken:
         line += ["--servers", args.servers]

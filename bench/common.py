@@ -125,7 +125,9 @@ def servers(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
     Exits before the first when one of them is not installed: it would be noticed when the others had been measured for hours.
     """
-    if args.url:
+    if args.url is not None:
+        if not args.url.strip():  # a variable that is not set: what is measured would be no server of theirs
+            raise SystemExit("--url: is empty; name your server, or leave it out to measure one of our own")
         try:
             url = make_conninfo("", **connection_args(args.url))
         except BadArgument as exc:  # whose message has no password, as libpq's would
@@ -166,56 +168,29 @@ def tell_left_over(url: str) -> None:
 
 @contextmanager
 def database(url: str, purpose: str) -> Iterator[str]:
-    """URL of a new database on a server, dropped at the end."""
+    """URL of a new database with pgvector on a server, dropped at the end."""
     name = f"kompanion_bench_{purpose}_{secrets.token_hex(3)}"
+    target = make_conninfo(url, dbname=name)
     try:
-        with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute(f"create database {name}")
-        yield psycopg.conninfo.make_conninfo(url, dbname=name)
+        _run(url, f"create database {name}", "let a superuser run: alter role ... createdb")
+        # Not in this one, which is gone when it is read, but in that of which it is a copy, and the next will be.
+        _run(
+            target, "create extension if not exists vector", "let a superuser run in template1: create extension vector"
+        )
+        yield target
     finally:
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute(f"drop database if exists {name} with (force)")  # also one whose making was interrupted
 
 
-@contextmanager
-def on_one_core(*urls: str) -> Iterator[bool]:
-    """Keep this thread, and the connections that these databases have now, on one core, where the system lets; whether it does.
-
-    A client that asks and a server that answers take turns. Left to itself the system has them on one core or on two, as it
-    happens for each connection, and to wake the other core takes up to 0.1 ms: more than some of what is compared.
-    """
-    backends = [pid for url in urls for pid in _backends(url)]
-    pinned = bool(backends) and hasattr(os, "sched_setaffinity")
-    before: dict[int, set[int]] = {}
+def _run(url: str, statement: str, way_out: str) -> None:
+    """Run a statement; exit where the role, or the server, does not let."""
     try:
-        for pid in [0, *backends] if pinned else []:
-            before[pid] = os.sched_getaffinity(pid)
-            os.sched_setaffinity(pid, {min(before[0])})
-    except OSError as exc:
-        print(f"client and server are left on the cores they are on: {exc}", file=sys.stderr)
-        pinned = False
-        _put_back(before)  # or some of them would be on one core, and the rest not
-    try:
-        yield pinned
-    finally:
-        _put_back(before)
-
-
-def _backends(url: str) -> list[int]:
-    """Processes of the server, as far as it is on this machine, that serve connections to a database."""
-    with psycopg.connect(url) as conn:
-        found = conn.execute(
-            "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-            " and backend_type = 'client backend' and inet_server_addr() is null"  # by a socket: on this machine
-        ).fetchall()
-    return [pid for (pid,) in found]
-
-
-def _put_back(cores: dict[int, set[int]]) -> None:
-    """Processes to the cores they were on, but for those that are over."""
-    for pid, some in cores.items():
-        with suppress(OSError):
-            os.sched_setaffinity(pid, some)
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(statement)
+    except psycopg.DatabaseError as exc:
+        told = exc.diag.message_primary or str(exc).strip()
+        raise SystemExit(f"--url: {told}. Name a role that may, or {way_out}") from None
 
 
 def cpu() -> str:

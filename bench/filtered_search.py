@@ -20,7 +20,7 @@ import psycopg
 import kompanion_db
 
 from . import cases as scopes
-from . import command, common, data, plans, records
+from . import command, common, cores, data, plans, records
 from .cases import Case
 from .plans import Hand, K
 from .promises import SEARCH_MS, SEARCH_RATIO
@@ -162,7 +162,7 @@ def one_server(url: str, source: data.Dataset, args: argparse.Namespace) -> dict
             psycopg.connect(target, autocommit=True) as conn,
             kompanion_db.connect(target, max_size=1) as store,
             Hand(target, source, namespaces) as hand,
-            common.on_one_core(target) as pinned,
+            cores.on_one_core(target) as pinned,
             common.progress(sum(-(-len(case.asks) // BLOCK) for case in planned), "measuring", " blocks") as bar,
         ):
             model = store.list_models()[0]

@@ -18,7 +18,7 @@ import psycopg
 
 import kompanion_db
 
-from . import command, common, data, plans, records
+from . import command, common, cores, data, plans, records
 from .cases import Ask, Case, case
 from .plans import Hand, K
 from .promises import GROWTH, GROWTH_RATIO
@@ -126,7 +126,7 @@ class Side:
 
 def measure(big: Side, small: Side, found: Case, source: data.Dataset, rounds: int, target: float) -> dict[str, Any]:
     """p50 and recall of each way in the store that grew, and p50 of ours in the one that did not, asked in turn."""
-    with Hand(big.url, source, [SCOPE]) as hand, common.on_one_core(big.url, small.url) as pinned:
+    with Hand(big.url, source, [SCOPE]) as hand, cores.on_one_core(big.url, small.url) as pinned:
         ways = {"ours": by_search(big.store, found, target), "exact": by_hand(hand, found, "exact", None)}
         if hand.kind:
             ways["post-filter"] = by_hand(hand, found, "post-filter", max(1, round((hand.lists or 1) ** 0.5)))

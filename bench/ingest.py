@@ -88,7 +88,6 @@ def one_server(url: str, args: argparse.Namespace, source: data.Dataset) -> dict
     for _ in range(args.rounds + 1):
         with common.database(url, NAME) as target:
             with psycopg.connect(target, autocommit=True) as conn:
-                conn.execute("create extension if not exists vector")  # template1 may have it
                 about = common.machine(conn)
             bare.append(len(source.vectors) / bare_copy(target, source.vectors))
             seconds, rise = load(target, source, args.batch)

@@ -17,6 +17,7 @@ import numpy as np
 import psycopg
 import pytest
 import servers
+from logins import login
 
 from bench import command, common, data, embedded_peers, filtered_search, ingest, ivfflat_lists, records
 
@@ -248,3 +249,28 @@ def test_what_cannot_be_measured_with_is_refused_before_anything_is_loaded(
     with pytest.raises(SystemExit):
         main([*line.split(), "--rows", "1", "--out", str(tmp_path)])
     assert message in capsys.readouterr().err
+
+
+def test_a_role_that_may_not_make_what_is_needed_is_told_so_and_leaves_nothing(bench_db: servers.Database) -> None:
+    with login(bench_db, None) as url, bench_db.connect() as conn:
+        with (
+            pytest.raises(
+                SystemExit, match=r"--url: permission denied to create database\. .* alter role \.\.\. createdb"
+            ),
+            common.database(url, "ingest"),
+        ):
+            pass
+        conn.execute(f"alter role {psycopg.conninfo.conninfo_to_dict(url)['user']} createdb")
+        with (
+            pytest.raises(SystemExit, match=r'create extension "vector"\. .* in template1: create extension vector'),
+            common.database(url, "ingest"),
+        ):
+            pass
+        assert bench_databases(conn) == []
+
+
+def test_a_server_of_ones_own_whose_variable_is_not_set_is_not_taken_for_one_of_ours() -> None:
+    parser = argparse.ArgumentParser()
+    common.add_server_arguments(parser)
+    with pytest.raises(SystemExit, match="--url: is empty"):
+        next(common.servers(parser.parse_args(["--url", ""])))
