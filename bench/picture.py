@@ -13,6 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,6 +28,8 @@ GREY, FAINT = "#767676", "#BBBBBB"
 COLOURS = {"ours": VERMILLION, "post-filter": SKY, "iterative scan": BLUE, "exact": "#888888", "best by hand": BLACK}
 MARKERS = {"ours": "o", "post-filter": "s", "iterative scan": "^", "exact": "x", "best by hand": "D"}
 DPI = 110
+TITLE = 0.58
+"""Inches at the top of a picture for what it shows, and on what it was measured."""
 
 plt.rcParams.update({
     "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False,
@@ -91,6 +94,9 @@ def end_labels(axis: Axes, labels: Sequence[tuple[float, float, str, str]], size
     low, high = (axis.transAxes.transform((0, y))[1] for y in (0, 1))
     ends = [min(max(axis.transData.transform((x, y))[1], low), high) for x, y, _, _ in labels]
     order = sorted(range(len(labels)), key=lambda n: ends[n])
+    top = figure.bbox.height - TITLE * figure.dpi
+    lines = sum(1 + text.count("\n") for _, _, text, _ in labels)
+    size = min(size, top / (1.28 * scale * lines))  # or there would be no room for all
     tall = [1.28 * size * scale * (1 + text.count("\n")) for _, _, text, _ in labels]
     heights = [ends[n] for n in order]
     for _ in range(500):
@@ -103,12 +109,31 @@ def end_labels(axis: Axes, labels: Sequence[tuple[float, float, str, str]], size
                 moved = True
         if not moved:
             break
+    for i in reversed(range(len(order))):  # below the title, and none below the picture
+        top = heights[i] = min(heights[i], top - tall[order[i]] / 2)
+        top -= tall[order[i]] / 2
+    least = 0.0
+    for i, n in enumerate(order):
+        least = heights[i] = max(heights[i], least + tall[n] / 2)
+        least += tall[n] / 2
     for height, n in zip(heights, order, strict=True):
         _, _, text, colour = labels[n]
-        axis.annotate(
+        label = axis.annotate(
             text, (1, (height - low) / (high - low)), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points",
             va="center", ha="left", color=colour, fontsize=size, linespacing=1.05, annotation_clip=False,
         )  # fmt: skip
+        fit(label)
+
+
+def fit(text: Text, right: float = 0.995) -> None:
+    """Leave out the middle of a text that would end right of this share of the figure: what is at its ends tells more."""
+    figure = text.get_figure(root=True)
+    assert figure is not None
+    whole = text.get_text()
+    for kept in range(len(whole), 8, -1):
+        if text.get_window_extent().x1 <= right * figure.bbox.width:
+            break
+        text.set_text(f"{whole[: (kept + 1) // 2].rstrip()}…{whole[len(whole) - kept // 2 :].lstrip()}")
 
 
 def target_line(axis: Axes, value: float, text: str = "", left: float = 0.01, above: bool = False) -> None:
@@ -130,17 +155,15 @@ def titled(figure: Figure, title: str, about: dict[str, Any], more: str = "") ->
     if about.get("machine") == "client":  # the server is on another, of which we know nothing
         cores += ", of the client"
     height = figure.get_figheight()
-    figure.text(0.012, 1 - 0.10 / height, title, ha="left", va="top", fontsize=12, fontweight="bold")
-    small = [common.versions(about), about["cpu"], cores, more, when]
-    figure.text(
-        0.012, 1 - 0.38 / height, "   |   ".join(s for s in small if s), ha="left", va="top", fontsize=8, color=GREY
-    )
+    fit(figure.text(0.012, 1 - 0.10 / height, title, ha="left", va="top", fontsize=12, fontweight="bold"))
+    told = "   |   ".join(s for s in [common.versions(about), about["cpu"], cores, more, when] if s)
+    fit(figure.text(0.012, 1 - 0.38 / height, told, ha="left", va="top", fontsize=8, color=GREY))
 
 
 def layout(figure: Figure, right: float = 0.0, below: float = 0.0) -> None:
     """Room (inches) for the title above, for labels on the right and a note below; to be called before end_labels."""
     wide, high = figure.get_size_inches()
-    figure.tight_layout(rect=(0, below / high, 1 - right / wide, 1 - 0.58 / high))
+    figure.tight_layout(rect=(0, below / high, 1 - right / wide, 1 - TITLE / high))
 
 
 def note(figure: Figure, text: str) -> None:

@@ -113,6 +113,8 @@ def over_share(record: dict[str, Any], run: dict[str, Any], folder: Path) -> Pat
     usual = f"* {knob} {knobs}: the fewest that gave 0.95 without a filter; at most 4 s a point.   " if knobs else ""
     picture.note(figure, f"{usual}Grey band: up to {SEARCH_RATIO} x the best hand-written plan + {SEARCH_MS} ms.")
     picture.layout(figure, right=1.45, below=0.25)
+    for axis in axes[0]:
+        picture.fit(axis.title, axis.get_position().x1)
     for row, lines in last.items():
         ends = [
             (*points[-1], named[way], COLOURS[way] if way != "exact" else picture.GREY) for way, points in lines.items()

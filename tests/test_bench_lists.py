@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import servers
 
 import kompanion_db
-from bench import ivfflat_lists, plans, tuned_lists
+from bench import command, ivfflat_lists, plans, tuned_lists
 
 
 def points(lists: int, *recalls: float) -> list[dict[str, Any]]:
@@ -88,3 +89,24 @@ def test_a_sweep_ends_with_the_statements_that_build_its_best_index_for_a_model_
     swept |= {"duel": {"tuner": {"lists": 300}, "best": {"lists": 100}}, "near": True, "fast": True}
     assert "lists => 300" in ivfflat_lists.apply(swept, 0.95)
     assert "lists => 100" in ivfflat_lists.apply(swept | {"fast": False}, 0.95)
+
+
+@pytest.mark.parametrize("lists", [3, 20, 60])
+def test_all_that_a_picture_says_stays_inside_it_and_covers_nothing(lists: int) -> None:
+    for package in command.PACKAGES:
+        pytest.importorskip(package)
+    from bench import picture
+
+    figure, axis = picture.plt.subplots(figsize=(9.8, 4.9))
+    about = {"cores": 2, "cpu": "a processor " * 30, "postgresql": "18.4", "pgvector": "0.8.5"}
+    picture.titled(figure, f"lists: {'a name of a file ' * 20}: 0.12 of COPY", about)
+    picture.layout(figure, right=0.85)
+    picture.end_labels(axis, [(1.0, 1.0, f"{n} lists of some longer name", "#000000") for n in range(lists)])
+    labels = sorted((text.get_window_extent() for text in axis.texts), key=lambda box: box.y0)
+    title, small = (text.get_window_extent() for text in figure.texts)
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in (*labels, title, small))
+    assert labels[0].y0 >= 0
+    assert labels[-1].y1 <= small.y0
+    assert all(lower.y1 <= upper.y0 + 1 for lower, upper in itertools.pairwise(labels))
+    assert figure.texts[0].get_text().endswith(": 0.12 of COPY")
+    picture.plt.close(figure)
