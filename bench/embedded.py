@@ -252,12 +252,14 @@ def main(argv: list[str] | None = None) -> None:
             args.sizes = [10_000, 30_000]
     if "FAISS" in args.peers and args.dim % 2:
         parser.error("--dim: must be even for FAISS, whose codes are of two elements each; or leave it out of --peers")
+    if args.calibrate <= 0:
+        parser.error("--calibrate: must be above 0, what is measured is judged calibrated too")
     for name in args.peers:
         if PEERS[name].version() is None:
             print(f"{name}: not installed, left out; pip install 'kompanion-db[bench-peers]'")
     with tempfile.TemporaryDirectory(prefix="kompanion_bench_") as temporary:
         folder = args.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        records.make(folder, "folder")
         steps = Steps(folder / "steps.json", depends_on(args), args.minutes)
         runs = []
         try:

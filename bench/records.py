@@ -37,14 +37,16 @@ def prepare(folder: Path) -> None:
     make(folder)
 
 
-def make(folder: Path) -> None:
-    """A folder that can be written to; exit otherwise."""
+def make(folder: Path, argument: str = "out") -> None:
+    """The folder of an argument, that can be written to; exit otherwise."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as exc:
-        raise SystemExit(f"--out: nothing can be written into {folder}, {exc.strerror}; name another folder") from exc
+        raise SystemExit(
+            f"--{argument}: nothing can be written into {folder}, {exc.strerror}; name another folder"
+        ) from exc
 
 
 def name_of(name: str, args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:

@@ -19,7 +19,7 @@ import pytest
 import servers
 from logins import login
 
-from bench import command, common, data, embedded_peers, filtered_search, ingest, ivfflat_lists, records
+from bench import command, common, data, embedded, embedded_peers, filtered_search, ingest, ivfflat_lists, records
 
 ROOT = Path(__file__).parent.parent
 EXTRA = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'PIL', 'tqdm', 'psutil', 'h5py'))); "
@@ -98,6 +98,8 @@ def test_a_folder_that_cannot_be_written_into_is_told_before_anything_is_measure
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match=r"--out: nothing can be written into .*file.*; name another folder"):
         records.prepare(tmp_path / "file")
+    with pytest.raises(SystemExit, match=r"--folder: nothing can be written into .*file.*; name another folder"):
+        embedded.main(["--folder", str(tmp_path / "file"), "--out", str(tmp_path)])
 
 
 def test_the_table_is_printed_even_where_the_record_cannot_be_written(
@@ -238,6 +240,7 @@ def test_small_leaves_what_the_caller_asked_for() -> None:
         (filtered_search.main, "--index hnsw --lists 50", "--lists: is of ivfflat, an index of kind hnsw has none"),
         (filtered_search.main, "--lists 32769", "--lists: '32769' is more than the 32768 lists"),
         (ivfflat_lists.main, "--lists 100 50000", "--lists: '50000' is more than the 32768 lists"),
+        (embedded.main, "--calibrate 0", "--calibrate: must be above 0"),
         (ivfflat_lists.main, "--tuner-seconds nan", "--tuner-seconds: 'nan' is no number from 0 on"),
     ],
 )
@@ -247,7 +250,7 @@ def test_what_cannot_be_measured_with_is_refused_before_anything_is_loaded(
     for package in command.PACKAGES:
         pytest.importorskip(package)
     with pytest.raises(SystemExit):
-        main([*line.split(), "--rows", "1", "--out", str(tmp_path)])
+        main([*line.split(), "--seed", "1", "--out", str(tmp_path)])
     assert message in capsys.readouterr().err
 
 
