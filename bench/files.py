@@ -22,6 +22,7 @@ from . import command
 from .data import Dataset, Floats, refuse
 
 METRICS = {"angular": "cosine", "euclidean": "l2", "ip": "inner_product", "dot": "inner_product"}
+HDF5 = (".hdf5", ".h5")
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def _read(args: argparse.Namespace) -> Dataset:
     if path.is_dir():
         refuse(args, "a folder brings its own, or none", "queries", "namespaces", "tags")
         return folder(path, args)
-    if path.suffix in (".hdf5", ".h5"):
+    if path.suffix in HDF5:
         refuse(args, "an .hdf5 file brings its own", "queries")
         return hdf5(path, args)
     if args.queries:
@@ -82,11 +83,13 @@ def check(data: Dataset) -> None:
 def scoped(data: Dataset, args: argparse.Namespace) -> Dataset:
     """The data set with the namespaces and tags that --namespaces and --tags give its rows."""
     rows = len(data.vectors)
+    held_out = 0 if args.queries or args.data.suffix in HDF5 else args.query_count
+    most = rows + held_out if args.rows is None else None  # of a part of a file it is not known how long all of it is
     if args.namespaces:
-        names = [str(value) for value in column("namespaces", args.namespaces, rows)]
+        names = [str(value) for value in column("namespaces", args.namespaces, rows, most)]
         data = replace(data, namespaces=paths(args.namespaces, names))
     if args.tags:
-        data = replace(data, tags=[tag_list(value) for value in column("tags", args.tags, rows)])
+        data = replace(data, tags=[tag_list(value) for value in column("tags", args.tags, rows, most)])
     return data
 
 
@@ -232,8 +235,8 @@ def json_objects(path: Path) -> Iterator[dict[str, Any]]:
         yield value
 
 
-def column(name: str, path: Path, rows: int) -> list[Any]:
-    """One value a row of a data set, of the file of an argument of that name."""
+def column(name: str, path: Path, rows: int, most: int | None = None) -> list[Any]:
+    """One value a row of a data set, of the file of an argument of that name; those of more than ``most`` are of other rows."""
     values: Any
     try:
         if path.suffix == ".npy":
@@ -250,6 +253,8 @@ def column(name: str, path: Path, rows: int) -> list[Any]:
         raise SystemExit(f"--{name}: {path.name} is no list of one value a row")
     if len(values) < rows:
         raise SystemExit(f"--{name}: {len(values)} values for {rows} vectors")
+    if most is not None and len(values) not in (rows, most):
+        raise SystemExit(f"--{name}: {len(values)} values for a file of {most} vectors, they are those of another")
     return values[:rows]
 
 

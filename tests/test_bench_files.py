@@ -149,11 +149,13 @@ def test_an_hdf5_file_whose_parts_do_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("argument", "name", "text", "message"),
     [
-        ("namespaces", "n.txt", "a:b\n" * 6 + "a::b\n" + "a\n" * 400, "n.txt: line 7: bad namespace 'a::b': it has an empty segment"),
+        ("namespaces", "n.txt", "a:b\n" * 6 + "a::b\n" + "a\n" * 393, "n.txt: line 7: bad namespace 'a::b': it has an empty segment"),
         ("namespaces", "n.json", "[1, 2", "--namespaces: n.json cannot be read"),
         ("namespaces", "n.json", '{"a": 1}', "--namespaces: n.json is no list of one value a row"),
         ("tags", "t.jsonl", '["a"]\n["b"\n', "t.jsonl: line 2 is no JSON"),
         ("tags", "t.txt", "a\n", "--tags: 1 values for 370 vectors"),
+        ("tags", "t.txt", "a\n" * 399, "--tags: 399 values for a file of 400 vectors, they are those of another"),
+        ("namespaces", "n.txt", "a\n" * 800, "--namespaces: 800 values for a file of 400 vectors"),
         ("tags", "t.npy", "a", "--tags: t.npy cannot be read"),
     ],
 )  # fmt: skip
