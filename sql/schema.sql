@@ -3144,13 +3144,13 @@ begin
             content_revision = _replace_chunks.content_revision
         from matched m
         where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is not null
+          and (c.ordinal, c.start_offset, c.end_offset, c.content_revision) <> (m.ordinal, m.start_offset, m.end_offset, _replace_chunks.content_revision)
     )
     insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
     select _replace_chunks.namespace_id, _replace_chunks.item_id, m.ordinal, m.content, m.start_offset, m.end_offset,
            _replace_chunks.content_revision
     from matched m
-    where m.chunk_id is null
-    order by m.ordinal;
+    where m.chunk_id is null order by m.ordinal;
 end;
 $$;
 
@@ -3795,6 +3795,60 @@ $$;
 -- Name: FUNCTION _try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]); Type: COMMENT; Schema: kompanion; Owner: -
 
 COMMENT ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) IS 'Internal. Recall and time of one query at each setting of the index.';
+
+-- Name: _unchanged_staged(integer, integer[]); Type: FUNCTION; Schema: kompanion; Owner: -
+
+CREATE FUNCTION kompanion._unchanged_staged(model_id integer, done integer[]) RETURNS TABLE(ord integer, item_id uuid, revision integer)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'kompanion', 'public', 'pg_temp'
+    AS $$
+-- Those of the staged items not done yet that stand in the store just so, with their chunks and vectors: nearly all when a load is
+-- run again. Not locked: one that is changed from now on was unchanged before. Not among them is a name that is staged twice, as
+-- what it stands at depends on the other. "offset 0": by their keys, whatever the statistics say of tables that were just filled.
+begin
+    return query
+    with given as materialized (
+        select s.ord, i.namespace_id, i.item_id, i.revision, s.content
+        from (select *, count(*) over (partition by g.namespace_id, g.key) as times
+              from pg_temp.staged_items g
+              where not exists (select 1 from unnest(_unchanged_staged.done) d (ord) where d.ord = g.ord)) s
+        cross join lateral (
+            select m.namespace_id, m.item_id, m.revision
+            from memory_items m
+            where m.namespace_id = s.namespace_id and m.key = s.key and m.content = s.content and m.metadata = coalesce(s.metadata, '{}')
+              and m.tags @> coalesce(s.tags, '{}') and m.tags <@ coalesce(s.tags, '{}')
+              and m.expires_at is not distinct from s.expires_at and m.deleted_at is null
+              and m.thread_id is not distinct from (select t.thread_id from threads t where t.namespace_id = s.namespace_id and t.key = s.thread)
+              and m.user_id is not distinct from (select u.user_id from users u where u.namespace_id = s.namespace_id and u.key = s.user_key)
+            offset 0) i
+        where s.times = 1 and s.expected_revision is null
+    ), chunks as materialized (
+        select g.ord, count(*) as given, count(k.chunk_id) as same
+        from given g
+        join pg_temp.staged_chunks c on c.ord = g.ord
+        left join lateral (
+            select k.chunk_id
+            from memory_chunks k
+            where k.namespace_id = g.namespace_id and k.item_id = g.item_id and k.ordinal = c.ordinal
+              and k.content = coalesce(c.content, g.content)
+              and k.start_offset = coalesce(c.start_offset, 0) and k.end_offset = coalesce(c.end_offset, length(g.content))
+              and (c.vector is null
+                   or exists (select 1 from embeddings e where e.namespace_id = k.namespace_id and e.chunk_id = k.chunk_id
+                                and e.model_id + 0 = _unchanged_staged.model_id and e.vector = c.vector offset 0))
+            offset 0) k on true
+        group by g.ord
+    )
+    select g.ord, g.item_id, g.revision
+    from given g
+    left join chunks c on c.ord = g.ord
+    where c.ord is null
+       or c.same = c.given and c.given = (select count(*) from memory_chunks k where k.namespace_id = g.namespace_id and k.item_id = g.item_id);
+end;
+$$;
+
+-- Name: FUNCTION _unchanged_staged(model_id integer, done integer[]); Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON FUNCTION kompanion._unchanged_staged(model_id integer, done integer[]) IS 'Internal. The staged items that stand in the store as they are staged.';
 
 -- Name: _user_id(uuid, text); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -5441,7 +5495,8 @@ CREATE FUNCTION kompanion.merge_staged(model text DEFAULT NULL::text, created_at
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
--- Writes what is staged: new names in a few statements, names that exist through upsert_item one by one, those of one name in their order.
+-- Writes what is staged: new names in a few statements, and so what is there already; names that stand at something else through
+-- upsert_item one by one, those of one name in their order.
 -- One status per staged item; all or nothing.
 declare
     v_model record;
@@ -5468,6 +5523,11 @@ begin
     if cardinality(v_done) = (select count(*) from pg_temp.staged_items s) then
         return;
     end if;
+    for r in select u.* from _unchanged_staged(v_model.model_id, v_done) u loop
+        ord := r.ord; item_id := r.item_id; revision := r.revision; status := 'unchanged';
+        return next;
+        v_done := v_done || r.ord;
+    end loop;
     for r in
         select s.*, c.texts, c.starts, c.ends, c.vectors
         from pg_temp.staged_items s
@@ -8972,6 +9032,13 @@ REVOKE ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query 
 GRANT ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._try_ladder(plan kompanion._search_plan, query public.vector, but_for bigint, part integer, furthest double precision, present integer, ladder integer[], OUT recalls double precision[], OUT milliseconds double precision[]) TO kompanion_admin;
+
+-- Name: FUNCTION _unchanged_staged(model_id integer, done integer[]); Type: ACL; Schema: kompanion; Owner: -
+
+REVOKE ALL ON FUNCTION kompanion._unchanged_staged(model_id integer, done integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._unchanged_staged(model_id integer, done integer[]) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._unchanged_staged(model_id integer, done integer[]) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._unchanged_staged(model_id integer, done integer[]) TO kompanion_admin;
 
 -- Name: FUNCTION _user_id(namespace_id uuid, key text); Type: ACL; Schema: kompanion; Owner: -
 

@@ -159,29 +159,134 @@ def loaded(engine: engines.Engine) -> Iterator[Store]:
     home.drop()
 
 
+def written(store: Store, namespace: str, items: list[dict[str, Any]]) -> list[Any]:
+    """What stands under the keys 0, 1, 2 ... of these items, but for ids and the times that nobody gave."""
+    found: list[Any] = []
+    for n, item in enumerate(items):
+        stored = store.get_item(namespace, str(n))
+        if stored is None:
+            found.append(None)
+            continue
+        fields = asdict(stored)
+        told = {name: fields[name] for name in fields.keys() - {"namespace", "namespace_id", "item_id", "updated_at"}}
+        if "created_at" not in item:
+            del told["created_at"]
+        pieces = [
+            (c.ordinal, c.content, c.start_offset, c.end_offset, None if c.vector is None else c.vector.tolist())
+            for c in store.get_chunks(namespace, str(n))
+        ]
+        found.append((told, pieces))
+    return found
+
+
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(items=st.lists(_items(), min_size=1, max_size=5))
 def test_a_load_writes_what_the_same_items_one_by_one_do(loaded: Store, items: list[dict[str, Any]]) -> None:
-    def written(namespace: str) -> list[Any]:
-        found = []
-        for n, item in enumerate(items):
-            stored = loaded.get_item(namespace, str(n))
-            assert stored is not None
-            fields = asdict(stored)
-            told = {
-                name: fields[name] for name in fields.keys() - {"namespace", "namespace_id", "item_id", "updated_at"}
-            }
-            if "created_at" not in item:
-                del told["created_at"]
-            pieces = [
-                (c.ordinal, c.content, c.start_offset, c.end_offset, None if c.vector is None else c.vector.tolist())
-                for c in loaded.get_chunks(namespace, str(n))
-            ]
-            found.append((told, pieces))
-        return found
-
     one_by_one, at_once = f"one:{uuid4()}", f"many:{uuid4()}"
     for n, item in enumerate(items):
         loaded.upsert_item(one_by_one, str(n), **item, model="m")
     loaded.upsert_items([NewItem(at_once, key=str(n), **item) for n, item in enumerate(items)], model="m")
-    assert written(at_once) == written(one_by_one)
+    assert None not in written(loaded, at_once, items)
+    assert written(loaded, at_once, items) == written(loaded, one_by_one, items)
+
+
+_FIELDS = ("metadata", "tags", "thread", "user_key", "actor", "expires_at", "vectors")
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_load_onto_what_is_there_does_what_the_same_items_one_by_one_do(loaded: Store, data: st.DataObject) -> None:
+    items = data.draw(st.lists(_items(), min_size=1, max_size=5))
+    one_by_one, at_once = f"one:{uuid4()}", f"many:{uuid4()}"
+    for namespace in (one_by_one, at_once):
+        loaded.upsert_items([NewItem(namespace, key=str(n), **item) for n, item in enumerate(items)], model="m")
+    if data.draw(st.booleans()):
+        loaded.delete_item(one_by_one, "0")
+        loaded.delete_item(at_once, "0")
+    again = []
+    for n in data.draw(st.lists(st.sampled_from(range(len(items))), max_size=8)):
+        item = {name: value for name, value in items[n].items() if name not in ("expected_revision", "created_at")}
+        for name in data.draw(st.sets(st.sampled_from(_FIELDS), max_size=1)):
+            item.pop(name, None)
+            if name != "vectors":
+                item.update({k: v for k, v in data.draw(_items()).items() if k == name})
+        if data.draw(st.integers(0, 3)) == 0:
+            item = {**item, "content": data.draw(_texts), "chunks": None, "vectors": [[1.0, 2.0, 3.0]]}
+        again.append((n, item))
+    statuses = [loaded.upsert_item(one_by_one, str(n), **item, model="m").status for n, item in again]
+    report = loaded.upsert_items([NewItem(at_once, key=str(n), **item) for n, item in again], model="m")
+    counts = [statuses.count(status) for status in ("inserted", "revised", "unchanged")]
+    assert [report.inserted, report.revised, report.unchanged] == counts
+    assert written(loaded, at_once, items) == written(loaded, one_by_one, items)
+
+
+_PIECES = [Chunk(0, "one", 0, 3), Chunk(1, "two", 4, 7)]
+_THERE = {
+    "content": "one two", "metadata": {"n": 1}, "tags": ["a", "b"], "thread": "t", "user_key": "u",
+    "expires_at": datetime(2100, 1, 1, tzinfo=timezone.utc), "vectors": [[1.0, 2.0, 3.0]],
+}  # fmt: skip
+_CUT = {**_THERE, "chunks": _PIECES, "vectors": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]}
+
+
+@pytest.mark.parametrize(
+    ("there", "change"),
+    [
+        *((there, {name: value}) for there in (_THERE, _CUT) for name, value in {
+            "tags": ["b", "a", "b"], "metadata": {"n": 2}, "thread": "other", "user_key": None, "actor": "me",
+            "expires_at": datetime(2101, 1, 1, tzinfo=timezone.utc), "created_at": datetime(2001, 1, 1, tzinfo=timezone.utc),
+        }.items()),
+        *((_THERE, {"content": "else", **more}) for more in ({}, {"vectors": None})),
+        *((there, {**more, "vectors": None}) for there in (_THERE, _CUT) for more in ({}, {"tags": []}, {"expires_at": None})),
+        (_THERE, {"vectors": [[1.0, 2.0, 4.0]]}),
+        (_THERE, {"chunks": _PIECES, "vectors": [None, [4.0, 5.0, 6.0]]}),
+        (_CUT, {"vectors": [None, [4.0, 5.0, 7.0]]}),
+        (_CUT, {"chunks": None, "vectors": None}),
+        (_CUT, {"chunks": _PIECES[:1], "vectors": _CUT["vectors"][:1]}),
+        (_CUT, {"chunks": [_PIECES[0], Chunk(1, "wo", 5, 7)]}),
+        (_CUT, {"chunks": [_PIECES[0], Chunk(1, "two", 3, 7)]}),
+    ],
+)  # fmt: skip
+def test_each_difference_is_seen_in_a_load_as_in_a_single_item(
+    loaded: Store, there: dict[str, Any], change: dict[str, Any]
+) -> None:
+    one_by_one, at_once = f"one:{uuid4()}", f"many:{uuid4()}"
+    loaded.upsert_items([NewItem(namespace, key="0", **there) for namespace in (one_by_one, at_once)], model="m")
+    status = loaded.upsert_item(one_by_one, "0", **{**there, **change}, model="m").status
+    report = loaded.upsert_items([NewItem(at_once, key="0", **{**there, **change})], model="m")
+    assert (report.revised, report.unchanged) == (int(status == "revised"), int(status == "unchanged"))
+    assert written(loaded, at_once, [there]) == written(loaded, one_by_one, [there])
+
+
+def test_a_load_brings_back_what_was_deleted(loaded: Store) -> None:
+    namespace = f"gone:{uuid4()}"
+    loaded.upsert_items([NewItem(namespace, key="0", **_CUT)], model="m")
+    loaded.delete_item(namespace, "0")
+    assert loaded.upsert_items([NewItem(namespace, key="0", **_CUT)], model="m").revised == 1
+    assert loaded.search(namespace, [1, 2, 3], model="m")
+
+
+def test_a_load_that_is_run_again_leaves_every_row_where_it_is(one_db: servers.Database) -> None:
+    def rows() -> list[Any]:
+        tables = ("memory_items", "memory_chunks", "embeddings", "embedding_queue", "memory_item_revisions")
+        with one_db.connect() as conn:
+            return [conn.execute(f"select ctid, xmin from kompanion.{name} order by 1").fetchall() for name in tables]
+
+    items = [
+        *(
+            NewItem("acme", f"whole {n}", f"whole {n}", tags=["b", "a"], thread="t", vectors=[[1, n]])
+            for n in range(50)
+        ),
+        *(NewItem("acme", "one two", f"cut {n}", chunks=_PIECES, vectors=[[1, n], None]) for n in range(50)),
+        *(NewItem("acme", f"plain {n}", f"plain {n}", metadata={"n": n}, user_key="u") for n in range(50)),
+    ]
+    with connect(one_db.url) as store:
+        store.register_model("m", 2, metric="l2")
+        assert store.upsert_items(items, model="m").inserted == 150
+        before = rows()
+        assert store.upsert_items(items, model="m").unchanged == 150
+        assert rows() == before
+        # One by one as well, but for the row of an item, which is locked.
+        assert (
+            store.upsert_item("acme", "cut 7", "one two", chunks=_PIECES, vectors=[[1, 7], None]).status == "unchanged"
+        )
+        assert rows()[1:] == before[1:]

@@ -1,4 +1,4 @@
-"""Documents of an export as text, in the form of pg_0035_export: numbers of metadata stand as they were written."""
+"""Documents of an export as text, in the form of pg_0036_export: numbers of metadata stand as they were written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .functions.namespaces import BELOW
 from .session import Session
 
 FORMAT = 2
-"""As _export_format in pg_0035_export."""
+"""As _export_format in pg_0036_export."""
 
 SETTINGS = ("retention_deleted", "retention_expired", "retention_revisions", "target_recall")
 """Settings that say what is kept and found."""

@@ -1,4 +1,4 @@
-"""Writing the documents of an export as they were, with ids, revisions and times, as in pg_0036_import."""
+"""Writing the documents of an export as they were, with ids, revisions and times, as in pg_0037_import."""
 
 from __future__ import annotations
 

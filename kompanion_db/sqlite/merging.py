@@ -1,4 +1,4 @@
-"""Many items at once, as in pg_0034_upsert_items: new ones in a few statements, the others one by one."""
+"""Many items at once, as in pg_0034_merge: new ones in a few statements, the others one by one."""
 
 from __future__ import annotations
 

@@ -43,13 +43,13 @@ begin
             content_revision = _replace_chunks.content_revision
         from matched m
         where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is not null
+          and (c.ordinal, c.start_offset, c.end_offset, c.content_revision) <> (m.ordinal, m.start_offset, m.end_offset, _replace_chunks.content_revision)
     )
     insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
     select _replace_chunks.namespace_id, _replace_chunks.item_id, m.ordinal, m.content, m.start_offset, m.end_offset,
            _replace_chunks.content_revision
     from matched m
-    where m.chunk_id is null
-    order by m.ordinal;
+    where m.chunk_id is null order by m.ordinal;
 end;
 $_replace_chunks$;
 revoke all on function kompanion._replace_chunks(uuid, uuid, integer, text[], integer[], integer[]) from public;

@@ -1,4 +1,4 @@
-"""Moving out and in, as in pg_0035_export and pg_0036_import: a scope as JSON documents, whole."""
+"""Moving out and in, as in pg_0036_export and pg_0037_import: a scope as JSON documents, whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many items in one call of SQL, as upsert_items in pg_0034_upsert_items. Programs stream by ``Store.upsert_items``."""
+"""Many items in one call of SQL, as upsert_items in pg_0035_upsert_items. Programs stream by ``Store.upsert_items``."""
 
 from __future__ import annotations
 

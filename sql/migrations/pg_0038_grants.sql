@@ -1,4 +1,4 @@
--- depends: pg_0036_import
+-- depends: pg_0037_import
 -- Who may do what: three roles, one declared matrix. Nothing is granted to PUBLIC.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

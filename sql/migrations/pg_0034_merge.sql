@@ -1,5 +1,5 @@
 -- depends: pg_0033_bulk
--- Writing many items, second half: what is staged is merged in a few statements; the set form of upsert_item for JSON.
+-- Writing many items, second half: what is staged is merged in a few statements.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create function kompanion._insert_staged(
@@ -82,6 +82,61 @@ $_insert_staged$;
 revoke all on function kompanion._insert_staged(integer, timestamptz) from public;
 comment on function kompanion._insert_staged(integer, timestamptz) is 'Internal. Inserts the staged items whose names are new; returns their places.';
 
+create function kompanion._unchanged_staged(
+    model_id integer,
+    done     integer[]
+)
+    returns table (ord integer, item_id uuid, revision integer)
+    language plpgsql
+    stable
+    set search_path from current
+as $_unchanged_staged$
+-- Those of the staged items not done yet that stand in the store just so, with their chunks and vectors: nearly all when a load is
+-- run again. Not locked: one that is changed from now on was unchanged before. Not among them is a name that is staged twice, as
+-- what it stands at depends on the other. "offset 0": by their keys, whatever the statistics say of tables that were just filled.
+begin
+    return query
+    with given as materialized (
+        select s.ord, i.namespace_id, i.item_id, i.revision, s.content
+        from (select *, count(*) over (partition by g.namespace_id, g.key) as times
+              from pg_temp.staged_items g
+              where not exists (select 1 from unnest(_unchanged_staged.done) d (ord) where d.ord = g.ord)) s
+        cross join lateral (
+            select m.namespace_id, m.item_id, m.revision
+            from memory_items m
+            where m.namespace_id = s.namespace_id and m.key = s.key and m.content = s.content and m.metadata = coalesce(s.metadata, '{}')
+              and m.tags @> coalesce(s.tags, '{}') and m.tags <@ coalesce(s.tags, '{}')
+              and m.expires_at is not distinct from s.expires_at and m.deleted_at is null
+              and m.thread_id is not distinct from (select t.thread_id from threads t where t.namespace_id = s.namespace_id and t.key = s.thread)
+              and m.user_id is not distinct from (select u.user_id from users u where u.namespace_id = s.namespace_id and u.key = s.user_key)
+            offset 0) i
+        where s.times = 1 and s.expected_revision is null
+    ), chunks as materialized (
+        select g.ord, count(*) as given, count(k.chunk_id) as same
+        from given g
+        join pg_temp.staged_chunks c on c.ord = g.ord
+        left join lateral (
+            select k.chunk_id
+            from memory_chunks k
+            where k.namespace_id = g.namespace_id and k.item_id = g.item_id and k.ordinal = c.ordinal
+              and k.content = coalesce(c.content, g.content)
+              and k.start_offset = coalesce(c.start_offset, 0) and k.end_offset = coalesce(c.end_offset, length(g.content))
+              and (c.vector is null
+                   or exists (select 1 from embeddings e where e.namespace_id = k.namespace_id and e.chunk_id = k.chunk_id
+                                and e.model_id + 0 = _unchanged_staged.model_id and e.vector = c.vector offset 0))
+            offset 0) k on true
+        group by g.ord
+    )
+    select g.ord, g.item_id, g.revision
+    from given g
+    left join chunks c on c.ord = g.ord
+    where c.ord is null
+       or c.same = c.given and c.given = (select count(*) from memory_chunks k where k.namespace_id = g.namespace_id and k.item_id = g.item_id);
+end;
+$_unchanged_staged$;
+revoke all on function kompanion._unchanged_staged(integer, integer[]) from public;
+comment on function kompanion._unchanged_staged(integer, integer[]) is 'Internal. The staged items that stand in the store as they are staged.';
+
 create function kompanion.merge_staged(
     model      text        default null,
     created_at timestamptz default null
@@ -92,7 +147,8 @@ create function kompanion.merge_staged(
     set search_path from current
     set plan_cache_mode = force_generic_plan  -- by the whole key, also in a namespace that the statistics do not know
 as $merge_staged$
--- Writes what is staged: new names in a few statements, names that exist through upsert_item one by one, those of one name in their order.
+-- Writes what is staged: new names in a few statements, and so what is there already; names that stand at something else through
+-- upsert_item one by one, those of one name in their order.
 -- One status per staged item; all or nothing.
 declare
     v_model record;
@@ -119,6 +175,11 @@ begin
     if cardinality(v_done) = (select count(*) from pg_temp.staged_items s) then
         return;
     end if;
+    for r in select u.* from _unchanged_staged(v_model.model_id, v_done) u loop
+        ord := r.ord; item_id := r.item_id; revision := r.revision; status := 'unchanged';
+        return next;
+        v_done := v_done || r.ord;
+    end loop;
     for r in
         select s.*, c.texts, c.starts, c.ends, c.vectors
         from pg_temp.staged_items s
@@ -146,66 +207,3 @@ $merge_staged$;
 revoke all on function kompanion.merge_staged(text, timestamptz) from public;
 comment on function kompanion.merge_staged(text, timestamptz) is
     'Write the items staged in this transaction, with their chunks and vectors of one model; one status per item, all or nothing. The rules are those of upsert_item. created_at: when the first of them was made, each next a microsecond later; by default now.';
-
-create function kompanion.upsert_items(
-    items jsonb,
-    model text default null
-)
-    returns table (ord integer, item_id uuid, revision integer, status text)
-    language plpgsql
-    volatile
-    set search_path from current
-as $upsert_items$
--- Writes a JSON list of items, each an object with the names of upsert_item's arguments; vectors is a list of lists.
-declare
-    v_unknown text;
-begin
-    if jsonb_typeof(items) is distinct from 'array' then
-        raise exception using
-            errcode = 'KM007',
-            message = format('items: is a JSON %s, not a list', coalesce(jsonb_typeof(items), 'NULL')),
-            hint    = 'Give a list of objects: [{"namespace": "a", "key": "b", "content": "c"}].';
-    end if;
-    select format('items[%s]: has no field %L', e.n, f.key) into v_unknown
-    from jsonb_array_elements(items) with ordinality e (item, n)
-    cross join lateral jsonb_object_keys(case jsonb_typeof(e.item) when 'object' then e.item else '{"(not an object)": 0}' end) f (key)
-    where f.key not in ('namespace', 'key', 'content', 'metadata', 'tags', 'thread', 'user_key', 'expires_at', 'ttl',
-                        'expected_revision', 'actor', 'created_at', 'chunks', 'chunk_starts', 'chunk_ends', 'vectors')
-    limit 1;
-    if found then
-        raise exception using
-            errcode = 'KM007', message = v_unknown, hint = 'The fields are the arguments of upsert_item.';
-    end if;
-
-    perform begin_staging();
-    begin
-        insert into pg_temp.staged_items (ord, namespace, key, content, metadata, tags, thread, user_key, expires_at, expected_revision,
-                                  actor, created_at)
-        select e.n, i.namespace, i.key, i.content, i.metadata, i.tags, i.thread, i.user_key, _expiry(i.expires_at, i.ttl, format('items[%s].', e.n)),
-               i.expected_revision, i.actor, i.created_at
-        from jsonb_array_elements(items) with ordinality e (item, n)
-        cross join lateral jsonb_to_record(e.item) as i (
-            namespace text, key text, content text, metadata jsonb, tags text[], thread text, user_key text, expires_at timestamptz,
-            ttl interval, expected_revision integer, actor text, created_at timestamptz);
-        insert into pg_temp.staged_chunks (ord, ordinal, content, start_offset, end_offset, vector)
-        select e.n, c.n - 1, c.content, c.s, c.e, nullif(c.v::text, 'null')::vector
-        from jsonb_array_elements(items) with ordinality e (item, n)
-        cross join lateral jsonb_to_record(e.item) as i (
-            chunks text[], chunk_starts integer[], chunk_ends integer[], vectors jsonb)
-        cross join lateral rows from (
-            unnest(i.chunks), unnest(i.chunk_starts), unnest(i.chunk_ends),
-            jsonb_array_elements(nullif(i.vectors, 'null'))
-        ) with ordinality as c (content, s, e, v, n);
-    exception when data_exception then
-        raise exception using
-            errcode = 'KM007',
-            message = format('items: a field has a value of the wrong form: %s', sqlerrm),
-            hint    = 'The fields are the arguments of upsert_item, with their types.';
-    end;
-    return query
-    select m.ord, m.item_id, m.revision, m.status from merge_staged(upsert_items.model) m order by m.ord;
-end;
-$upsert_items$;
-revoke all on function kompanion.upsert_items(jsonb, text) from public;
-comment on function kompanion.upsert_items(jsonb, text) is
-    'Write a JSON list of items, each an object with the names of upsert_item''s arguments (ord counts from 1); one status per item, all or nothing. For millions, COPY into the staging tables: see begin_staging.';

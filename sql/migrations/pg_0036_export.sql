@@ -1,4 +1,4 @@
--- depends: pg_0034_upsert_items
+-- depends: pg_0035_upsert_items
 -- Moving out: a whole scope as JSON documents, with revisions, chunks, vectors and times as they are.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

@@ -1,4 +1,4 @@
--- depends: pg_0035_export
+-- depends: pg_0036_export
 -- Moving in: documents of an export, written as they were.
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 

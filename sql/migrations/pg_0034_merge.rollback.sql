@@ -1,4 +1,4 @@
--- Removes the writing of many items.
-drop function kompanion.upsert_items(jsonb, text);
+-- Removes the merging of what is staged.
 drop function kompanion.merge_staged(text, timestamptz);
+drop function kompanion._unchanged_staged(integer, integer[]);
 drop function kompanion._insert_staged(integer, timestamptz);
