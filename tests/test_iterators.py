@@ -167,3 +167,25 @@ def test_a_store_that_is_not_async_refuses_an_async_iterator_and_says_what_takes
     with pytest.raises(errors.BadArgument, match=r"^items: is an async iterator") as told:
         store.upsert_items(items())
     assert "connect_async" in (told.value.hint or "")
+
+
+@pytest.mark.parametrize("kind", [dict, NewItem])
+def test_an_item_that_is_changed_and_given_again_is_refused_as_what_it_was_is_lost(
+    one_home: engines.Home, kind: type
+) -> None:
+    def items() -> Iterator[object]:
+        item = kind(namespace="acme", content="text", key="0")
+        for n in range(3):
+            if kind is dict:
+                item["key"] = str(n)
+            else:
+                item.key = str(n)
+            yield item
+
+    with connect(one_home.url) as store:
+        with pytest.raises(errors.BadArgument, match=r"^items\[1\]: is the same object as items\[0\]"):
+            store.upsert_items(items())  # type: ignore[arg-type]
+        assert store.list_items("acme") == []
+        # Written one by one, it may be used again; and a list holds what it holds.
+        assert store.upsert_items(items(), batch_size=1).inserted == 3  # type: ignore[arg-type]
+        assert store.upsert_items([NewItem("acme", "text", key="9")] * 2).unchanged == 1

@@ -58,7 +58,7 @@ def upsert_items(
     Each batch is one transaction; ``progress`` is called after each with the number of items written so far. The server
     works on three batches at a time, where the pool has a connection for each (``max_size`` 4 or more), but keeps them
     in their order: what stands is always what came first. When it is broken off, run it again with the same items:
-    those with a key that are written already are unchanged. A generator that it was taking items from is closed then.
+    those with a key that are written already are unchanged. An iterator gives a new item each time. A generator that it was taking items from is closed then.
     With an embedder, content that comes without vectors is cut and embedded, and ``model`` is the embedder's.
     ``AsyncStore`` takes async iterables too.
 
@@ -92,6 +92,8 @@ def upsert_items(
                 source, batch = yield Pull(source, batch_size)
                 if not batch:
                     break
+                if len(set(map(id, batch))) < len(batch) and not isinstance(items, Sequence):
+                    _refuse_twice(batch)
                 fresh = [_item(n, item) for n, item in enumerate(batch)]
                 rows = yield from _rows(context, fresh, model, finish)
             except Exception:
@@ -121,6 +123,18 @@ def _check_arguments(items: Any, batch_size: Any) -> None:
         raise BadArgument(f"batch_size: {batch_size} is less than 1", hint="Give 1 or more, such as 1000.")
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, (Iterable, AsyncIterable)):
         raise BadArgument(f"items: is {type(items).__name__}, not a list or iterator of items", hint="Give a list.")
+
+
+def _refuse_twice(batch: list[Any]) -> None:
+    """Refuse what an iterator gave twice: where it was changed in between, what it was is lost."""
+    first: dict[int, int] = {}
+    for n, item in enumerate(batch):
+        before = first.setdefault(id(item), n)
+        if before != n:
+            raise BadArgument(
+                f"items[{n}]: is the same object as items[{before}], which is not written yet",
+                hint="Give a new item each time, not one that is changed; or give a list.",
+            )
 
 
 def _places(items: list[NewItem]) -> set[int]:
