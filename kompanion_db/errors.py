@@ -7,7 +7,6 @@ engine raises the same classes, so a caller catches one name on either engine.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 _ELEMENT = re.compile(r"^((?:items\[\d+\]\.)?(?:vectors|queries))\[(\d+)\]")
 
@@ -16,10 +15,11 @@ class KompanionError(Exception):
     """Base of all errors of kompanion_db.
 
     ``message`` says what is wrong and names the argument, ``detail`` adds the values,
-    ``hint`` says the way out. ``sqlstate`` is the five-character code, the same on every engine.
+    ``hint`` says the way out. ``sqlstate`` is the five-character code, the same on every engine; of what
+    has no class here, the server's own, such as 40001 or 57014.
     """
 
-    sqlstate: ClassVar[str] = "KM000"
+    sqlstate: str = "KM000"
 
     def __init__(self, message: str, *, detail: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)

@@ -59,7 +59,7 @@ _HALF_HINT = (
 def translate(exc: psycopg.Error) -> KompanionError:
     """The KompanionError that ``exc`` stands for, by its SQLSTATE; raises nothing.
 
-    A state without a class of its own becomes a plain KompanionError with the server's message;
+    A state without a class of its own becomes a plain KompanionError with the server's message and state;
     ``__cause__``, set by :func:`translated`, keeps the psycopg error.
     """
     state = exc.sqlstate
@@ -78,9 +78,12 @@ def translate(exc: psycopg.Error) -> KompanionError:
         hint = _MEMORY_HINT
     elif message.endswith("out of range for type halfvec"):
         hint = _HALF_HINT
-    return cls(
+    error = cls(
         message, detail=exc.diag.message_detail, hint=hint if state == "40P01" else exc.diag.message_hint or hint
     )
+    if cls is KompanionError and state is not None:
+        error.sqlstate = state
+    return error
 
 
 @contextmanager

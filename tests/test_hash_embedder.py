@@ -214,5 +214,6 @@ def test_no_vectors_for_no_texts_are_good():
     ],
 )
 def test_bad_vectors_are_refused_with_the_name_of_the_embedder(vectors):
-    with pytest.raises(EmbedderError, match="'mine'"):
+    with pytest.raises(EmbedderError, match="'mine'") as caught:
         check_vectors(vectors, 2, 2, "mine")
+    assert caught.value.hint

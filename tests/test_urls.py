@@ -160,6 +160,7 @@ def test_what_the_server_refuses_for_others_or_for_now_has_a_way_out(
     with one_db.connect() as conn, pytest.raises(errors.KompanionError) as caught, translated():
         conn.execute(f"do $$ begin raise exception using errcode = '{state}'; end $$")
     assert way_out in (caught.value.hint or "")
+    assert caught.value.sqlstate == state  # to decide by, as whether to try again
 
 
 def test_a_server_out_of_reach_and_a_closed_connection_are_failed_connections(

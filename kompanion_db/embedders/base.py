@@ -156,6 +156,7 @@ def check_vectors(vectors: Any, n: int, dim: int, name: str) -> FloatArray:
         raise EmbedderError(
             f"Embedder '{name}' returned something that is not {n} vectors of {dim} numbers.",
             detail=f"{type(exc).__name__}: {str(exc)[:200]}",
+            hint="It is to return an array, or lists, of shape (len(texts), dim).",
         ) from exc
     # n == 0 gets through as [] too, whose second axis numpy cannot know.
     if n == 0 and array.size == 0:
@@ -171,11 +172,13 @@ def check_vectors(vectors: Any, n: int, dim: int, name: str) -> FloatArray:
         raise EmbedderError(
             f"Embedder '{name}' returned a vector with a missing, NaN or infinite element.",
             detail=f"It is the vector of text {int(np.argmin(finite))} of {n}, counted from 0.",
+            hint="See what the model makes of that text by itself; in half precision some overflow.",
         )
     nonzero = array.any(axis=1)
     if not nonzero.all():
         raise EmbedderError(
             f"Embedder '{name}' returned a vector that is all zero.",
             detail=f"It is the vector of text {int(np.argmin(nonzero))} of {n}, counted from 0.",
+            hint="A vector without direction is near nothing: leave out texts that the model knows no word of.",
         )
     return array
