@@ -58,8 +58,8 @@ def upsert_items(
     Each batch is one transaction; ``progress`` is called after each with the number of items written so far. The server
     works on three batches at a time, where the pool has a connection for each (``max_size`` 4 or more), but keeps them
     in their order: what stands is always what came first. When it is broken off, run it again with the same items:
-    those with a key that are written already are unchanged. A generator that it was taking items from is closed then; it
-    gives a new item each time, not one that it has changed.
+    those with a key that are written already are unchanged. A generator that it was taking items from is closed then;
+    it gives a new item each time, not one that it has changed.
     With an embedder, content that comes without vectors is cut and embedded, and ``model`` is the embedder's.
     ``AsyncStore`` takes async iterables too.
 
