@@ -1701,7 +1701,7 @@ begin
     -- Without chunks that wait for a vector and without other models nothing is queued, and nothing is looked for.
     v_queue := exists (select 1 from embedding_models m where m.retired_at is null and m.model_id is distinct from _insert_staged.model_id)
                or exists (select 1 from pg_temp.staged_chunks c where c.vector is null)
-               or exists (select 1 from pg_temp.staged_items s where not exists (select 1 from pg_temp.staged_chunks c where c.ord = s.ord));
+               or (select count(distinct c.ord) from pg_temp.staged_chunks c) < (select count(*) from pg_temp.staged_items s);
 
     return query
     with fresh as materialized (
@@ -3811,7 +3811,7 @@ begin
         select s.ord, i.namespace_id, i.item_id, i.revision, s.content
         from (select *, count(*) over (partition by g.namespace_id, g.key) as times
               from pg_temp.staged_items g
-              where not exists (select 1 from unnest(_unchanged_staged.done) d (ord) where d.ord = g.ord)) s
+              where g.ord not in (select unnest(_unchanged_staged.done))) s
         cross join lateral (
             select m.namespace_id, m.item_id, m.revision
             from memory_items m
@@ -5537,9 +5537,9 @@ begin
                    array_agg(coalesce(k.end_offset, length(i.content)) order by k.ordinal) as ends,
                    case when count(k.vector) > 0 then array_agg(k.vector order by k.ordinal) end as vectors
             from pg_temp.staged_chunks k join pg_temp.staged_items i on i.ord = k.ord
-            where not exists (select 1 from unnest(v_done) d (ord) where d.ord = k.ord)
+            where k.ord not in (select unnest(v_done))
             group by k.ord) c on c.ord = s.ord
-        where not exists (select 1 from unnest(v_done) d (ord) where d.ord = s.ord)
+        where s.ord not in (select unnest(v_done))  -- hashed, while "not exists" is taken to be cheap enough to go through it for each
         order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop
         select u.* into w
