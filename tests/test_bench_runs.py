@@ -99,6 +99,14 @@ def test_a_folder_that_cannot_be_written_into_is_told_before_anything_is_measure
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match=r"--out: nothing can be written into .*file.*; name another folder"):
         records.prepare(tmp_path / "file")
+
+
+def test_a_folder_of_stores_that_cannot_be_written_into_is_told_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(command, "PACKAGES", ())
+    (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match=r"--folder: nothing can be written into .*file.*; name another folder"):
         embedded.main(["--folder", str(tmp_path / "file"), "--out", str(tmp_path)])
 
