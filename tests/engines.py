@@ -38,6 +38,7 @@ NOT_ON_SQLITE = {
     "test_bench_data.py": "the benchmarks of recall are of PostgreSQL",
     "test_bench_lists.py": "the benchmarks of recall are of PostgreSQL",
     "test_bench_own_data.py": "the benchmarks of a server's writers are of PostgreSQL",
+    "test_bench_records.py": "the benchmarks of recall are of PostgreSQL",
     "test_bench_runs.py": "the benchmarks of recall are of PostgreSQL",
     "test_calibration.py::test_a_calibration_whose_index_has_become_another": _PLANS,
     "test_calibration.py::test_a_new_index_makes": _PLANS,
