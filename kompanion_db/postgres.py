@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from . import embedded, pg_protocol, staging
 from .around import around
@@ -27,6 +27,7 @@ from .operations.bulk import SIDE_BY_SIDE
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up, refuse_listener
+from .pools import Pool
 from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, RunAll
 from .snapshots import Snapshot, postgres_snapshot
 from .store import Store
@@ -64,7 +65,7 @@ class PostgresStore(Store):
             url = self._server.url()
         self.url = url
         self._prepare = prepare
-        self._pool: ConnectionPool[Conn] | None = None
+        self._pool: Pool | None = None
         # Merges run side by side, beside the making of the next batch; a connection is left to the other callers.
         self._under_way: set[Merging] = set()
         self._places = threading.Semaphore(min(SIDE_BY_SIDE, max(1, max_size - 1)))
@@ -79,7 +80,7 @@ class PostgresStore(Store):
                 require_installed(conn)
                 found = conn.cursor(row_factory=dict_row).execute(pg_protocol.VECTOR_TYPE_SQL).fetchone()
             self._vector = pg_protocol.vector_type(found)
-            self._pool = ConnectionPool(
+            self._pool = Pool(
                 connection_class=psycopg.Connection[DictRow],
                 kwargs={**kwargs, "row_factory": dict_row},
                 min_size=min_size,
@@ -153,7 +154,7 @@ class PostgresStore(Store):
                 with self._lent() as conn:
                     yield conn
 
-    def _open_pool(self) -> ConnectionPool[Conn]:
+    def _open_pool(self) -> Pool:
         if self._pool is None or self._pool.closed:
             raise pg_protocol.closed("connect")
         return self._pool

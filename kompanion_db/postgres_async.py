@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from . import arguments as check
 from . import embedded, pg_protocol, staging
@@ -26,6 +26,7 @@ from .migrate import require_installed_async
 from .operations.embedding import Context, adopt_embedder, need_embedder
 from .pg_errors import translated
 from .pg_transactions import check_transaction, hang_up
+from .pools import AsyncPool
 from .requests import Breathe, Call, EmbedDocuments, EmbedQuery, Join, Merge, Outside, Request, RunAll
 from .snapshots import postgres_snapshot
 from .store import AsyncStore
@@ -48,7 +49,7 @@ class AsyncPostgresStore(AsyncStore):
         self._origin = Origin()
         self.url = ""
         self._server: embedded.EmbeddedServer | None = None
-        self._pool: AsyncConnectionPool[Conn] | None = None
+        self._pool: AsyncPool | None = None
         self._blocks: AsyncBlocks[Conn] = AsyncBlocks("kompanion_async_transaction")
         self._giving: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
         self._under_way: set[AsyncMerging] = set()
@@ -82,7 +83,7 @@ class AsyncPostgresStore(AsyncStore):
                     await require_installed_async(conn)
                     cursor = await conn.cursor(row_factory=dict_row).execute(pg_protocol.VECTOR_TYPE_SQL)
                     self._vector = pg_protocol.vector_type(await cursor.fetchone())
-            self._pool = AsyncConnectionPool(
+            self._pool = AsyncPool(
                 connection_class=psycopg.AsyncConnection[DictRow],
                 kwargs={**kwargs, "row_factory": dict_row},
                 min_size=min_size,
@@ -156,7 +157,7 @@ class AsyncPostgresStore(AsyncStore):
                 async with self._lent() as conn:
                     yield conn
 
-    def _open_pool(self) -> AsyncConnectionPool[Conn]:
+    def _open_pool(self) -> AsyncPool:
         if self._pool is None or self._pool.closed:
             raise pg_protocol.closed("connect_async")
         return self._pool
@@ -181,7 +182,7 @@ class AsyncPostgresStore(AsyncStore):
             finally:
                 await to_its_end(pool.putconn(conn))
 
-    async def _got(self, pool: AsyncConnectionPool[Conn]) -> Conn:
+    async def _got(self, pool: AsyncPool) -> Conn:
         """As ``pool.getconn()``, which loses the connection of a task that is cancelled meanwhile."""
         getting = asyncio.ensure_future(pool.getconn())
         try:
@@ -190,7 +191,7 @@ class AsyncPostgresStore(AsyncStore):
             getting.add_done_callback(partial(self._give_back, pool))
             raise
 
-    def _give_back(self, pool: AsyncConnectionPool[Conn], getting: asyncio.Future[Conn]) -> None:
+    def _give_back(self, pool: AsyncPool, getting: asyncio.Future[Conn]) -> None:
         """Give back a connection that nobody waits for any more."""
         if not getting.cancelled() and getting.exception() is None:
             giving = asyncio.ensure_future(pool.putconn(getting.result()))

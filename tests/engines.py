@@ -96,6 +96,7 @@ NOT_ON_SQLITE = {
     "test_models.py::test_registering_a_model_again_does_not_wait": "a file has one writer at a time",
     "test_no_threads.py::test_a_load_whose": "a file has one writer at a time",
     "test_rare_tags.py": _PLANS,
+    "test_pools.py": "a file has no sessions of a server",
     "test_recall.py": _PLANS,
     "test_recovery.py": _SERVER,
     "test_replication.py": _SERVER,
