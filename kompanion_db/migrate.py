@@ -36,7 +36,6 @@ __all__ = ["MigrationStatus", "migrate", "migrations_folder", "require_installed
 logger = logging.getLogger("kompanion_db.migrate")
 
 _APPLIED_SQL = "select migration_id, applied_at_utc from kompanion._yoyo_migration"
-
 # yoyo keeps the migrations it has read in one registry per process; two threads must not mix theirs.
 _registry_lock = ProcessLock()
 
@@ -259,6 +258,7 @@ def _load(folder: Path, ids: list[str]) -> list[Any]:
 
 
 def _args(url: str) -> dict[str, Any]:
+    # In SQL_ASCII, which a database or PGCLIENTENCODING may ask for, the names of migrations would come as bytes.
     return {"fallback_application_name": "kompanion-db", **connection_args(url), "client_encoding": "utf8"}
 
 

@@ -185,6 +185,8 @@ def test_an_item_that_is_changed_and_given_again_is_refused_as_what_it_was_is_lo
     with connect(one_home.url) as store:
         with pytest.raises(errors.BadArgument, match=r"^items\[1\]: is the same object as items\[0\]"):
             store.upsert_items(items())  # type: ignore[arg-type]
+        with pytest.raises(errors.BadArgument, match=r"^items\[0\]: is "):  # what is wrong with each comes first
+            store.upsert_items(iter([None, None]))  # type: ignore[list-item]
         assert store.list_items("acme") == []
         # Written one by one, it may be used again; and a list holds what it holds.
         assert store.upsert_items(items(), batch_size=1).inserted == 3  # type: ignore[arg-type]

@@ -93,9 +93,9 @@ def upsert_items(
                 source, batch = yield Pull(source, batch_size)
                 if not batch:
                     break
+                fresh = [_item(n, item) for n, item in enumerate(batch)]
                 if len(set(map(id, batch))) < len(batch) and not isinstance(items, Sequence):
                     _refuse_twice(batch)
-                fresh = [_item(n, item) for n, item in enumerate(batch)]
                 rows = yield from _rows(context, fresh, model, finish)
             except Exception:
                 yield from finish()  # the batches before the bad one stand
