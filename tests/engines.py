@@ -77,6 +77,7 @@ NOT_ON_SQLITE = {
     "test_index_builds.py": _PLANS,
     "test_new_topics.py": _PLANS,
     "test_odd_calibrations.py::test_where_most": _PLANS,
+    "test_odd_calibrations.py::test_what_stands_in_a_calibration": "a file has no roles",
     "test_odd_settings.py": "a file has no settings of a server",
     "test_scopes.py::test_a_namespace_made_by_hand": "a file keeps no segments",
     "test_scope_scans.py": _PLANS,

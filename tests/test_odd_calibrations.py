@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import clusters
 import numpy as np
+import psycopg
 import pytest
 import servers
 from clusters import DIM, QUERIES
+from logins import login
 
 import kompanion_db
 
@@ -38,3 +40,21 @@ def test_where_most_of_what_an_index_learned_is_gone_a_calibration_asks_what_cam
     assert all(point.runs > 0 for point in pg_store.calibrate("m", sample=40))
     with db.connect() as conn:
         assert conn.execute("select calibration ->> 'queries' from kompanion.embedding_models").fetchall() == [("40",)]
+
+
+def test_what_stands_in_a_calibration_is_never_run_with_the_rights_of_who_goes_on_with_it(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    pg_store.register_model("m", DIM)
+    pg_store.upsert_items(clusters.items(range(300)))
+    pg_store.ensure_index("m", kind="ivfflat", lists=10)
+    pg_store.calibrate("m", sample=10)
+    with login(db, "kompanion_admin") as url, psycopg.connect(url) as admin:
+        admin.execute(
+            "update kompanion.embedding_models set calibration = calibration || "
+            """'{"complete": false, "look_rows": "length(set_config(''mine.ran_as'', current_user, false))"}'"""
+        )
+    with db.connect() as owner:
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            owner.execute("select * from kompanion.calibrate('m', sample => 20)")
+        assert owner.execute("select current_setting('mine.ran_as', true)").fetchone() == (None,)

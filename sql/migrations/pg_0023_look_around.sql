@@ -213,7 +213,7 @@ begin
                    '(select s.d from seen s where s.h < p.part order by s.d + 0 offset 9 limit 1), case p.part when 1024 then (select max(s.d) from seen s) end) '
                    '/ $3 from unnest($2) with ordinality p (part, n) order by p.n)',
                    _index_scan(plan, 'hashint8(e.chunk_id) & 1023 as h, ', format('e.chunk_id <> %s and kompanion.is_live(e.deleted_at, e.expires_at)', but_for)),
-                   plan.knobs ->> 'look_rows')
+                   (plan.knobs ->> 'look_rows')::integer)  -- a number: who may write a calibration is not who runs calibrate
     into v_reaches using query, parts, case when plan.metric = 'inner_product' then nullif(vector_norm(query), 0) else 1 end;
     perform _apply_settings(v_names, v_former);
     return v_reaches;
