@@ -134,6 +134,23 @@ def test_a_writer_neither_removes_a_namespace_nor_rewrites_history_by_hand(fille
         conn.execute("delete from kompanion.memory_items where key = 'note-1'")
 
 
+def test_a_writer_with_a_trigger_of_its_own_forges_no_history_either(filled: servers.Database) -> None:
+    with login(filled, "kompanion_writer") as url, psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("create temporary table mine (n integer)")
+        conn.execute(
+            """create function pg_temp.forge() returns trigger language plpgsql as $$ begin
+                   insert into kompanion.memory_item_revisions (namespace_id, item_id, revision, key, content, metadata,
+                                                                tags, updated_at, superseded_at)
+                   select namespace_id, item_id, new.n, key, 'forged', '{}', '{}', '2020-01-01', '2020-01-02'
+                   from kompanion.memory_items;
+                   return null;
+               end $$"""
+        )
+        conn.execute("create trigger forge before insert on mine for each row execute function pg_temp.forge()")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="history is written by changing items"):
+            conn.execute("insert into mine values (100)")
+
+
 def test_where_a_server_lets_no_more_in_the_error_says_where_the_reason_is(
     one_db: servers.Database, caplog: pytest.LogCaptureFixture
 ) -> None:

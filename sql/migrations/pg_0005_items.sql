@@ -119,3 +119,24 @@ comment on constraint memory_item_revisions_metadata_object_ck on kompanion.memo
 comment on constraint memory_item_revisions_revision_ck on kompanion.memory_item_revisions is 'Revisions count from 1.';
 comment on constraint memory_item_revisions_times_ck on kompanion.memory_item_revisions is 'Time goes forward from revision to revision.';
 comment on index kompanion.memory_item_revisions_superseded_ix is 'trim_history: what is past its retention.';
+
+create function kompanion._was_superseded(
+    former kompanion.memory_item_revisions
+)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path from current
+as $_was_superseded$
+-- Whether the trigger of memory_items may write this: its item stands at the next revision, since that moment. That some trigger
+-- writes proves nothing, as a writer may have tables and triggers of its own.
+begin
+    return pg_trigger_depth() > 0 and exists (
+        select 1 from memory_items i
+        where i.namespace_id = former.namespace_id and i.item_id = former.item_id
+          and i.revision = former.revision + 1 and i.updated_at = former.superseded_at);
+end;
+$_was_superseded$;
+revoke all on function kompanion._was_superseded(kompanion.memory_item_revisions) from public;
+comment on function kompanion._was_superseded(kompanion.memory_item_revisions) is
+    'Internal. Whether an item has just gone on from this revision, which is how history is written.';
