@@ -203,12 +203,17 @@ def json_filter(name: str, value: Any) -> str | None:
             hint="Join conditions with $and or $or.",
         )
     dumped = _dump(name, value if type(value) is dict else dict(value))
+    check_filter_size(name, dumped)
+    return dumped
+
+
+def check_filter_size(name: str, dumped: str) -> None:
+    """The text of a filter has at most FILTER_MAX_CHARACTERS; TooLarge otherwise."""
     if len(dumped) > FILTER_MAX_CHARACTERS:
         raise TooLarge(
             f"{name}: has {len(dumped)} characters, at most {FILTER_MAX_CHARACTERS} are allowed",
             hint="Ask for what many items share, such as a tag.",
         )
-    return dumped
 
 
 def _dump(name: str, value: Any) -> str:

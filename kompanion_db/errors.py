@@ -84,7 +84,7 @@ class BadArgument(KompanionError):
 
 
 class TooLarge(KompanionError):
-    """Content, metadata or a batch is over its limit."""
+    """Content, metadata, a filter or a batch is over its limit."""
 
     sqlstate = "KM008"
 

@@ -1297,7 +1297,9 @@ begin
         elsif left(v_name, 1) = '$' then
             perform _raise_bad_filter(format('unknown operator %L', left(v_name, 100)));
         else
-            if exists (select 1 from unnest(string_to_array(v_name, '.')) s where s = '') or v_name = '' then
+            if length(v_name) > 512 then  -- it is written down for each value that it is compared with
+                perform _raise_bad_filter(format('field %L has %s characters, at most 512 are allowed', left(v_name, 100), length(v_name)));
+            elsif exists (select 1 from unnest(string_to_array(v_name, '.')) s where s = '') or v_name = '' then
                 perform _raise_bad_filter(format('field %L has an empty part', left(v_name, 100)));
             end if;
             v_path := '$' || (select string_agg('.' || to_jsonb(s)::text, '' order by n)
@@ -4324,12 +4326,28 @@ CREATE FUNCTION kompanion.compile_filter(filter jsonb) RETURNS jsonpath
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $_$
 -- A filter as one jsonpath: select * from kompanion.live_items where metadata @@ kompanion.compile_filter('{"topic": "x"}').
--- NULL and {} ask for nothing and give NULL.
+-- NULL and {} ask for nothing and give NULL. A short filter is not searched for what is too much of it. Depth is looked at first,
+-- as the values of a deep one would be all of it again for each level; a level of the grammar is at most an object in a list. Of a
+-- number all digits are written down, and 1e9999 has few bytes.
+declare
+    v_parts      bigint;
+    v_characters bigint;
 begin
     if filter is null or filter = '{}' then
         return null;
-    elsif (select count(*) from jsonb_path_query(filter, 'strict $.**')) > 5000 then
-        perform _raise_bad_filter('it has more than 5000 parts');
+    elsif pg_column_size(filter || '{}') > 500 then
+        if filter @? 'strict $.**{65} ? (@.type() == "object" || @.type() == "array")' then
+            perform _raise_bad_filter('it is nested deeper than 32 levels');
+        end if;
+        select count(*), sum(case when jsonb_typeof(p.v) in ('string', 'number') then length(p.v::text) end) into v_parts, v_characters
+        from (select v from jsonb_path_query(filter, 'strict $.**') v limit 5001) p;
+        if v_parts > 5000 then
+            perform _raise_bad_filter('it has more than 5000 parts');
+        elsif v_characters > 1048576 then
+            raise exception using
+                errcode = 'KM008', message = format('filter: has %s characters, at most 1048576 are allowed', v_characters),
+                hint    = 'Ask for what many items share, such as a tag.';
+        end if;
     end if;
     return ('strict ' || _filter_predicate(filter, false, 1))::jsonpath;
 end;

@@ -68,6 +68,7 @@ NOT_ON_SQLITE = {
     "test_filter_indexes.py": _PLANS,
     "test_filters.py::test_any_filter_and_any_document": "test_sqlite_filters.py has the law for what SQLite makes of them",
     "test_filters.py::test_deeper_nesting_is_refused_by_sql": _SQL,
+    "test_filters.py::test_a_filter_that_would_be_much_larger": _SQL,
     "test_blocks_undone.py::test_a_block_whose_connection_was_lost": "a file has no connection to lose",
     "test_blocks_undone.py::test_on_a_server_a_block_of_tasks": "a call that fails undoes itself alone in a file",
     "test_blocks_undone.py::test_on_a_server_a_block_whose": "a call that fails undoes itself alone in a file",

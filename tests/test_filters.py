@@ -184,6 +184,30 @@ def test_deeper_nesting_is_refused_by_sql_too(db: servers.Database, levels: int)
     assert getattr(caught.value, "sqlstate", None) == "KM006"
 
 
+def test_five_hundred_and_twelve_characters_are_the_longest_name(library: Library) -> None:
+    store, _ = library
+    assert store.list_items("acme", filter={"n" * 512: {"$in": list(range(1000))}}) == []
+    with pytest.raises(BadFilter, match=r"field 'n+' has 513 characters, at most 512 are allowed"):
+        store.list_items("acme", filter={"a": 1, "$not": {"n" * 513: 1}})
+
+
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [
+        (f"{'[' * 4000}1{']' * 4000}", "KM006"),
+        (f"[{','.join(['1e130000'] * 100)}]", "KM008"),
+        (f'["{"x" * 2_000_000}"]', "KM008"),
+    ],
+    ids=["deep", "digits", "long"],
+)
+def test_a_filter_that_would_be_much_larger_written_down_is_refused_by_sql(
+    db: servers.Database, values: str, state: str
+) -> None:
+    with db.connect() as conn, pytest.raises(Exception, match=r"deeper than 32|at most 1048576") as caught:
+        conn.execute("select kompanion.compile_filter(%s::jsonb)", (f'{{"a": {{"$in": {values}}}}}',))
+    assert getattr(caught.value, "sqlstate", None) == state
+
+
 def test_a_thousand_values_in_a_list_are_the_most(library: Library) -> None:
     store, _ = library
     found = store.list_items("acme", filter={"n": {"$in": list(range(1000))}})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_filters import DOCUMENTS, documents, filters
 
 import kompanion_db
-from kompanion_db.errors import BadArgument, BadFilter
+from kompanion_db.errors import BadArgument, BadFilter, TooLarge
 from kompanion_db.migrate import migrate
 from kompanion_db.sqlite.conditions import conditions
 from kompanion_db.sqlite.database import Database
@@ -137,6 +137,8 @@ def test_thirty_two_levels_five_thousand_parts_and_a_thousand_values_are_the_mos
         compile_filter(json.dumps(nested(33)))
     with pytest.raises(BadFilter, match="deeper than 32"):
         compile_filter('{"$not": ' * 100_000 + "{}" + "}" * 100_000)
+    with pytest.raises(TooLarge, match="at most 1048576 are allowed"):
+        compile_filter(json.dumps({"a": "x" * 2_000_000}))
     assert _matching({"$or": [{f"k{n}": n} for n in range(2498)]}, [{"k2497": 2497}, {"k1": 2}]) == {0}
     with pytest.raises(BadFilter, match="more than 5000 parts"):
         compile_filter(json.dumps({"$or": [{"a": n} for n in range(2500)]}))

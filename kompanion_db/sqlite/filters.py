@@ -12,12 +12,15 @@ from typing import Any
 
 import apsw
 
+from ..arguments import check_filter_size
 from ..errors import BadFilter
+from ..metadata import deeper_than
 from .documents import PLAIN, check_escapes
 
 MAX_DEPTH = 32
 MAX_PARTS = 5000
 MAX_VALUES = 1000
+MAX_NAME = 512
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _INT64 = range(-(2**63), 2**63)
 
@@ -36,9 +39,10 @@ class Filter:
 
 
 def compile_filter(filter: str | None) -> Filter | None:
-    """A filter, JSON text, as SQL; None when it asks for nothing. Raises BadFilter; BadArgument for a character."""
+    """A filter, JSON text, as SQL; None when it asks for nothing. Raises BadFilter, TooLarge, BadArgument."""
     if filter is None:
         return None
+    check_filter_size("filter", filter)
     try:
         found = PLAIN.decode(filter)
         check_escapes(filter, found, "filter")
@@ -48,6 +52,8 @@ def compile_filter(filter: str | None) -> Filter | None:
         raise bad_filter(f"it is no JSON: {exc}") from None
     if found == {}:
         return None
+    if deeper_than(2 * MAX_DEPTH + 1, found):  # a level of the grammar is at most an object in a list
+        raise bad_filter(f"it is nested deeper than {MAX_DEPTH} levels")
     if _parts(found) > MAX_PARTS:
         raise bad_filter(f"it has more than {MAX_PARTS} parts")
     compiler = _Compiler()
@@ -63,7 +69,9 @@ def typed_value(name: str, type: str, row: str = "i.") -> str:
 
 
 def check_field(name: str) -> list[str]:
-    """The parts of a dotted name. Raises BadFilter when one is empty."""
+    """The parts of a dotted name. Raises BadFilter when one is empty, or the name too long."""
+    if len(name) > MAX_NAME:
+        raise bad_filter(f"field {quoted(name)} has {len(name)} characters, at most {MAX_NAME} are allowed")
     parts = name.split(".")
     if "" in parts:
         raise bad_filter(f"field {quoted(name)} has an empty part")
