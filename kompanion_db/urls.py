@@ -12,7 +12,7 @@ from .errors import BadArgument
 
 _SCHEME = re.compile(r"^(?:kompanion\+postgresql|postgresql\+psycopg|postgres|postgresql)://", re.IGNORECASE)
 _FORMS = "Use postgresql://user:password@host:port/database, or sqlite:///notes.db for a file"
-_SECRET = re.compile(r"\b((?:ssl)?password)\s*=\s*('(?:[^'\\]|\\.|'')*'?|[^&\s]*)", re.IGNORECASE)
+_SECRET = re.compile(r"\b(\w{0,20}(?:passw|pwd|secret)\w{0,20})\s*=\s*('(?:[^'\\]|\\.|'')*'?|[^&\s]*)", re.IGNORECASE)
 _USERINFO = re.compile(r"^([A-Za-z][\w+.-]*://)(.*)@(.*)$", re.DOTALL)
 
 

@@ -52,6 +52,8 @@ def test_every_usual_form_is_read(url: str, expected: dict[str, str]) -> None:
         f"postgresql:///d?user=u&password={SECRET}&host=h",
         f"postgresql:///d?sslpassword={SECRET}",
         f"host=h password={SECRET}",
+        f"host=h passwd={SECRET}",
+        f"postgresql:///d?oauth_client_secret={SECRET}&port=x",
         f"host=h PASSWORD = 'it''s {SECRET}' user=u",
         f"host=h password='a\\' {SECRET}' nonsense",
         f"mysql://u:{SECRET}@h/d",
@@ -73,6 +75,11 @@ def test_a_url_without_its_scheme_is_refused_without_its_password(url: str) -> N
     with pytest.raises(errors.BadArgument, match=r"^url: not a PostgreSQL URL") as refusal:
         kompanion_db.connect(url)
     assert SECRET not in "".join(traceback.format_exception(refusal.value))
+
+
+def test_a_server_named_by_the_scheme_of_a_file_is_refused_without_its_password() -> None:
+    with pytest.raises(errors.BadArgument, match=r"^url: no file is named by sqlite://u:\*\*\*@h/d"):
+        kompanion_db.connect(f"sqlite://u:{SECRET}@h/d")
 
 
 @pytest.mark.parametrize("url", ["notes.db", "sqlite3:///notes.db", "file:notes.db"])

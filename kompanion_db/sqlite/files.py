@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from .. import arguments as check
 from ..errors import BadArgument
 from ..sidecar.durable import FOLDER
+from ..urls import redact
 
 SCHEME = "sqlite:"
 _SYNCHRONOUS = ("full", "normal")
@@ -61,11 +62,11 @@ def place_of(url: str) -> Place:
     text = url.strip()[len(SCHEME) :]
     hint = "sqlite:///notes.db is a file in this folder, sqlite:////var/lib/notes.db one by its full path."
     if not text.startswith("///"):
-        raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint)
+        raise BadArgument(f"url: no file is named by {redact(url.strip())}", hint=hint)
     name, _, query = text[3:].partition("?")
     name = unquote(name)
     if not name or name.endswith("/") or "\0" in name:
-        raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint)
+        raise BadArgument(f"url: no file is named by {redact(url.strip())}", hint=hint)
     if name.startswith(":memory:") or "mode=memory" in query:
         raise BadArgument(
             "url: a store is a file and a folder; it cannot be in memory", hint="Use a file in a temporary folder."
@@ -80,4 +81,4 @@ def place_of(url: str) -> Place:
     try:
         return Place(Path(name).expanduser(), synchronous)
     except RuntimeError:  # of ~somebody, who has no home here
-        raise BadArgument(f"url: no file is named by {url.strip()}", hint=hint) from None
+        raise BadArgument(f"url: no file is named by {redact(url.strip())}", hint=hint) from None
