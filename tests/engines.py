@@ -141,6 +141,7 @@ NOT_ON_SQLITE = {
     "test_urls.py::test_a_transaction_that_idles": _SERVER,
     "test_urls.py::test_what_the_server_refuses": _SQL,
     "test_while_measuring.py": _PLANS,
+    "test_waiting.py": "a file has one writer at a time",
     "test_while_writing.py": "a file has one writer at a time, and it is in no transaction of repeatable read",
     "test_workers.py::test_a_killed_worker*uncommitted": "the one writer of a file waits for the worker's transaction to end",
 }

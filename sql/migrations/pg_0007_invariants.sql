@@ -17,7 +17,8 @@ create function kompanion._replace_chunks(
 as $_replace_chunks$
 -- Makes the chunks of one item exactly these. A chunk whose text stays keeps its id, and so its embeddings:
 -- old and new are matched by text, the first occurrence to the first, the second to the second. By a full join, which is never
--- a nested loop: of 20,000 chunks with the same text that would compare each with each.
+-- a nested loop: of 20,000 chunks with the same text that would compare each with each. No place is taken twice even inside a
+-- statement: what "reindex concurrently" builds for memory_chunks_item_ordinal_uq cannot be deferred, and writers meet it.
 begin
     if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
         perform _check_snapshot(_replace_chunks.namespace_id, _replace_chunks.item_id);
@@ -34,22 +35,23 @@ begin
     ), matched as materialized (
         select w.*, p.chunk_id from wanted w full join present p on p.content = w.content and p.nth = w.nth
     ), dropped as (
-        delete from memory_chunks c
-        using matched m
+        delete from memory_chunks c using matched m
         where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is null
-    ), kept as (
-        update memory_chunks c
-        set ordinal = m.ordinal, start_offset = m.start_offset, end_offset = m.end_offset,
-            content_revision = _replace_chunks.content_revision
-        from matched m
-        where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is not null
-          and (c.ordinal, c.start_offset, c.end_offset, c.content_revision) <> (m.ordinal, m.start_offset, m.end_offset, _replace_chunks.content_revision)
     )
-    insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
-    select _replace_chunks.namespace_id, _replace_chunks.item_id, m.ordinal, m.content, m.start_offset, m.end_offset,
-           _replace_chunks.content_revision
+    update memory_chunks c  -- those that move, to a place that is free for sure
+    set ordinal = m.ordinal + case when c.ordinal = m.ordinal then 0 else 1000000000 end, start_offset = m.start_offset,
+        end_offset = m.end_offset, content_revision = _replace_chunks.content_revision
     from matched m
-    where m.chunk_id is null order by m.ordinal;
+    where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is not null
+      and (c.ordinal, c.start_offset, c.end_offset, c.content_revision) <> (m.ordinal, m.start_offset, m.end_offset, _replace_chunks.content_revision);
+    update memory_chunks c set ordinal = c.ordinal - 1000000000
+    where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id and c.ordinal >= 1000000000;
+    insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
+    select _replace_chunks.namespace_id, _replace_chunks.item_id, t.n - 1, t.content, t.s, t.e, _replace_chunks.content_revision
+    from unnest(_replace_chunks.texts, _replace_chunks.starts, _replace_chunks.ends) with ordinality as t (content, s, e, n)
+    where t.n - 1 not in (select c.ordinal from memory_chunks c
+                          where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id)
+    order by t.n;
 end;
 $_replace_chunks$;
 revoke all on function kompanion._replace_chunks(uuid, uuid, integer, text[], integer[], integer[]) from public;
@@ -105,9 +107,7 @@ begin
         )
         insert into embedding_queue (namespace_id, chunk_id, model_id)
         select c.namespace_id, c.chunk_id, m.model_id
-        from chunk c
-        cross join embedding_models m
-        where m.retired_at is null;
+        from chunk c cross join embedding_models m where m.retired_at is null;
     end if;
 end;
 $_chunk_whole$;
