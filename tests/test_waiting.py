@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -25,6 +27,28 @@ def _wait_until_blocked(db: servers.Database, count: int) -> None:
 
 def _rows(conn: psycopg.Connection[Any], query: str, *arguments: object) -> list[Any]:
     return conn.execute(query, arguments).fetchall()
+
+
+def test_the_missing_are_queued_while_a_set_of_items_is_written(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    pg_store.register_model("m", 2)
+    pg_store.upsert_items({"namespace": "acme", "key": key, "content": "old"} for key in ("c", "a", "b"))
+    items = [
+        {"namespace": "acme", "key": "a", "content": "old", "vectors": [[1, 2]]},  # is taken off the queue
+        {"namespace": "acme", "key": "b", "content": "new"},  # waits
+        {"namespace": "acme", "key": "c", "content": "new"},  # loses the chunk that comes first
+    ]
+    with db.connect() as one, db.connect() as two, db.connect(autocommit=False) as holder, ThreadPoolExecutor() as pool:
+        holder.execute("select from kompanion.memory_items where key = 'b' for update")
+        written = pool.submit(_rows, one, "select status from kompanion.upsert_items(%s)", json.dumps(items))
+        _wait_until_blocked(db, 1)
+        assert _rows(two, "select kompanion.enqueue_missing('m')") == [(0,)]
+        holder.rollback()
+        assert [status for (status,) in written.result()] == ["unchanged", "revised", "revised"]
+        assert _rows(two, "select kompanion.enqueue_missing('m')") == [(0,)]
+    assert {chunk.content for chunk in pg_store.pending_embeddings("m")} == {"new"}
+    assert pg_store.list_models()[0].queued == 2
 
 
 def test_chunks_change_while_their_places_are_rebuilt_concurrently(

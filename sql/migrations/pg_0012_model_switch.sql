@@ -22,6 +22,9 @@ begin
     from memory_chunks c
     where not exists (select 1 from embeddings e
                       where e.namespace_id = c.namespace_id and e.chunk_id = c.chunk_id and e.model_id = v_model)
+      -- Not left to the conflict: that waits for who takes a chunk off the queue just now, who may wait for a chunk locked here.
+      and not exists (select 1 from embedding_queue q
+                      where q.namespace_id = c.namespace_id and q.chunk_id = c.chunk_id and q.model_id = v_model)
     for key share of c skip locked
     on conflict do nothing;
     get diagnostics v_count = row_count;
