@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+import pytest
 import servers
 
 import kompanion_db
@@ -49,6 +50,53 @@ def test_the_missing_are_queued_while_a_set_of_items_is_written(
         assert _rows(two, "select kompanion.enqueue_missing('m')") == [(0,)]
     assert {chunk.content for chunk in pg_store.pending_embeddings("m")} == {"new"}
     assert pg_store.list_models()[0].queued == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [("namespaces", {}), ("threads", {"thread": "t"}), ("users", {"user_key": "t"})]
+)
+def test_an_import_and_a_set_of_items_that_register_the_same_take_them_in_one_order(
+    db: servers.Database, kind: str, named: dict[str, str]
+) -> None:
+    with (
+        db.connect() as conn,
+        db.connect() as other,
+        db.connect(autocommit=False) as holder,
+        ThreadPoolExecutor() as pool,
+    ):
+        by_id = _rows(conn, "select n from unnest(array['m', 'n', 'o']) n order by kompanion.namespace_id(n)")
+        spaces = ["p-q", "p:q", "p:q:r"] if not named else [space for (space,) in by_id]
+        if named:
+            conn.execute("select kompanion.ensure_namespace(n) from unnest(%s::text[]) n", [spaces])
+        documents = [
+            {"kind": "namespace", "path": space, "created_at": "2026-01-01T00:00:00Z"}
+            if not named
+            else {
+                "kind": kind[:-1],
+                "namespace": space,
+                f"{kind[:-1]}_id": f"00000000-0000-0000-0000-00000000000{n}",
+                "key": "t",
+                "metadata": {},
+                "created_at": "2026-01-01T00:00:00Z",
+            }
+            for n, space in enumerate(spaces)
+        ]
+        items = [{"namespace": space, "key": "k", "content": "x", **named} for space in spaces]
+        # The holder has the one in the middle in hand: both wait for it, with what they have registered before.
+        if named:
+            holder.execute(
+                f"insert into kompanion.{kind} (namespace_id, key) values (kompanion.namespace_id(%s), 't')",
+                [spaces[1]],
+            )
+        else:
+            holder.execute("select kompanion.ensure_namespace(%s)", [spaces[1]])
+        written = pool.submit(_rows, conn, "select status from kompanion.upsert_items(%s)", json.dumps(items))
+        _wait_until_blocked(db, 1)
+        imported = pool.submit(_rows, other, "select kompanion.import_documents(%s)", json.dumps(documents[::-1]))
+        _wait_until_blocked(db, 2)
+        holder.rollback()
+        assert [status for (status,) in written.result()] == ["inserted"] * 3
+        assert len(imported.result()) == 1
 
 
 def test_chunks_change_while_their_places_are_rebuilt_concurrently(

@@ -52,17 +52,17 @@ begin
     select namespace_id(d.path), d.path, namespace_segments(d.path), d.created_at, d.deleted_at
     from jsonb_array_elements(documents) e
     cross join lateral jsonb_to_record(e) as d (kind text, path text, created_at timestamptz, deleted_at timestamptz)
-    where d.kind = 'namespace'
+    where d.kind = 'namespace' order by d.path
     on conflict do nothing;
     get diagnostics v_rows = row_count; v_count := v_count + v_rows;
 
-    -- Threads before users, as every write of an item has them: else the two may wait for each other.
+    -- Threads before users, and each in its order (as namespaces above), as every write of items has them: else the two may wait for each other.
     insert into threads (namespace_id, thread_id, key, title, metadata, created_at, closed_at)
     select namespace_id(d.namespace), d.thread_id, d.key, d.title, d.metadata, d.created_at, d.closed_at
     from jsonb_array_elements(documents) e
     cross join lateral jsonb_to_record(e) as d (kind text, namespace text, thread_id uuid, key text, title text,
                                                 metadata jsonb, created_at timestamptz, closed_at timestamptz)
-    where d.kind = 'thread'
+    where d.kind = 'thread' order by 1, d.key
     on conflict do nothing;
     get diagnostics v_rows = row_count; v_count := v_count + v_rows;
 
@@ -71,7 +71,7 @@ begin
     from jsonb_array_elements(documents) e
     cross join lateral jsonb_to_record(e) as d (kind text, namespace text, user_id uuid, key text, display_name text,
                                                 metadata jsonb, created_at timestamptz)
-    where d.kind = 'user'
+    where d.kind = 'user' order by 1, d.key
     on conflict do nothing;
     get diagnostics v_rows = row_count;
     return v_count + v_rows;
