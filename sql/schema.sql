@@ -3651,7 +3651,8 @@ begin
     end if;
     select t.thread_id, t.closed_at into v_id, v_closed
     from threads t
-    where t.namespace_id = _thread_id.namespace_id and t.key = _thread_id.key;
+    where t.namespace_id = _thread_id.namespace_id and t.key = _thread_id.key
+    for key share;  -- as in _user_id
     if not found then
         perform _check_name('thread', key);
         insert into threads (namespace_id, key) values (_thread_id.namespace_id, _thread_id.key)
@@ -3865,7 +3866,8 @@ begin
     if key is null then
         return null;
     end if;
-    select u.user_id into v_id from users u where u.namespace_id = _user_id.namespace_id and u.key = _user_id.key;
+    -- Locked as its foreign key will: whoever deletes it by hand just now is waited for, and it is registered anew.
+    select u.user_id into v_id from users u where u.namespace_id = _user_id.namespace_id and u.key = _user_id.key for key share;
     if found then
         return v_id;
     end if;
@@ -6344,8 +6346,8 @@ begin
     end if;
     update memory_items i
     set content = v_former.content, metadata = v_former.metadata, tags = v_former.tags,
-        thread_id = (select t.thread_id from threads t where t.namespace_id = v_namespace_id and t.key = v_former.thread),
-        user_id = (select u.user_id from users u where u.namespace_id = v_namespace_id and u.key = v_former.user_key),
+        thread_id = (select t.thread_id from threads t where t.namespace_id = v_namespace_id and t.key = v_former.thread for key share),
+        user_id = (select u.user_id from users u where u.namespace_id = v_namespace_id and u.key = v_former.user_key for key share),
         expires_at = case when is_live(null, v_former.expires_at) then v_former.expires_at end,
         deleted_at = null, actor = revert_item.actor
     where i.namespace_id = v_namespace_id and i.item_id = v_item.item_id

@@ -99,6 +99,33 @@ def test_an_import_and_a_set_of_items_that_register_the_same_take_them_in_one_or
         assert len(imported.result()) == 1
 
 
+@pytest.mark.parametrize("kind", ["threads", "users"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "select kompanion.upsert_item('acme', 'new', 'text', thread => 't', user_key => 't')",
+        "select kompanion.upsert_item('acme', 'k', 'text', thread => 't', user_key => 't')",
+        """select kompanion.upsert_items('[{"namespace": "acme", "key": "new", "content": "text", "thread": "t", "user_key": "t"}]')""",
+        "select kompanion.revert_item('acme', 'k', 1)",
+    ],
+)
+def test_a_thread_or_user_that_is_deleted_in_this_moment_is_waited_for(
+    pg_store: kompanion_db.Store, db: servers.Database, kind: str, call: str
+) -> None:
+    pg_store.upsert_item("acme", "k", "first", thread="t", user_key="t")
+    pg_store.upsert_item("acme", "k", "second")
+    with db.connect(autocommit=False) as hand, db.connect() as conn, ThreadPoolExecutor() as pool:
+        hand.execute(f"delete from kompanion.{kind}")
+        done = pool.submit(_rows, conn, call)
+        _wait_until_blocked(db, 1)
+        hand.commit()
+        done.result()
+    item = pg_store.get_item("acme", "new" if "new" in call else "k")
+    assert item is not None
+    gone = "t" if "upsert" in call else None  # a revert brings back what there still is
+    assert (item.thread, item.user_key) == ((gone, "t") if kind == "threads" else ("t", gone))
+
+
 def test_chunks_change_while_their_places_are_rebuilt_concurrently(
     pg_store: kompanion_db.Store, db: servers.Database
 ) -> None:

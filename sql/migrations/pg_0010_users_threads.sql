@@ -18,7 +18,8 @@ begin
     if key is null then
         return null;
     end if;
-    select u.user_id into v_id from users u where u.namespace_id = _user_id.namespace_id and u.key = _user_id.key;
+    -- Locked as its foreign key will: whoever deletes it by hand just now is waited for, and it is registered anew.
+    select u.user_id into v_id from users u where u.namespace_id = _user_id.namespace_id and u.key = _user_id.key for key share;
     if found then
         return v_id;
     end if;
@@ -60,7 +61,8 @@ begin
     end if;
     select t.thread_id, t.closed_at into v_id, v_closed
     from threads t
-    where t.namespace_id = _thread_id.namespace_id and t.key = _thread_id.key;
+    where t.namespace_id = _thread_id.namespace_id and t.key = _thread_id.key
+    for key share;  -- as in _user_id
     if not found then
         perform _check_name('thread', key);
         insert into threads (namespace_id, key) values (_thread_id.namespace_id, _thread_id.key)

@@ -155,8 +155,8 @@ begin
     end if;
     update memory_items i
     set content = v_former.content, metadata = v_former.metadata, tags = v_former.tags,
-        thread_id = (select t.thread_id from threads t where t.namespace_id = v_namespace_id and t.key = v_former.thread),
-        user_id = (select u.user_id from users u where u.namespace_id = v_namespace_id and u.key = v_former.user_key),
+        thread_id = (select t.thread_id from threads t where t.namespace_id = v_namespace_id and t.key = v_former.thread for key share),
+        user_id = (select u.user_id from users u where u.namespace_id = v_namespace_id and u.key = v_former.user_key for key share),
         expires_at = case when is_live(null, v_former.expires_at) then v_former.expires_at end,
         deleted_at = null, actor = revert_item.actor
     where i.namespace_id = v_namespace_id and i.item_id = v_item.item_id
