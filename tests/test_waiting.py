@@ -40,10 +40,11 @@ def test_the_missing_are_queued_while_a_set_of_items_is_written(
         {"namespace": "acme", "key": "b", "content": "new"},  # waits
         {"namespace": "acme", "key": "c", "content": "new"},  # loses the chunk that comes first
     ]
-    with db.connect() as one, db.connect() as two, db.connect(autocommit=False) as holder, ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, db.connect() as one, db.connect() as two, db.connect(autocommit=False) as holder:
         holder.execute("select from kompanion.memory_items where key = 'b' for update")
         written = pool.submit(_rows, one, "select status from kompanion.upsert_items(%s)", json.dumps(items))
         _wait_until_blocked(db, 1)
+        two.execute("set lock_timeout = '20 s'")  # as the writer waits for the holder, nobody would see who else waits
         assert _rows(two, "select kompanion.enqueue_missing('m')") == [(0,)]
         holder.rollback()
         assert [status for (status,) in written.result()] == ["unchanged", "revised", "revised"]
@@ -59,10 +60,10 @@ def test_an_import_and_a_set_of_items_that_register_the_same_take_them_in_one_or
     db: servers.Database, kind: str, named: dict[str, str]
 ) -> None:
     with (
+        ThreadPoolExecutor() as pool,
         db.connect() as conn,
         db.connect() as other,
         db.connect(autocommit=False) as holder,
-        ThreadPoolExecutor() as pool,
     ):
         by_id = _rows(conn, "select n from unnest(array['m', 'n', 'o']) n order by kompanion.namespace_id(n)")
         spaces = ["p-q", "p:q", "p:q:r"] if not named else [space for (space,) in by_id]
@@ -114,7 +115,7 @@ def test_a_thread_or_user_that_is_deleted_in_this_moment_is_waited_for(
 ) -> None:
     pg_store.upsert_item("acme", "k", "first", thread="t", user_key="t")
     pg_store.upsert_item("acme", "k", "second")
-    with db.connect(autocommit=False) as hand, db.connect() as conn, ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, db.connect() as conn, db.connect(autocommit=False) as hand:
         hand.execute(f"delete from kompanion.{kind}")
         done = pool.submit(_rows, conn, call)
         _wait_until_blocked(db, 1)
