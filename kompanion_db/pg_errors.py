@@ -34,11 +34,15 @@ _HINTS: dict[type[KompanionError], str] = {
     "A write that was not answered may have been kept: look before writing it again.",
 }
 
+_POOLER_HINT = "A pooler in transaction mode may be between: connect(url, prepare=False) sends no prepared statements."
+
 _STATE_HINTS = {
     "23503": "What this belongs to was removed in this moment: try again.",
     "25006": "Write on the primary, in a transaction that may write.",
+    "26000": _POOLER_HINT,
     "40001": "Try the transaction again.",
     "40P01": "Try the transaction again.",  # the server's own sends users to its log
+    "42P05": _POOLER_HINT,
     "55P03": "Another session has what this call needs: try again when it is done, or raise lock_timeout.",
     "57014": "Where it was not cancelled by hand: raise statement_timeout, or ask for less at once.",
 }

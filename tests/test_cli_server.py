@@ -16,6 +16,8 @@ import servers
 from cli import environment, process
 from servers import runs
 
+from kompanion_db.cli.stores import open_text_store
+
 
 def _interruptible() -> None:
     # Whoever started the tests in the background may ignore SIGINT, and a child inherits that.
@@ -98,3 +100,11 @@ def test_psql_opens_on_an_embedded_database_and_lets_it_go(tmp_path: Path) -> No
     done = process("psql", f"embedded:{folder}", "-XAtc", "select count(*) from kompanion.memory_items")
     assert (done.code, done.out) == (0, "0\n")
     assert not runs(folder)
+
+
+def test_a_command_sends_a_pooler_no_prepared_statements(one_db: servers.Database) -> None:
+    with open_text_store(one_db.url, "hash") as store:
+        for n in range(10):
+            store.upsert_item("acme", "k", f"text {n}")
+        with store._connection() as conn:  # type: ignore[attr-defined]
+            assert conn.execute("select name from pg_prepared_statements").fetchall() == []

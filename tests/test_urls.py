@@ -155,8 +155,10 @@ def test_a_transaction_that_idles_too_long_has_lost_its_connection(one_db: serve
     [
         ("23503", "try again"),
         ("25006", "on the primary"),
+        ("26000", "prepare=False"),
         ("40001", "Try the transaction again"),
         ("40P01", "Try the transaction again"),
+        ("42P05", "prepare=False"),
         ("55P03", "try again"),
         ("57014", "raise statement_timeout"),
     ],

@@ -57,7 +57,8 @@ def open_store(option: str | None, *, make: bool = False) -> Iterator[Store]:
     url = chosen_url(option)
     if embedded.folder_of(url) is not None:
         stop_on_sigterm()
-    with connect(url, max_size=2, migrate=None if make or not is_sqlite(url) else False) as store:
+    # No prepared statements: a pooler in transaction mode may be between, and a command has no time to gain by them.
+    with connect(url, max_size=2, prepare=False, migrate=None if make or not is_sqlite(url) else False) as store:
         yield store
 
 
@@ -67,7 +68,11 @@ def open_text_store(option: str | None, embedder: str | None) -> Iterator[Store]
     with ExitStack() as stack:
         store = stack.enter_context(open_store(option, make=True))
         found = chosen_embedder(stack, store, embedder)
-        yield store if found is None else stack.enter_context(connect(store.url, embedder=found, max_size=2))
+        yield (
+            store
+            if found is None
+            else stack.enter_context(connect(store.url, embedder=found, max_size=2, prepare=False))
+        )
 
 
 def chosen_embedder(stack: ExitStack, store: Store, given: str | None) -> Embedder | None:
