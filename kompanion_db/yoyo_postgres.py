@@ -29,7 +29,7 @@ LOCK_KEY = (1263488336, 1)
 
 HISTORY_SQL = (
     "create table kompanion._yoyo_log (\n"
-    "    id             varchar(36) primary key,\n"
+    '    id             varchar(36) collate "C" primary key,\n'
     "    migration_hash varchar(64),\n"
     "    migration_id   varchar(255),\n"
     "    operation      varchar(10),\n"
@@ -43,7 +43,7 @@ HISTORY_SQL = (
     "    installed_at_utc timestamp\n"
     ")",
     "create table kompanion._yoyo_migration (\n"
-    "    migration_hash varchar(64) primary key,\n"
+    '    migration_hash varchar(64) collate "C" primary key,\n'
     "    migration_id   varchar(255),\n"
     "    applied_at_utc timestamp\n"
     ")",

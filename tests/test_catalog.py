@@ -219,3 +219,14 @@ def test_what_white_space_is_follows_no_locale_and_is_as_on_sqlite(db: servers.D
             f"select n from unnest(%s::integer[]) n where not kompanion._is_visible(chr(n) collate {name}) order by 1"
         )
         assert rows(db, asked, points) == expected, name
+
+
+def test_no_index_sorts_by_the_collation_of_the_database(db: servers.Database) -> None:
+    # A new version of it, which comes with the operating system, would let a key be there twice.
+    with db.connect() as conn:
+        conn.execute("select kompanion.index_metadata_key('place', 'text')")
+        sorted_by_it = conn.execute(
+            """select x.indexrelid::regclass from pg_index x join pg_class c on c.oid = x.indexrelid
+               where c.relnamespace = 'kompanion'::regnamespace and '"default"'::regcollation = any (x.indcollation::oid[])"""
+        ).fetchall()
+    assert sorted_by_it == []

@@ -3,7 +3,7 @@
 do $$ begin perform set_config('search_path', kompanion._install_path(), true); end $$;
 
 create table kompanion.settings (
-    name        text        not null constraint settings_pk primary key,
+    name        text        collate "C" not null constraint settings_pk primary key,
     value       jsonb       not null,
     description text        not null,
     updated_at  timestamptz not null default now()
@@ -76,7 +76,7 @@ comment on index kompanion.namespaces_deleted_ix is 'Tells a search of everythin
 create table kompanion.users (
     namespace_id uuid        not null,
     user_id      uuid        not null default gen_random_uuid(),
-    key          text        not null,
+    key          text        collate "C" not null,
     display_name text,
     metadata     jsonb       not null default '{}',
     created_at   timestamptz not null default now(),
@@ -104,7 +104,7 @@ comment on constraint users_times_ck on kompanion.users is 'Clients cannot read 
 create table kompanion.threads (
     namespace_id uuid        not null,
     thread_id    uuid        not null default gen_random_uuid(),
-    key          text        not null,
+    key          text        collate "C" not null,
     title        text,
     metadata     jsonb       not null default '{}',
     created_at   timestamptz not null default now(),

@@ -5,10 +5,10 @@ do $$ begin perform set_config('search_path', kompanion._install_path(), true); 
 create table kompanion.memory_items (
     namespace_id     uuid        not null,
     item_id          uuid        not null default gen_random_uuid(),
-    key              text        not null,
+    key              text        collate "C" not null,
     content          text        not null,
     metadata         jsonb       not null default '{}',
-    tags             text[]      not null default '{}',
+    tags             text[]      collate "C" not null default '{}',
     thread_id        uuid,
     user_id          uuid,
     actor            text,

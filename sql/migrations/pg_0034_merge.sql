@@ -44,7 +44,7 @@ begin
           -- A name that is also staged with a revision to be found goes through upsert_item, in its order from the first on.
           and (s.key is null or (s.namespace_id, s.key) not in (
                select f.namespace_id, f.key from pg_temp.staged_items f where f.expected_revision > 0 and f.key is not null))
-        order by s.namespace_id, s.key, s.ord
+        order by s.namespace_id, s.key collate "C", s.ord
         on conflict on constraint memory_items_namespace_key_uq do nothing
         returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at
     ), placed as materialized (
@@ -192,7 +192,7 @@ begin
             where k.ord not in (select unnest(v_done))
             group by k.ord) c on c.ord = s.ord
         where s.ord not in (select unnest(v_done))  -- hashed, while "not exists" is taken to be cheap enough to go through it for each
-        order by s.namespace_id, s.key, s.ord  -- as _insert_staged: loads that meet wait for each other in one order
+        order by s.namespace_id, s.key collate "C", s.ord  -- as _insert_staged: loads that meet wait for each other in one order
     loop
         select u.* into w
         -- Without a key it would be written once more, were it merged before, earlier in this transaction.

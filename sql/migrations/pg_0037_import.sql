@@ -186,7 +186,7 @@ begin
         from given g
         left join threads t on t.namespace_id = g.space and t.key = g.thread
         left join users u on u.namespace_id = g.space and u.key = g.user_key
-        order by g.space, g.key, g.n
+        order by g.space, g.key collate "C", g.n
         on conflict do nothing
         returning i.namespace_id, i.item_id, i.thread_id, i.tags, i.expires_at, i.deleted_at
     ), history as (
