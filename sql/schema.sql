@@ -2862,7 +2862,7 @@ begin
     where m.retired_at is null and case when _plan_search.model is null then m.is_default else m.name = _plan_search.model end
       and t.name = 'target_recall';
     if not found then
-        perform _model(model);
+        perform _model(model), setting('target_recall');  -- either is not there: a restore that broke off leaves no settings
     end if;
     if query is null or vector_dims(query) <> p.dim or vector_norm(query) not between 1e-15 and 1e15 then
         perform _check_vector('query', query, p.dim, p.metric);

@@ -15,7 +15,7 @@ from test_transfer import by_name
 
 import kompanion_db
 from kompanion_db.dev import install_script
-from kompanion_db.errors import NotInstalled
+from kompanion_db.errors import BadArgument, NotInstalled
 from kompanion_db.migrate import migrate, migration_ids, rollback
 
 IDS = list(migration_ids())
@@ -233,3 +233,12 @@ def test_a_dump_restored_without_its_data_is_told_of_and_takes_its_data_later(
     with kompanion_db.connect(one_db.url) as before, kompanion_db.connect(one_empty_db.url) as after:
         assert by_name(samples.exported(after)) == by_name(samples.exported(before))
         assert found(after) == found(before)
+
+
+def test_a_restore_that_broke_off_before_the_settings_is_told_of_by_a_search(one_db: servers.Database) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        samples.fill(store)
+        with one_db.connect() as conn:
+            conn.execute("delete from kompanion.settings")
+        with pytest.raises(BadArgument, match="there is no setting 'target_recall'"):
+            found(store)
