@@ -10,6 +10,7 @@ import pytest
 import servers
 
 import kompanion_db
+from kompanion_db.migrate import migrate, rollback
 
 ROWS = 20_000
 
@@ -123,3 +124,12 @@ def _eventually(count: Callable[[], int]) -> int:
     while count() == 0 and time.monotonic() < deadline:
         time.sleep(0.1)
     return count()
+
+
+def test_a_rollback_that_drops_the_indexes_of_keys_forgets_the_keys(one_db: servers.Database) -> None:
+    with kompanion_db.connect(one_db.url) as store:
+        store.index_metadata_key("n", type="number")
+    rollback(one_db.url, to="pg_0016")
+    migrate(one_db.url)
+    with one_db.connect() as conn:
+        assert conn.execute("select kompanion.setting('indexed_metadata')").fetchone() == ({},)

@@ -9,6 +9,7 @@ begin
     end loop;
 end
 $$;
+update kompanion.settings set value = '{}' where name = 'indexed_metadata';
 drop function kompanion.index_metadata_key(text, text, boolean);
 drop function kompanion._being_built(regclass);
 drop function kompanion._metadata_index(text, text);
