@@ -204,3 +204,21 @@ def _once(label: str, then: Callable[[], object]) -> Callable[[str], None]:
             then()
 
     return reached
+
+
+@pytest.mark.parametrize("name", ["../.profile", "/etc/hostname", "..", "seg-1/../../.profile", ""])
+def test_a_store_that_names_a_file_elsewhere_is_refused_and_writes_nothing_over(
+    tmp_path: Path, place: Path, name: str
+) -> None:
+    (place / ".profile").write_text("mine")
+    store = _filled(tmp_path / "a.db")
+    with open_sql(f"sqlite:///{tmp_path / 'a.db'}") as sql:
+        ((file,),) = sql.execute("select file from vec_segments")
+        shutil.copyfile(tmp_path / "a.db.vec" / file, tmp_path / ".profile")
+        sql.execute("update vec_segments set file = ?", (name,))
+    with store, pytest.raises(DamagedStore, match="is no name of a file of vectors"):
+        store.backup(place / "c.db")
+    assert _there(place) == [".profile"]
+    assert (place / ".profile").read_text() == "mine"
+    with pytest.raises(DamagedStore, match="is no name of a file of vectors"):
+        kompanion_db.connect(f"sqlite:///{tmp_path / 'a.db'}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import apsw
 
+from ..errors import DamagedStore
 from .durable import NewFile
 from .segment import Layout
+
+_NAME = re.compile(r"[\w-]+", re.ASCII)
+"""The names that are looked for in the folder: of ours, as NewFile makes them, none leads out of it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class SegmentEntry:
 
 
 def segments(conn: apsw.Connection) -> list[SegmentEntry]:
-    """The segments that count in this transaction, oldest first."""
+    """The segments that count in this transaction, oldest first. Raises DamagedStore for a file elsewhere."""
     rows: list[tuple[Any, ...]] = conn.execute(
         """
         select s.segment_no, s.model_id, s.file, s.rows, s.bytes, s.crc, s.low, s.high, m.dim, m.metric,
@@ -54,6 +59,12 @@ def segments(conn: apsw.Connection) -> list[SegmentEntry]:
         order by s.segment_no
         """
     ).fetchall()
+    for name in {name for row in rows for name in (row[2], row[11]) if name is not None}:
+        if not _NAME.fullmatch(str(name)):  # by somebody who wants it read, or written over by a backup
+            raise DamagedStore(
+                f"{str(name)[:200]!r}: is no name of a file of vectors, but the database lists it",
+                hint="It was changed by hand: restore a backup.",
+            )
     anns = [None if row[11] is None else AnnEntry(row[0], *row[11:]) for row in rows]
     return [SegmentEntry(*row[:11], *[ann]) for row, ann in zip(rows, anns, strict=True)]
 
