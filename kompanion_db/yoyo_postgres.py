@@ -101,11 +101,13 @@ class KompanionPostgresBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
         Without it a statement under way would run on to its end, and hold the lock until then. The
         block swallows the refusal of platforms that cannot do it. Warnings of migrations are logged.
+        Names are looked up among the server's own: what others may create on the path would run as who migrates.
         """
         connection = super().connect(dburi)
         connection.add_notice_handler(_warn)
         connection.execute(_NOTICE_KILL_SQL)
         connection.execute("set standard_conforming_strings = on")
+        connection.execute("set search_path = pg_catalog, pg_temp")
         return connection
 
     def init_database(self) -> None:

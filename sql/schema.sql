@@ -1765,7 +1765,7 @@ CREATE FUNCTION kompanion._install_path() RETURNS text
     LANGUAGE sql STABLE
     AS $$
     -- The search_path every function here is pinned to: our schema, the one that holds pgvector, temporary tables last.
-    select 'kompanion, ' || quote_ident(n.nspname) || ', pg_temp'
+    select 'kompanion, ' || pg_catalog.quote_ident(n.nspname::text) || ', pg_temp'
     from pg_catalog.pg_extension x
     join pg_catalog.pg_namespace n on n.oid = x.extnamespace
     where x.extname = 'vector'

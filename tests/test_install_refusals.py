@@ -16,6 +16,7 @@ from kompanion_db import embedded
 from kompanion_db.dev import install_script
 from kompanion_db.errors import BadArgument, PermissionDenied, UnsupportedServer
 from kompanion_db.migrate import migrate, migration_ids, rollback
+from kompanion_db.urls import connection_args
 
 IDS = list(migration_ids())
 
@@ -202,3 +203,35 @@ def test_a_count_or_a_time_that_is_none_undoes_nothing(one_db: servers.Database,
     with pytest.raises(BadArgument, match=r"^(count|lock_timeout): "):
         rollback(one_db.url, count, lock_timeout=seconds)
     assert catalog.history(one_db) == before
+
+
+@pytest.mark.parametrize("how", ["python", "psql"])
+def test_what_others_put_into_public_never_runs_with_the_rights_of_who_installs(
+    one_empty_db: servers.Database, how: str
+) -> None:
+    with one_empty_db.connect() as conn, login(one_empty_db, None) as other:
+        conn.execute("create schema extensions; create extension vector schema extensions")
+        conn.execute("grant usage on schema extensions to public; grant create on schema public to public")
+        conn.execute("create table public.ran (as_role text, what text); grant all on public.ran to public")
+        conn.execute(f"set role {connection_args(other)['user']}")
+        for name, arguments, result in (  # each fits a call better than what the server has
+            ("quote_ident", "name", "text"),
+            ("format", "text, text", "text"),
+            ("has_schema_privilege", "text, text, text", "boolean"),
+            ("equal", "varchar, varchar", "boolean"),
+        ):
+            conn.execute(
+                f"create function public.{name}({arguments}) returns {result} language plpgsql as $$ begin "
+                f"insert into public.ran values (current_user, '{name}'); return null; end $$"
+            )
+        conn.execute("create operator public.= (leftarg = varchar, rightarg = varchar, function = public.equal)")
+        conn.execute("reset role")
+        if how == "python":
+            migrate(one_empty_db.url)
+        else:
+            script = f"set search_path = public, extensions;\n{install_script.render()}\nshow search_path;"
+            done = one_empty_db.psql(script)
+            assert done.returncode == 0, done.stderr
+            assert "public, extensions" in done.stdout
+        rollback(one_empty_db.url, to="zero")
+        assert conn.execute("select distinct as_role, what from public.ran").fetchall() == []

@@ -26,6 +26,10 @@ _HEAD = r"""-- Installs or upgrades kompanion_db with psql alone:
 \set AUTOCOMMIT on
 \set QUIET on
 \set kompanion_done 0
+-- The server's own functions and operators alone: what fits better, in a schema of the session's path where anybody
+-- may create objects, would run with the rights of who installs.
+select pg_catalog.current_setting('search_path') as kompanion_path \gset
+set search_path = pg_catalog, pg_temp;
 set client_min_messages = warning;
 set standard_conforming_strings = on;
 
@@ -118,6 +122,7 @@ select pg_catalog.pg_advisory_unlock(@KEYS@) as kompanion_unlocked \gset
 \endif
 
 -- Where this was read with \i, the session goes on as it was.
+select pg_catalog.set_config('search_path', :'kompanion_path', false) as kompanion_path \gset
 reset client_min_messages;
 reset standard_conforming_strings;
 \set ON_ERROR_STOP :kompanion_stop

@@ -140,7 +140,7 @@ create function kompanion._install_path()
     stable
 as $_install_path$
     -- The search_path every function here is pinned to: our schema, the one that holds pgvector, temporary tables last.
-    select 'kompanion, ' || quote_ident(n.nspname) || ', pg_temp'
+    select 'kompanion, ' || pg_catalog.quote_ident(n.nspname::text) || ', pg_temp'
     from pg_catalog.pg_extension x
     join pg_catalog.pg_namespace n on n.oid = x.extnamespace
     where x.extname = 'vector'

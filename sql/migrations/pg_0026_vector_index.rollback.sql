@@ -1,4 +1,5 @@
 -- Removes the vector indexes and what builds them.
+do $$ begin perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); end $$;
 do $$
 declare
     v_name text;

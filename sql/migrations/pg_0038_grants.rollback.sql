@@ -1,4 +1,5 @@
 -- Takes back what was granted; the roles stay, other databases may use them.
+do $$ begin perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); end $$;
 do $$
 declare
     v_role text;
