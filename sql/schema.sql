@@ -3934,108 +3934,9 @@ $$;
 
 COMMENT ON FUNCTION kompanion._vector_version() IS 'Internal. Version of pgvector as major * 100 + minor: 0.8.5 is 8.';
 
--- Name: memory_item_revisions; Type: TABLE; Schema: kompanion; Owner: -
+-- Name: _was_superseded(uuid, uuid, integer, timestamp with time zone); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE TABLE kompanion.memory_item_revisions (
-    namespace_id uuid NOT NULL,
-    item_id uuid NOT NULL,
-    revision integer NOT NULL,
-    key text NOT NULL,
-    content text NOT NULL,
-    metadata jsonb NOT NULL,
-    tags text[] NOT NULL,
-    thread_id uuid,
-    user_id uuid,
-    actor text,
-    updated_at timestamp with time zone NOT NULL,
-    superseded_at timestamp with time zone NOT NULL,
-    expires_at timestamp with time zone,
-    deleted_at timestamp with time zone,
-    CONSTRAINT memory_item_revisions_key_ck CHECK (((length(key) >= 1) AND (length(key) <= 512))),
-    CONSTRAINT memory_item_revisions_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT memory_item_revisions_revision_ck CHECK ((revision >= 1)),
-    CONSTRAINT memory_item_revisions_times_ck CHECK ((superseded_at > updated_at))
-);
-
--- Name: TABLE memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON TABLE kompanion.memory_item_revisions IS 'Every superseded revision of an item as it was, written by a trigger; the current one is in memory_items.';
-
--- Name: COLUMN memory_item_revisions.namespace_id; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.namespace_id IS 'The namespace of the item.';
-
--- Name: COLUMN memory_item_revisions.item_id; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.item_id IS 'The item.';
-
--- Name: COLUMN memory_item_revisions.revision; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.revision IS 'Which revision this was.';
-
--- Name: COLUMN memory_item_revisions.key; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.key IS 'The key at that revision.';
-
--- Name: COLUMN memory_item_revisions.content; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.content IS 'The content at that revision.';
-
--- Name: COLUMN memory_item_revisions.metadata; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.metadata IS 'The metadata at that revision.';
-
--- Name: COLUMN memory_item_revisions.tags; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.tags IS 'The tags at that revision.';
-
--- Name: COLUMN memory_item_revisions.thread_id; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.thread_id IS 'The thread at that revision.';
-
--- Name: COLUMN memory_item_revisions.user_id; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.user_id IS 'The user at that revision.';
-
--- Name: COLUMN memory_item_revisions.actor; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.actor IS 'Who wrote that revision.';
-
--- Name: COLUMN memory_item_revisions.updated_at; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.updated_at IS 'Since when it was current.';
-
--- Name: COLUMN memory_item_revisions.superseded_at; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.superseded_at IS 'When the next revision took its place.';
-
--- Name: COLUMN memory_item_revisions.expires_at; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.expires_at IS 'The expiry at that revision.';
-
--- Name: COLUMN memory_item_revisions.deleted_at; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON COLUMN kompanion.memory_item_revisions.deleted_at IS 'Set when that revision was a deletion.';
-
--- Name: CONSTRAINT memory_item_revisions_key_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON CONSTRAINT memory_item_revisions_key_ck ON kompanion.memory_item_revisions IS 'As that of an item.';
-
--- Name: CONSTRAINT memory_item_revisions_metadata_object_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON CONSTRAINT memory_item_revisions_metadata_object_ck ON kompanion.memory_item_revisions IS 'As that of an item: a revision can be gone back to.';
-
--- Name: CONSTRAINT memory_item_revisions_revision_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON CONSTRAINT memory_item_revisions_revision_ck ON kompanion.memory_item_revisions IS 'Revisions count from 1.';
-
--- Name: CONSTRAINT memory_item_revisions_times_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
-
-COMMENT ON CONSTRAINT memory_item_revisions_times_ck ON kompanion.memory_item_revisions IS 'Time goes forward from revision to revision.';
-
--- Name: _was_superseded(kompanion.memory_item_revisions); Type: FUNCTION; Schema: kompanion; Owner: -
-
-CREATE FUNCTION kompanion._was_superseded(former kompanion.memory_item_revisions) RETURNS boolean
+CREATE FUNCTION kompanion._was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     AS $$
@@ -4044,14 +3945,14 @@ CREATE FUNCTION kompanion._was_superseded(former kompanion.memory_item_revisions
 begin
     return pg_trigger_depth() > 0 and exists (
         select 1 from memory_items i
-        where i.namespace_id = former.namespace_id and i.item_id = former.item_id
-          and i.revision = former.revision + 1 and i.updated_at = former.superseded_at);
+        where i.namespace_id = _was_superseded.namespace_id and i.item_id = _was_superseded.item_id
+          and i.revision = _was_superseded.revision + 1 and i.updated_at = _was_superseded.superseded_at);
 end;
 $$;
 
--- Name: FUNCTION _was_superseded(former kompanion.memory_item_revisions); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._was_superseded(former kompanion.memory_item_revisions) IS 'Internal. Whether an item has just gone on from this revision, which is how history is written.';
+COMMENT ON FUNCTION kompanion._was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone) IS 'Internal. Whether an item has just gone on from this revision, which is how history is written.';
 
 -- Name: _write_cursor(timestamp with time zone, uuid); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -7893,6 +7794,105 @@ ALTER TABLE kompanion.memory_chunks ALTER COLUMN chunk_id ADD GENERATED BY DEFAU
     CACHE 1
 );
 
+-- Name: memory_item_revisions; Type: TABLE; Schema: kompanion; Owner: -
+
+CREATE TABLE kompanion.memory_item_revisions (
+    namespace_id uuid NOT NULL,
+    item_id uuid NOT NULL,
+    revision integer NOT NULL,
+    key text NOT NULL,
+    content text NOT NULL,
+    metadata jsonb NOT NULL,
+    tags text[] NOT NULL,
+    thread_id uuid,
+    user_id uuid,
+    actor text,
+    updated_at timestamp with time zone NOT NULL,
+    superseded_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone,
+    deleted_at timestamp with time zone,
+    CONSTRAINT memory_item_revisions_key_ck CHECK (((length(key) >= 1) AND (length(key) <= 512))),
+    CONSTRAINT memory_item_revisions_metadata_object_ck CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT memory_item_revisions_revision_ck CHECK ((revision >= 1)),
+    CONSTRAINT memory_item_revisions_times_ck CHECK ((superseded_at > updated_at))
+);
+
+-- Name: TABLE memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON TABLE kompanion.memory_item_revisions IS 'Every superseded revision of an item as it was, written by a trigger; the current one is in memory_items.';
+
+-- Name: COLUMN memory_item_revisions.namespace_id; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.namespace_id IS 'The namespace of the item.';
+
+-- Name: COLUMN memory_item_revisions.item_id; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.item_id IS 'The item.';
+
+-- Name: COLUMN memory_item_revisions.revision; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.revision IS 'Which revision this was.';
+
+-- Name: COLUMN memory_item_revisions.key; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.key IS 'The key at that revision.';
+
+-- Name: COLUMN memory_item_revisions.content; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.content IS 'The content at that revision.';
+
+-- Name: COLUMN memory_item_revisions.metadata; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.metadata IS 'The metadata at that revision.';
+
+-- Name: COLUMN memory_item_revisions.tags; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.tags IS 'The tags at that revision.';
+
+-- Name: COLUMN memory_item_revisions.thread_id; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.thread_id IS 'The thread at that revision.';
+
+-- Name: COLUMN memory_item_revisions.user_id; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.user_id IS 'The user at that revision.';
+
+-- Name: COLUMN memory_item_revisions.actor; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.actor IS 'Who wrote that revision.';
+
+-- Name: COLUMN memory_item_revisions.updated_at; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.updated_at IS 'Since when it was current.';
+
+-- Name: COLUMN memory_item_revisions.superseded_at; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.superseded_at IS 'When the next revision took its place.';
+
+-- Name: COLUMN memory_item_revisions.expires_at; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.expires_at IS 'The expiry at that revision.';
+
+-- Name: COLUMN memory_item_revisions.deleted_at; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON COLUMN kompanion.memory_item_revisions.deleted_at IS 'Set when that revision was a deletion.';
+
+-- Name: CONSTRAINT memory_item_revisions_key_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_item_revisions_key_ck ON kompanion.memory_item_revisions IS 'As that of an item.';
+
+-- Name: CONSTRAINT memory_item_revisions_metadata_object_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_item_revisions_metadata_object_ck ON kompanion.memory_item_revisions IS 'As that of an item: a revision can be gone back to.';
+
+-- Name: CONSTRAINT memory_item_revisions_revision_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_item_revisions_revision_ck ON kompanion.memory_item_revisions IS 'Revisions count from 1.';
+
+-- Name: CONSTRAINT memory_item_revisions_times_ck ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
+
+COMMENT ON CONSTRAINT memory_item_revisions_times_ck ON kompanion.memory_item_revisions IS 'Time goes forward from revision to revision.';
+
 -- Name: settings; Type: TABLE; Schema: kompanion; Owner: -
 
 CREATE TABLE kompanion.settings (
@@ -8219,7 +8219,7 @@ COMMENT ON TRIGGER memory_chunks_900_after_update ON kompanion.memory_chunks IS 
 
 -- Name: memory_item_revisions memory_item_revisions_050_by_hand; Type: TRIGGER; Schema: kompanion; Owner: -
 
-CREATE TRIGGER memory_item_revisions_050_by_hand BEFORE INSERT ON kompanion.memory_item_revisions FOR EACH ROW WHEN ((NOT (has_table_privilege('kompanion.memory_item_revisions'::text, 'delete'::text) OR kompanion._was_superseded(new.*)))) EXECUTE FUNCTION kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand', 'Call upsert_item, or import_documents as kompanion_admin.');
+CREATE TRIGGER memory_item_revisions_050_by_hand BEFORE INSERT ON kompanion.memory_item_revisions FOR EACH ROW WHEN ((NOT (has_table_privilege('kompanion.memory_item_revisions'::text, 'delete'::text) OR kompanion._was_superseded(new.namespace_id, new.item_id, new.revision, new.superseded_at)))) EXECUTE FUNCTION kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand', 'Call upsert_item, or import_documents as kompanion_admin.');
 
 -- Name: TRIGGER memory_item_revisions_050_by_hand ON memory_item_revisions; Type: COMMENT; Schema: kompanion; Owner: -
 
@@ -9104,18 +9104,12 @@ GRANT ALL ON FUNCTION kompanion._vector_version() TO kompanion_reader;
 GRANT ALL ON FUNCTION kompanion._vector_version() TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._vector_version() TO kompanion_admin;
 
--- Name: TABLE memory_item_revisions; Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone); Type: ACL; Schema: kompanion; Owner: -
 
-GRANT SELECT ON TABLE kompanion.memory_item_revisions TO kompanion_reader;
-GRANT SELECT,INSERT ON TABLE kompanion.memory_item_revisions TO kompanion_writer;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE kompanion.memory_item_revisions TO kompanion_admin;
-
--- Name: FUNCTION _was_superseded(former kompanion.memory_item_revisions); Type: ACL; Schema: kompanion; Owner: -
-
-REVOKE ALL ON FUNCTION kompanion._was_superseded(former kompanion.memory_item_revisions) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._was_superseded(former kompanion.memory_item_revisions) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._was_superseded(former kompanion.memory_item_revisions) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._was_superseded(former kompanion.memory_item_revisions) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._was_superseded(namespace_id uuid, item_id uuid, revision integer, superseded_at timestamp with time zone) TO kompanion_admin;
 
 -- Name: FUNCTION _write_cursor(at timestamp with time zone, id uuid); Type: ACL; Schema: kompanion; Owner: -
 
@@ -9583,6 +9577,12 @@ GRANT SELECT ON TABLE kompanion.live_items TO kompanion_admin;
 GRANT SELECT ON SEQUENCE kompanion.memory_chunks_chunk_id_seq TO kompanion_reader;
 GRANT SELECT ON SEQUENCE kompanion.memory_chunks_chunk_id_seq TO kompanion_writer;
 GRANT SELECT ON SEQUENCE kompanion.memory_chunks_chunk_id_seq TO kompanion_admin;
+
+-- Name: TABLE memory_item_revisions; Type: ACL; Schema: kompanion; Owner: -
+
+GRANT SELECT ON TABLE kompanion.memory_item_revisions TO kompanion_reader;
+GRANT SELECT,INSERT ON TABLE kompanion.memory_item_revisions TO kompanion_writer;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE kompanion.memory_item_revisions TO kompanion_admin;
 
 -- Name: TABLE settings; Type: ACL; Schema: kompanion; Owner: -
 

@@ -121,7 +121,10 @@ comment on constraint memory_item_revisions_times_ck on kompanion.memory_item_re
 comment on index kompanion.memory_item_revisions_superseded_ix is 'trim_history: what is past its retention.';
 
 create function kompanion._was_superseded(
-    former kompanion.memory_item_revisions
+    namespace_id  uuid,
+    item_id       uuid,
+    revision      integer,
+    superseded_at timestamptz
 )
     returns boolean
     language plpgsql
@@ -133,10 +136,10 @@ as $_was_superseded$
 begin
     return pg_trigger_depth() > 0 and exists (
         select 1 from memory_items i
-        where i.namespace_id = former.namespace_id and i.item_id = former.item_id
-          and i.revision = former.revision + 1 and i.updated_at = former.superseded_at);
+        where i.namespace_id = _was_superseded.namespace_id and i.item_id = _was_superseded.item_id
+          and i.revision = _was_superseded.revision + 1 and i.updated_at = _was_superseded.superseded_at);
 end;
 $_was_superseded$;
-revoke all on function kompanion._was_superseded(kompanion.memory_item_revisions) from public;
-comment on function kompanion._was_superseded(kompanion.memory_item_revisions) is
+revoke all on function kompanion._was_superseded(uuid, uuid, integer, timestamptz) from public;
+comment on function kompanion._was_superseded(uuid, uuid, integer, timestamptz) is
     'Internal. Whether an item has just gone on from this revision, which is how history is written.';

@@ -233,7 +233,7 @@ create trigger memory_chunks_050_identity before update of namespace_id, item_id
     execute function kompanion._tg__refuse('KM007', 'namespace_id, item_id, chunk_id: the identity of a chunk never changes',
                                            'Write the chunks of the other item with put_chunks or upsert_item.');
 create trigger memory_item_revisions_050_by_hand before insert on kompanion.memory_item_revisions
-    for each row when (not (has_table_privilege('kompanion.memory_item_revisions', 'delete') or kompanion._was_superseded(new)))
+    for each row when (not (has_table_privilege('kompanion.memory_item_revisions', 'delete') or kompanion._was_superseded(new.namespace_id, new.item_id, new.revision, new.superseded_at)))
     execute function kompanion._tg__refuse('42501', 'memory_item_revisions: history is written by changing items, not by hand',
                                            'Call upsert_item, or import_documents as kompanion_admin.');
 create trigger memory_chunks_100_before_update before update of content on kompanion.memory_chunks
