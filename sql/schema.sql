@@ -3145,14 +3145,14 @@ begin
     from matched m
     where c.namespace_id = _replace_chunks.namespace_id and c.chunk_id = m.chunk_id and m.ordinal is not null
       and (c.ordinal, c.start_offset, c.end_offset, c.content_revision) <> (m.ordinal, m.start_offset, m.end_offset, _replace_chunks.content_revision);
-    update memory_chunks c set ordinal = c.ordinal - 1000000000
-    where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id and c.ordinal >= 1000000000;
+    if found then
+        update memory_chunks c set ordinal = c.ordinal - 1000000000
+        where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id and c.ordinal >= 1000000000;
+    end if;
     insert into memory_chunks (namespace_id, item_id, ordinal, content, start_offset, end_offset, content_revision)
     select _replace_chunks.namespace_id, _replace_chunks.item_id, t.n - 1, t.content, t.s, t.e, _replace_chunks.content_revision
     from unnest(_replace_chunks.texts, _replace_chunks.starts, _replace_chunks.ends) with ordinality as t (content, s, e, n)
-    where t.n - 1 not in (select c.ordinal from memory_chunks c
-                          where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id)
-    order by t.n;
+    where t.n - 1 not in (select c.ordinal from memory_chunks c where c.namespace_id = _replace_chunks.namespace_id and c.item_id = _replace_chunks.item_id) order by t.n;
 end;
 $$;
 
