@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +238,36 @@ def test_what_others_put_into_public_never_runs_with_the_rights_of_who_installs(
             assert "public, extensions" in done.stdout
         rollback(one_empty_db.url, to="zero")
         assert conn.execute("select distinct as_role, what from public.ran").fetchall() == []
+
+
+def _typed(db: servers.Database, folder: Path, lines: str) -> str:
+    """What psql shows to who types these lines at a terminal."""
+    pty = pytest.importorskip("pty")
+    ours, its = pty.openpty()
+    command = [str(db.server.bin_dir / "psql"), "-X", "--pset=pager=off", "-d", db.url]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, cwd=folder) as psql:
+        os.close(its)
+        os.write(ours, lines.encode())
+        shown = b""
+        with suppress(OSError):  # the end, on Linux
+            while part := os.read(ours, 65536):
+                shown += part
+        psql.wait()
+    os.close(ours)
+    return shown.decode()
+
+
+def test_a_session_in_which_an_installation_broke_off_is_as_it_was_once_one_succeeds(
+    one_empty_db: servers.Database, tmp_path: Path
+) -> None:
+    (tmp_path / "install.psql").write_text(install_script.render())
+    shown = _typed(
+        one_empty_db,
+        tmp_path,
+        "set search_path = public, pg_catalog;\nset default_transaction_read_only = on;\n\\i install.psql\n"
+        "rollback;\nset default_transaction_read_only = off;\n\\i install.psql\n"
+        "\\echo then :ON_ERROR_STOP :QUIET\nshow search_path;\n\\q\n",
+    )
+    broken_off, then = shown.split("kompanion_db is installed, up to")
+    assert "read-only transaction" in broken_off
+    assert "then off off" in then and "public, pg_catalog" in then

@@ -17,10 +17,15 @@ _HEAD = r"""-- Installs or upgrades kompanion_db with psql alone:
 -- Generated from sql/migrations by `python -m kompanion_db.dev.install_script`; do not edit.
 -- Each migration and its record are one transaction, so a run that fails can be repeated.
 -- Run again on a database that has everything, it changes nothing and ends with status 0.
+\if :{?kompanion_path}
+-- An earlier run of this session broke off: how the session was before that is known.
+\else
 \set kompanion_stop :ON_ERROR_STOP
 \set kompanion_rollback :ON_ERROR_ROLLBACK
 \set kompanion_autocommit :AUTOCOMMIT
 \set kompanion_quiet :QUIET
+select pg_catalog.current_setting('search_path') as kompanion_path \gset
+\endif
 \set ON_ERROR_STOP on
 \set ON_ERROR_ROLLBACK off
 \set AUTOCOMMIT on
@@ -28,7 +33,6 @@ _HEAD = r"""-- Installs or upgrades kompanion_db with psql alone:
 \set kompanion_done 0
 -- The server's own functions and operators alone: what fits better, in a schema of the session's path where anybody
 -- may create objects, would run with the rights of who installs.
-select pg_catalog.current_setting('search_path') as kompanion_path \gset
 set search_path = pg_catalog, pg_temp;
 set client_min_messages = warning;
 set standard_conforming_strings = on;
@@ -123,6 +127,7 @@ select pg_catalog.pg_advisory_unlock(@KEYS@) as kompanion_unlocked \gset
 
 -- Where this was read with \i, the session goes on as it was.
 select pg_catalog.set_config('search_path', :'kompanion_path', false) as kompanion_path \gset
+\unset kompanion_path
 reset client_min_messages;
 reset standard_conforming_strings;
 \set ON_ERROR_STOP :kompanion_stop
