@@ -235,7 +235,7 @@ def main(argv: list[str] | None = None) -> None:
     if not 0.01 <= args.target <= 0.999 or args.tuner_seconds <= 0:
         parser.error("--target must be 0.01 to 0.999, and --tuner-seconds above 0")
     if args.small:
-        records.make_small(args, parser, rows=20_000, dim=64, query_count=50, tuner_seconds=30, duels=1)
+        records.make_small(args, parser, rows=20_000, dim=64, query_count=100, tuner_seconds=30, duels=1)
     data.check_arguments(args)
     rows = data.rows_of(args)
     sets = [] if args.only_data else [
