@@ -107,7 +107,7 @@ begin
     insert into kompanion.tuning_copy (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, dim, vector, created_at)
     select e.namespace_id, e.chunk_id, e.model_id, e.item_id, e.thread_id, e.tags, e.expires_at, e.deleted_at, e.dim, e.vector, e.created_at
     from embeddings e where e.model_id = _make_tuning_copy.model_id and is_live(e.deleted_at, e.expires_at)
-      and not exists (select from unnest(but_for) u (chunk_id) where u.chunk_id = e.chunk_id);
+      and e.chunk_id <> all (coalesce(but_for, '{}'));
     analyze kompanion.tuning_copy;
 end;
 $_make_tuning_copy$;
