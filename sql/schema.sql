@@ -2247,7 +2247,7 @@ CREATE FUNCTION kompanion._make_tuning_copy(model_id integer, but_for bigint[]) 
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET client_min_messages TO 'warning'
     AS $$
--- Copies all other live vectors of a model into a table that no session ever sees: it is dropped before the transaction ends.
+-- Copies the live vectors of a model, but for these, to a table no other session sees: it is dropped before the transaction ends.
 begin
     drop table if exists kompanion.tuning_copy;
     create unlogged table kompanion.tuning_copy (like kompanion.embeddings) with (toast_tuple_target = 8160);
@@ -6592,11 +6592,14 @@ declare
     v_part    integer;
     v_rows    bigint;
     v_queries vector[]; v_own bigint[];
-    v_furthest double precision[] := '{}'; v_counts integer[] := '{}';
-    v_times   double precision; v_hurried boolean := false;
+    v_furthest double precision[] := '{}';
+    v_counts  integer[] := '{}';
+    v_times   double precision;
     v_found   jsonb := '[]'; v_best jsonb; v_former jsonb;
+    v_hurried boolean := false;
     v_need    double precision; v_built double precision;  -- seconds, as these: of a list, and of measuring the last candidate
-    v_seconds double precision := 0; v_asking double precision := 0; v_start timestamptz := clock_timestamp();
+    v_seconds double precision := 0; v_asking double precision := 0;
+    v_start   timestamptz := clock_timestamp();
     v_mb      bigint; v_yard double precision; r record;
 begin
     p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);

@@ -147,6 +147,28 @@ def test_tuning_that_is_cancelled_half_way_leaves_nothing_behind(
     assert (_data(db), _objects(db)) == (data, objects)
 
 
+def test_tuning_asks_with_vectors_that_no_candidate_learned_from_a_tenth_of_all_at_most(
+    pg_store: kompanion_db.Store, db: servers.Database
+) -> None:
+    _fill(pg_store, range(1200))
+    with db.connect() as conn:
+        conn.execute("""
+            create table public.learned (vectors bigint);
+            create function public.learn() returns event_trigger language plpgsql as $$
+            begin insert into public.learned select count(*) from kompanion.tuning_copy; end $$;
+            create event trigger learned on ddl_command_start when tag in ('CREATE INDEX') execute function public.learn()
+        """)
+        for asked, learned in (("sample => 20", 1180), ("sample => 400", 1080), ("queries => %(queries)s", 1200)):
+            conn.execute(
+                f"select * from kompanion.tune_index('m', kinds => '{{ivfflat}}', {asked})".encode(),
+                {"queries": [str(list(map(float, query))) for query in QUERIES[:10]]},
+            )
+            found = conn.execute(
+                "with gone as (delete from public.learned returning vectors) select distinct * from gone"
+            )
+            assert found.fetchall() == [(learned,)]
+
+
 def test_few_vectors_are_not_tuned(store: kompanion_db.Store) -> None:
     _fill(store, range(50))
     told: list[str] = []
