@@ -2240,28 +2240,28 @@ $$;
 
 COMMENT ON FUNCTION kompanion._make_default(model_id integer) IS 'Internal. Makes a model the default where there is none; false for one that is retired, 40001 when the snapshot is older than another default.';
 
--- Name: _make_tuning_copy(integer, bigint[]); Type: FUNCTION; Schema: kompanion; Owner: -
+-- Name: _make_tuning_copy(integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
-CREATE FUNCTION kompanion._make_tuning_copy(model_id integer, but_for bigint[]) RETURNS void
+CREATE FUNCTION kompanion._make_tuning_copy(model_id integer) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'kompanion', 'public', 'pg_temp'
     SET client_min_messages TO 'warning'
     AS $$
--- Copies the live vectors of a model, but for these, to a table no other session sees: it is dropped before the transaction ends.
+-- Copies the live vectors of a model into a table that no other session ever sees: it is dropped before the transaction ends.
 begin
     drop table if exists kompanion.tuning_copy;
     create unlogged table kompanion.tuning_copy (like kompanion.embeddings) with (toast_tuple_target = 8160);
     insert into kompanion.tuning_copy (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, dim, vector, created_at)
     select e.namespace_id, e.chunk_id, e.model_id, e.item_id, e.thread_id, e.tags, e.expires_at, e.deleted_at, e.dim, e.vector, e.created_at
-    from embeddings e where e.model_id = _make_tuning_copy.model_id and is_live(e.deleted_at, e.expires_at)
-      and e.chunk_id <> all (coalesce(but_for, '{}'));
+    from embeddings e where e.model_id = _make_tuning_copy.model_id and is_live(e.deleted_at, e.expires_at);
     analyze kompanion.tuning_copy;
+    return (select count(*) from kompanion.tuning_copy);
 end;
 $$;
 
--- Name: FUNCTION _make_tuning_copy(model_id integer, but_for bigint[]); Type: COMMENT; Schema: kompanion; Owner: -
+-- Name: FUNCTION _make_tuning_copy(model_id integer); Type: COMMENT; Schema: kompanion; Owner: -
 
-COMMENT ON FUNCTION kompanion._make_tuning_copy(model_id integer, but_for bigint[]) IS 'Internal. The copy that tune_index works on.';
+COMMENT ON FUNCTION kompanion._make_tuning_copy(model_id integer) IS 'Internal. The copy that tune_index works on; returns its rows.';
 
 -- Name: _measure_candidate(kompanion._search_plan, public.vector[], bigint[], double precision[], integer[], integer); Type: FUNCTION; Schema: kompanion; Owner: -
 
@@ -6600,7 +6600,8 @@ declare
     v_need    double precision; v_built double precision;  -- seconds, as these: of a list, and of measuring the last candidate
     v_seconds double precision := 0; v_asking double precision := 0;
     v_start   timestamptz := clock_timestamp();
-    v_mb      bigint; v_yard double precision; r record;
+    v_mb      bigint; v_yard double precision;
+    r         record;
 begin
     p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);
     if p.target_recall not between 0.01 and 0.999 or coalesce(share not between 0.001 and 1, true)
@@ -6619,20 +6620,20 @@ begin
     v_end := _time_limit(seconds);
     perform _hold_models();  -- of all: two at once would measure each other, and the copy has one name
     p.half := p.dim > 2000 or coalesce(p.half, false);  -- as the index is
-    v_rows := (select count(*) from embeddings e where e.model_id = p.model_id and is_live(e.deleted_at, e.expires_at));
+    v_rows := _make_tuning_copy(p.model_id);
     if v_rows < 1000 then
+        drop table kompanion.tuning_copy;
         raise notice 'tune_index: % vectors are searched exactly faster than by any index', v_rows;
         return;
     end if;
-    if queries is not null then
-        v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
-    else  -- not in the copy: lists find more for a vector they learned from than for others (0.940, 0.928; 20,000 x 64, 283 lists)
-        select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, least(sample, v_rows / 10)::integer, null, false) s;
-    end if;
-    perform _make_tuning_copy(p.model_id, v_own);
     p.rows := v_rows;
     p.iterative := nullif(_vector_version() >= 8, false);  -- as searches will run, whatever index there is now
     v_part := greatest(round(1024 * share), ceil(10 * 1024.0 / v_rows));  -- ten to find
+    if queries is not null then
+        v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
+    else
+        select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, sample, null, false) s;
+    end if;
     for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
         from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part], 'kompanion.tuning_copy') t;
@@ -8779,12 +8780,12 @@ GRANT ALL ON FUNCTION kompanion._make_default(model_id integer) TO kompanion_rea
 GRANT ALL ON FUNCTION kompanion._make_default(model_id integer) TO kompanion_writer;
 GRANT ALL ON FUNCTION kompanion._make_default(model_id integer) TO kompanion_admin;
 
--- Name: FUNCTION _make_tuning_copy(model_id integer, but_for bigint[]); Type: ACL; Schema: kompanion; Owner: -
+-- Name: FUNCTION _make_tuning_copy(model_id integer); Type: ACL; Schema: kompanion; Owner: -
 
-REVOKE ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer, but_for bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer, but_for bigint[]) TO kompanion_reader;
-GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer, but_for bigint[]) TO kompanion_writer;
-GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer, but_for bigint[]) TO kompanion_admin;
+REVOKE ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion_reader;
+GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion_writer;
+GRANT ALL ON FUNCTION kompanion._make_tuning_copy(model_id integer) TO kompanion_admin;
 
 -- Name: FUNCTION _measure_candidate(plan kompanion._search_plan, queries public.vector[], but_for bigint[], furthest double precision[], counts integer[], part integer, OUT knob integer, OUT recall double precision, OUT milliseconds double precision, OUT yardstick double precision); Type: ACL; Schema: kompanion; Owner: -
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import clusters
-import faiss
 import numpy as np
 import pytest
 from clusters import DIM, QUERIES
@@ -230,21 +229,6 @@ def test_candidates_are_measured_with_the_least_effort_that_reaches_the_target(s
             assert target - 0.01 <= candidate.recall <= target + 0.04
             knobs.setdefault(candidate.lists, []).append(candidate.knob)
     assert [found for found in knobs.values() if found != sorted(found)] == []
-
-
-def test_tuning_asks_with_vectors_that_no_candidate_learned_from_a_tenth_of_all_at_most(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.upsert_items(clusters.items(range(1200)))
-    learned: list[int] = []
-    train = faiss.IndexIVFPQFastScan.train
-    monkeypatch.setattr(
-        faiss.IndexIVFPQFastScan, "train", lambda index, rows: (learned.append(len(rows)), train(index, rows))
-    )
-    for asked, rows in (({"sample": 20}, 1180), ({"sample": 400}, 1080), ({"queries": QUERIES}, 1200)):
-        learned.clear()
-        store.tune_index("m", apply=False, **asked)
-        assert set(learned) == {rows}
 
 
 def test_tuning_goes_by_what_lives_though_the_largest_file_is_of_the_dead(store: SqliteStore) -> None:

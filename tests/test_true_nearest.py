@@ -78,20 +78,9 @@ def test_the_true_nearest_of_many_queries_are_those_of_each(
     assert list(zip(furthest, counts, strict=True)) == plain
 
 
-def test_a_copy_to_tune_on_is_without_the_vectors_that_will_be_asked(conn: psycopg.Connection[Any]) -> None:
-    with conn.transaction(force_rollback=True):
-        conn.execute("create temp table asked as select chunk_id from kompanion._sample_queries(1, 7, null, false)")
-        conn.execute("select kompanion._make_tuning_copy(1, array(select chunk_id from asked))")
-        assert conn.execute(
-            "select count(*), count(*) filter (where e.chunk_id in (select chunk_id from asked)) "
-            "from kompanion.live_embeddings e where e.model_id = 1 and not exists "
-            "(select from kompanion.tuning_copy c where c.namespace_id = e.namespace_id and c.chunk_id = e.chunk_id)"
-        ).fetchone() == (7, 7)
-
-
 def test_what_is_true_of_a_copy_is_what_is_in_it_whatever_others_write_meanwhile(conn: psycopg.Connection[Any]) -> None:
     with conn.transaction(force_rollback=True):
-        conn.execute("select kompanion._make_tuning_copy(1, '{}')")
+        conn.execute("select kompanion._make_tuning_copy(1)")
         (query,) = conn.execute("select c.vector::text from kompanion.tuning_copy c limit 1").fetchone() or ("",)
         conn.execute("delete from kompanion.tuning_copy c where c.vector <-> %s < 9", [query])
         furthest, counts = conn.execute(

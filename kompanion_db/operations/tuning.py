@@ -93,11 +93,10 @@ def tune_index(
 
     Candidates of ``kinds`` are built and measured on a copy of the vectors, one that would not be ready within
     ``seconds`` is left out, and ``progress`` is told. ``share`` (0.001 to 1) of the rows that a search matches, and
-    ``sample`` (10 to 10,000) or ``queries``, as in ``calibrate``, say what to measure with; no candidate learns from a
-    sample, which is no more than a tenth of the vectors. The best one is remembered, and with ``apply`` built without
-    blocking writers and calibrated, as ``ensure_index`` does; on SQLite from 20,000 vectors on, or when
-    ``ensure_index`` is asked for its kind. Inside a transaction only without ``apply``. Empty below 1,000 vectors. The
-    role must own the tables.
+    ``sample`` (10 to 10,000) or ``queries``, as in ``calibrate``, say what to measure with. The best one is
+    remembered, and with ``apply`` built without blocking writers and calibrated, as ``ensure_index`` does; on SQLite
+    from 20,000 vectors on, or when ``ensure_index`` is asked for its kind. Inside a transaction only without ``apply``.
+    Empty below 1,000 vectors. The role must own the tables.
 
     Raises UnknownModel, BadVector, BadArgument, EmbedderError, PermissionDenied, StorageFull.
     """

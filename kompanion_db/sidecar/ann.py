@@ -113,17 +113,11 @@ class AnnFile:
 
 
 def build_ann(
-    part: Part,
-    metric: str,
-    path: Path,
-    lists: int | None = None,
-    cores: int | None = None,
-    unlearned: NDArray[np.int64] | None = None,
+    part: Part, metric: str, path: Path, lists: int | None = None, cores: int | None = None
 ) -> dict[str, Any]:
     """Write the index of a segment to ``path``; what it was made with. Holds a sample and codes, never all vectors.
 
-    On ``cores`` processors, by default all. It has the ``unlearned`` rows too, but learns nothing from them. Raises
-    OSError.
+    On ``cores`` processors, by default all. Raises OSError.
     """
     rows, dim = part.vectors.shape
     radius = float(part.norms.max(initial=0)) if metric == "inner_product" else 0.0
@@ -137,9 +131,8 @@ def build_ann(
     index.cp.niter, index.pq.cp.niter, index.cp.seed = 10, 8, 1  # with 25, as by default, codes are no better
     index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # few rows: no word on standard error
 
-    learned = np.arange(rows) if unlearned is None else np.delete(np.arange(rows), unlearned)
-    sample = min(len(learned), max(_TRAIN_PER_LIST * lists, 4096), max(lists, _TRAIN_BYTES // (4 * width)))
-    chosen = np.sort(np.random.default_rng(1).choice(learned, sample, replace=False))
+    sample = min(rows, max(_TRAIN_PER_LIST * lists, 4096), max(lists, _TRAIN_BYTES // (4 * width)))
+    chosen = np.sort(np.random.default_rng(1).choice(rows, sample, replace=False))
     with threads(cores or os.cpu_count() or 1):
         trained = np.empty((sample, width), dtype=np.float32)
         for start in range(0, sample, _BLOCK):  # in pieces: the sample is most of what a merge holds in memory

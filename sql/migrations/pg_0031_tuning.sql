@@ -91,28 +91,27 @@ comment on function kompanion._measure_candidate(kompanion._search_plan, vector[
     'Internal. The smallest knob with which a candidate index reaches the target, its recall and time, and the time of a fixed work meanwhile.';
 
 create function kompanion._make_tuning_copy(
-    model_id integer,
-    but_for  bigint[]
+    model_id integer
 )
-    returns void
+    returns bigint
     language plpgsql
     volatile
     set search_path from current
     set client_min_messages = warning
 as $_make_tuning_copy$
--- Copies the live vectors of a model, but for these, to a table no other session sees: it is dropped before the transaction ends.
+-- Copies the live vectors of a model into a table that no other session ever sees: it is dropped before the transaction ends.
 begin
     drop table if exists kompanion.tuning_copy;
     create unlogged table kompanion.tuning_copy (like kompanion.embeddings) with (toast_tuple_target = 8160);
     insert into kompanion.tuning_copy (namespace_id, chunk_id, model_id, item_id, thread_id, tags, expires_at, deleted_at, dim, vector, created_at)
     select e.namespace_id, e.chunk_id, e.model_id, e.item_id, e.thread_id, e.tags, e.expires_at, e.deleted_at, e.dim, e.vector, e.created_at
-    from embeddings e where e.model_id = _make_tuning_copy.model_id and is_live(e.deleted_at, e.expires_at)
-      and e.chunk_id <> all (coalesce(but_for, '{}'));
+    from embeddings e where e.model_id = _make_tuning_copy.model_id and is_live(e.deleted_at, e.expires_at);
     analyze kompanion.tuning_copy;
+    return (select count(*) from kompanion.tuning_copy);
 end;
 $_make_tuning_copy$;
-revoke all on function kompanion._make_tuning_copy(integer, bigint[]) from public;
-comment on function kompanion._make_tuning_copy(integer, bigint[]) is 'Internal. The copy that tune_index works on.';
+revoke all on function kompanion._make_tuning_copy(integer) from public;
+comment on function kompanion._make_tuning_copy(integer) is 'Internal. The copy that tune_index works on; returns its rows.';
 
 create function kompanion.tune_index(
     model         text             default null,
@@ -149,7 +148,8 @@ declare
     v_need    double precision; v_built double precision;  -- seconds, as these: of a list, and of measuring the last candidate
     v_seconds double precision := 0; v_asking double precision := 0;
     v_start   timestamptz := clock_timestamp();
-    v_mb      bigint; v_yard double precision; r record;
+    v_mb      bigint; v_yard double precision;
+    r         record;
 begin
     p.target_recall := coalesce(tune_index.target_recall, setting('target_recall')::double precision);
     if p.target_recall not between 0.01 and 0.999 or coalesce(share not between 0.001 and 1, true)
@@ -168,20 +168,20 @@ begin
     v_end := _time_limit(seconds);
     perform _hold_models();  -- of all: two at once would measure each other, and the copy has one name
     p.half := p.dim > 2000 or coalesce(p.half, false);  -- as the index is
-    v_rows := (select count(*) from embeddings e where e.model_id = p.model_id and is_live(e.deleted_at, e.expires_at));
+    v_rows := _make_tuning_copy(p.model_id);
     if v_rows < 1000 then
+        drop table kompanion.tuning_copy;
         raise notice 'tune_index: % vectors are searched exactly faster than by any index', v_rows;
         return;
     end if;
-    if queries is not null then
-        v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
-    else  -- not in the copy: lists find more for a vector they learned from than for others (0.940, 0.928; 20,000 x 64, 283 lists)
-        select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, least(sample, v_rows / 10)::integer, null, false) s;
-    end if;
-    perform _make_tuning_copy(p.model_id, v_own);
     p.rows := v_rows;
     p.iterative := nullif(_vector_version() >= 8, false);  -- as searches will run, whatever index there is now
     v_part := greatest(round(1024 * share), ceil(10 * 1024.0 / v_rows));  -- ten to find
+    if queries is not null then
+        v_queries := queries; v_own := array_fill(-1::bigint, array[cardinality(queries)]);
+    else
+        select array_agg(s.query), array_agg(s.chunk_id) into v_queries, v_own from _sample_queries(p.model_id, sample, null, false) s;
+    end if;
     for n in 1 .. cardinality(v_queries) by 8 loop  -- so many share a scan, as those of calibrate
         select v_furthest || t.furthest, v_counts || t.counts into v_furthest, v_counts
         from _true_nearest(p, v_queries[n : n + 7], v_own[n : n + 7], array[v_part], 'kompanion.tuning_copy') t;

@@ -25,7 +25,7 @@ from ..curves import EFFORTS
 from ..exact import Query, Ranking, Rows
 from ..models import find_model
 from ..registry import function
-from ..sampling import NOBODY, Sample, check_queries, live, sample_queries, share_found
+from ..sampling import Sample, check_queries, live, sample_queries, share_found
 from ..session import Session
 from ..values import shown
 from .indexes import KINDS
@@ -68,9 +68,7 @@ def tune_index(
         return []
     part, alive = next(each for each in within if len(each[1]) == most)
     rng = np.random.default_rng(1)
-    # Candidates do not learn from them, so they are no more than a tenth of all, as in pg_0031_tuning.
-    sample = min(sample, most // 10)
-    asked = sample_queries(Candidates(most, [(part, alive)], 0.0), sample, rng, queries, mix=False)
+    asked = sample_queries(Candidates(len(alive), [(part, alive)], 0.0), sample, rng, queries, mix=False)
     kept = np.sort(rng.permutation(alive)[: max(_K, round(share * len(alive)))])
     trial = _Trial(part, kept, found.metric, target, asked)
     tried = trial.all(session, seconds)
@@ -130,7 +128,6 @@ class _Trial:
         self._rows = rows
         self._metric = metric
         self._target = target
-        self._stored = np.searchsorted(part.ids, [own for own in asked.own if own != NOBODY])
         self._asked = [(Query(vector, metric), own) for vector, own in zip(asked.queries, asked.own, strict=True)]
         self._truths = []
         for query, own in self._asked:
@@ -166,7 +163,7 @@ class _Trial:
     def _candidate(self, path: Path, lists: int, end: float) -> Row:
         start = time.monotonic()
         with _room():
-            build_ann(self._part, self._metric, path, lists, unlearned=self._stored)
+            build_ann(self._part, self._metric, path, lists)
         built = time.monotonic() - start
         part = Part(self._part.ids, self._part.vectors, self._part.norms, open_ann(path))
         row: Row = {"kind": KINDS[0], "lists": lists, "knob": None, "recall": None, "milliseconds": None}
